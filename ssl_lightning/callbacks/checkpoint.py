@@ -1,0 +1,93 @@
+"""`checkpoints/last.ckpt` and `checkpoints/best.ckpt`."""
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.stop import Interrupted
+
+
+class LastAndBest(Checkpoint):
+    """Saves the newest state at epochs, steps, on interruption and at the end, and the best by a held-out metric.
+
+    A checkpoint that cannot be written (full disk) is told and tried again at the next occasion; the one before stays.
+    If the very last one fails, it goes to the folder for temporary files, and the message says where.
+
+    Args:
+        monitor: metric that decides the best.
+        mode: whether 'max' or 'min' is better.
+        every_n_epochs: how often the newest state is saved.
+        every_n_steps: also within epochs, every so many optimizer steps; None for not.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "probe/knn_accuracy",
+        mode: Literal["max", "min"] = "max",
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+    ) -> None:
+        if mode not in ("max", "min"):
+            raise InputError(f"callbacks.checkpoint.mode={mode} is unknown; it is 'max' or 'min'")
+        self.monitor, self.sign = monitor, 1.0 if mode == "max" else -1.0
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self.best = -math.inf
+        self.saved_at = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self.run = RunFolder(Path(trainer.default_root_dir))
+        self.metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self.saved_at:
+            self._save(trainer, self.run.last)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        score = self.sign * self.metrics.latest.get(self.monitor, -self.sign * math.inf)
+        if score > self.best:
+            before, self.best = self.best, score
+            if not self._save(trainer, self.run.best):
+                self.best = before
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._save(trainer, self.run.last)
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, Interrupted):
+            self._save_somewhere(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.saved_at != trainer.global_step:
+            self._save_somewhere(trainer)
+
+    def _save(self, trainer: lightning.Trainer, path: Path) -> bool:
+        try:
+            trainer.save_checkpoint(path)
+        except OSError as error:
+            print(f"\nwarning: {path} was not written ({error}); training goes on, the checkpoint before it stays")
+            return False
+        if path == self.run.last:
+            self.saved_at = trainer.global_step
+        return True
+
+    def _save_somewhere(self, trainer: lightning.Trainer) -> None:
+        if self._save(trainer, self.run.last):
+            return
+        rescue = Path(tempfile.mkdtemp(prefix="ssl-lightning-")) / "last.ckpt"
+        if self._save(trainer, rescue):
+            print(f"the state of this run was saved in {rescue}; move it to {self.run.last} to go on")

@@ -1,0 +1,91 @@
+"""Is the embedding alive? Label-free signs of health, and an alarm when it collapses."""
+
+from collections import deque
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
+
+
+class Collapse(InputError):
+    """The embedding has collapsed and the run was asked to stop when it does."""
+
+
+class Health(lightning.Callback):
+    """Logs spread, effective rank and uniformity of the last training embeddings, and alignment on validation views.
+
+    Args:
+        every_n_steps: how often.
+        samples: number of newest embeddings that are looked at.
+        min_std: the collapse rule: the spread (1 for isotropic embeddings, 0 for a point) fell below it ...
+        min_rank: ... or the effective rank fell below this many directions, twice in a row.
+        stop: a collapse ends the run instead of only being told.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        samples: int = 2048,
+        min_std: float = 0.02,
+        min_rank: float = 1.5,
+        stop: bool = False,
+    ) -> None:
+        self.every_n_steps, self.samples = every_n_steps, samples
+        self.min_std, self.min_rank, self.stop = min_std, min_rank, stop
+        self.recent: deque[Tensor] = deque()
+        self.suspected, self.told = False, False
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.recent.append(outputs["embedding"])
+        while sum(len(h) for h in list(self.recent)[1:]) >= self.samples:
+            self.recent.popleft()
+        if trainer.global_step % self.every_n_steps == 0:
+            h = torch.cat(list(self.recent)).float()
+            figures = {
+                "health/embedding_std": float(embedding_std(h)),
+                "health/effective_rank": float(effective_rank(h)),
+                "health/uniformity": float(uniformity(h[:512])),
+            }
+            self._log(trainer, figures)
+            self._judge(figures)
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx == 0 and "views" in batch and not trainer.sanity_checking:
+            h1, h2 = (pl_module(view) for view in batch["views"][:2])
+            self._log(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
+
+    def _log(self, trainer: lightning.Trainer, figures: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=trainer.global_step)
+
+    def _judge(self, figures: dict[str, float]) -> None:
+        std, rank = figures["health/embedding_std"], figures["health/effective_rank"]
+        broken = [
+            f"{name} = {value:.3g} < {least:g}"
+            for name, value, least in (
+                ("health/embedding_std", std, self.min_std),
+                ("health/effective_rank", rank, self.min_rank),
+            )
+            if not value >= least
+        ]
+        if broken and self.suspected and not self.told:
+            message = f"the embedding has collapsed: {' and '.join(broken)}, twice in a row"
+            if self.stop:
+                raise Collapse(f"{message}; stopped, as callbacks.health.stop=true asks")
+            print(f"\nWARNING: {message}. Try a lower learning rate, or another temperature or momentum.", flush=True)
+            self.told = True
+        self.suspected = bool(broken)

@@ -1,0 +1,129 @@
+"""The pictures that every run leaves in `figures/`, and in loggers that take images."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import matplotlib
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssl_lightning.runs.features import split_features
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.metrics import Metrics
+
+matplotlib.use("Agg")
+
+
+class Pictures(lightning.Callback):
+    """`views.png` at the start; `curves.png` at every epoch; `embedding.png`, a map of the validation set, at the end.
+
+    Args:
+        images: rows of `views.png`.
+        points: at most so many samples on the map.
+    """
+
+    def __init__(self, images: int = 8, points: int = 1000) -> None:
+        self.images, self.points = images, points
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self.run = RunFolder(Path(trainer.default_root_dir))
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images = data.train.__getitems__(range(min(self.images, len(data.train))))
+        batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
+        if "views" in batch:
+            columns = [data.plain(images)["image"], *batch["views"]]
+            self._save(trainer, "views", views_figure([self._shown(column, data) for column in columns]))
+
+    def _shown(self, images: Tensor, data: Any) -> Tensor:
+        mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (data.mean, data.std))
+        return (images.float().cpu() * std + mean).clamp(0, 1)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
+        self._save(trainer, "curves", curves_figure(metrics))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.val is None or len(data.val) < 4:
+            return
+        found = split_features(pl_module, data, "val")
+        chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
+        labels = found["labels"][chosen] if "labels" in found else None
+        self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))
+
+    @rank_zero_only
+    def _save(self, trainer: lightning.Trainer, name: str, figure: Figure) -> None:
+        path = self.run.figures / f"{name}.png"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=120, bbox_inches="tight")
+        except OSError as error:
+            print(f"\nwarning: {path} was not written ({error.strerror})")
+            return
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+
+
+def views_figure(columns: list[Tensor]) -> Figure:
+    """Each image in a row, as it is and as each view shows it; `columns` of (B, C, H, W) in [0, 1]."""
+    rows = len(columns[0])
+    figure = Figure(figsize=(1.1 * len(columns), 1.1 * rows))
+    titles = ["image", *(f"view {number}" for number in range(1, len(columns)))]
+    for index, axes in enumerate(figure.subplots(rows, len(columns), squeeze=False).flat):
+        row, column = divmod(index, len(columns))
+        axes.imshow(columns[column][row].permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        axes.axis("off")
+        if row == 0:
+            axes.set_title(titles[column], fontsize=8)
+    return figure
+
+
+def curves_figure(metrics: Metrics) -> Figure:
+    """Loss, probes beside their control, and health over the steps."""
+    panels = {
+        "loss": ("train/loss", "val/loss"),
+        "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
+        "effective rank": ("health/effective_rank",),
+        "learning rate": ("train/learning_rate",),
+    }
+    shown = {title: names for title, names in panels.items() if any(metrics.curve(name)[0] for name in names)}
+    figure = Figure(figsize=(4.5 * max(1, len(shown)), 3.2), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False):
+        for name in names:
+            steps, values = metrics.curve(name)
+            if not steps:
+                continue
+            (line,) = axes.plot(steps, values, label=name, marker="o" if len(steps) < 40 else "", markersize=3)
+            if name.startswith("probe/") and steps[0] == 0:
+                axes.axhline(values[0], color=line.get_color(), linestyle=":", label="untrained encoder")
+        axes.set(title=title, xlabel="optimizer step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | None) -> Figure:
+    """t-SNE of `features (N, D)`, coloured by label where there are labels."""
+    from sklearn.manifold import TSNE
+
+    places = TSNE(
+        init="pca", perplexity=min(30.0, (len(features) - 1) / 3), max_iter=500, random_state=0
+    ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
+    figure = Figure(figsize=(5.5, 5))
+    axes = figure.subplots()
+    colours = None if labels is None else labels.numpy()
+    many = labels is not None and int(labels.max()) >= 10
+    points = axes.scatter(*places.T, c=colours, s=8, cmap="nipy_spectral" if many else "tab10", alpha=0.8)
+    if labels is not None and not many:
+        handles, _ = points.legend_elements(num=None)
+        present = [int(label) for label in labels.unique()]
+        names = [classes[label] if classes else str(label) for label in present]
+        axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.set(title="embedding of the validation set (t-SNE)", xticks=[], yticks=[])
+    return figure

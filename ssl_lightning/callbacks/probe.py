@@ -1,0 +1,63 @@
+"""How good is the frozen embedding by now? kNN and a linear classifier, beside the untrained encoder."""
+
+from typing import Any
+
+import lightning
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.protocol import PROTOCOLS
+from ssl_lightning.runs.features import split_features
+
+
+class Probe(lightning.Callback):
+    """Runs an evaluation protocol on labelled training images and the held-out validation images, never the test set.
+
+    The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
+    reaches the method: no gradient, no random number, no weight.
+
+    Args:
+        every_n_epochs: how often; the end of training is always measured.
+        protocol: name of the evaluation protocol.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, protocol: str = "v1") -> None:
+        if protocol not in PROTOCOLS:
+            raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
+        self.every_n_epochs, self.protocol = every_n_epochs, PROTOCOLS[protocol]
+        self.measured_at = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"measured_at": self.measured_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.measured_at = state_dict["measured_at"]
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.bank is None:
+            raise InputError(
+                "the probe needs labels and this data has none; use callbacks=unlabelled, or class folders as data"
+            )
+        if data.val is None:
+            raise InputError("the probe needs held-out images; set data.val_size above 0, or use callbacks=unlabelled")
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.measured_at < 0:
+            self.measure(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self.measure(trainer, pl_module)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.measured_at != trainer.global_step:
+            self.measure(trainer, pl_module)
+
+    def measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        bank, val = (split_features(pl_module, data, split) for split in ("bank", "val"))
+        figures = self.protocol.run(bank, val, data.num_classes)
+        self.measured_at = trainer.global_step
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, step=trainer.global_step)

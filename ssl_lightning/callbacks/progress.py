@@ -1,0 +1,86 @@
+"""One bar for the whole training: rate, time left, loss and the newest probe."""
+
+import time
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ssl_lightning.runs.metrics import Metrics
+
+
+class TrainingProgress(ProgressBar):
+    """A rich bar in a terminal; elsewhere (a file, a cluster's log) a line every `every_n_seconds`.
+
+    Args:
+        every_n_seconds: time between lines where there is no terminal, in seconds.
+    """
+
+    def __init__(self, every_n_seconds: float = 15.0) -> None:
+        super().__init__()
+        self.every_n_seconds = every_n_seconds
+        self.console = Console()
+        self.bar: Progress | None = None
+        self.enabled = True
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.total = int(trainer.estimated_stepping_batches)
+        self.began, self.first = time.monotonic(), trainer.global_step
+        self.shown = self.began
+        if self.enabled and self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed}/{task.total} steps"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                TextColumn("[cyan]{task.fields[figures]}"),
+                console=self.console,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("training", total=self.total, completed=self.first, figures="")
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        last = trainer.global_step >= self.total
+        if not self.enabled or (now - self.shown < (0.25 if self.bar else self.every_n_seconds) and not last):
+            return
+        self.shown = now
+        figures = self._figures(trainer, float(outputs["loss"].detach()), len(batch["index"]) * trainer.world_size)
+        if self.bar:
+            self.bar.update(self.task, completed=trainer.global_step, figures=figures)
+        else:
+            done = max(1, trainer.global_step - self.first)
+            left = (now - self.began) / done * (self.total - trainer.global_step)
+            print(f"step {trainer.global_step}/{self.total}  {figures}  {left:.0f} s left", flush=True)
+
+    def _figures(self, trainer: lightning.Trainer, loss: float, batch_size: int) -> str:
+        latest = next((logger.latest for logger in trainer.loggers if isinstance(logger, Metrics)), {})
+        steps = (trainer.global_step - self.first) / max(1e-9, time.monotonic() - self.began)
+        rate = latest.get("time/samples_per_second") or steps * batch_size * trainer.accumulate_grad_batches
+        figures = [f"epoch {trainer.current_epoch + 1}", f"loss {loss:.3f}", f"{rate:,.0f} samples/s"]
+        if "probe/knn_accuracy" in latest:
+            figures.append(f"kNN {latest['probe/knn_accuracy']:.1%}")
+        return "  ".join(figures)
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+        self._stop()

@@ -1,0 +1,155 @@
+"""What all commands share: Hydra around a task, and one clear line for every mistake."""
+
+import difflib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.configs import CONF
+from ssl_lightning.runs.folder import find_run
+from ssl_lightning.runs.stop import Interrupted
+
+Task = Callable[[DictConfig], Any]
+
+
+def command(name: str) -> Callable[[Task], Callable[[], None]]:
+    """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
+
+    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else (with its traceback).
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            arguments = sys.argv[1:]
+            try:
+                _refuse_unknown_options(arguments)
+                sys.argv[1:] = _with_run_folder(arguments)
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
+            except Interrupted as interrupted:
+                _exit(name, str(interrupted), 128 + interrupted.signal)
+            except KeyboardInterrupt:
+                _exit(name, "stopped", 130)
+            except Exception as error:
+                _exit_if_mistaken(error, name, arguments)
+                raise
+
+        @functools.wraps(task)
+        def single(config: DictConfig) -> Any:
+            try:
+                return task(config)
+            except Exception as error:
+                if HydraConfig.get().mode is RunMode.RUN:  # a sweep tells which job failed, and goes on
+                    _exit_if_mistaken(error, name, sys.argv[1:])
+                raise
+
+        return main
+
+    return decorate
+
+
+def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
+    line = _mistake(error, name, arguments)
+    if line is not None:
+        _exit(name, line, 2)
+
+
+def _exit(name: str, line: str, status: int) -> None:
+    print(f"ssl-{name}: {line}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def _refuse_unknown_options(arguments: list[str]) -> None:
+    from hydra._internal.utils import get_args_parser
+
+    known = [option for option in get_args_parser()._option_string_actions if option.startswith("--")]
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("--") and not any(name.startswith(option) for name in known):
+            raise InputError(f"there is no option {option}; {_did_you_mean(option, known)}")
+
+
+def _with_run_folder(arguments: list[str]) -> list[str]:
+    """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
+    rest: list[str] = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "run":
+            argument = f"run={','.join(str(find_run(place).path.resolve()) for place in value.split(','))}"
+        if key == "resume" and value not in ("null", ""):
+            run = find_run(value).path.resolve()
+            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={run}"]
+            argument = f"resume={run}"
+        rest.append(argument)
+    return rest
+
+
+def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | None:
+    """The one line for an error that the user can mend; None for what is a defect of ours."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, InputError):
+            return str(link)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    return _composition_mistake(error, name, arguments)
+
+
+def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> str:
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    keys = _keys(name, overrides)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        group = CONF / key
+        if group.is_dir():
+            choices = sorted(file.stem for file in group.glob("*.yaml") if not file.stem.startswith("_"))
+            wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
+            if wrong:
+                return f"there is no {key} '{wrong[0]}'; {_did_you_mean(wrong[0], choices)}"
+        elif keys and key not in keys and not override.startswith("+") and not key.startswith("hydra"):
+            return f"there is no '{key}'; {_did_you_mean(key, keys)}"
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} ({others[0]})" if others else first
+
+
+def _keys(name: str, overrides: Iterable[str]) -> list[str]:
+    """All keys and groups that could be overridden, as composed with those overrides that name a choice."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    groups = [str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()]
+    chosen = [o for o in overrides if (CONF / o.partition("=")[0] / f"{o.partition('=')[2]}.yaml").is_file()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(name, chosen)
+    return groups + _flat(OmegaConf.to_container(config, resolve=False))
+
+
+def _flat(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    names = [f"{prefix}{key}" for key in node]
+    return names + [key for name, child in node.items() for key in _flat(child, f"{prefix}{name}.")]
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    known = list(dict.fromkeys(known))
+    near = [name for name in known if name.rpartition(".")[2] == word][:3]
+    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else "see --cfg job for what there is"

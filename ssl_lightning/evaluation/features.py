@@ -1,0 +1,60 @@
+"""Features of a frozen encoder over a whole data set."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module` in evaluation mode; afterwards each submodule is in the mode it had, frozen parts included."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@torch.no_grad()
+def extract(
+    encode: Callable[[Tensor], Tensor],
+    batches: Iterable[dict[str, Any]],
+    device: torch.device | str,
+    gather: Callable[[Tensor], Tensor] | None = None,
+    key: str = "image",
+) -> dict[str, Tensor]:
+    """`{"features": (N, D) float32, "index": (N,), "labels": (N,)}` on the CPU, without gradient, ordered by `index`.
+
+    `encode`: (B, ...) -> (B, D) on `device`, given `batch[key]`. A sample that comes twice (padding of a distributed
+    sampler) counts once. `gather` joins rows of all ranks, which may have different numbers of them
+    (`distributed.gather_uneven`). "labels" is absent where batches have no "label".
+    """
+    parts: dict[str, list[Tensor]] = {"features": [], "index": [], "labels": []}
+    for batch in batches:
+        features = encode(batch[key].to(device, non_blocking=True))
+        if features.ndim != 2:
+            raise InputError(f"an encoder must give (B, D) features, got {tuple(features.shape)}")
+        parts["features"].append(features.float().cpu())
+        parts["index"].append(batch["index"].cpu())
+        if "label" in batch:
+            parts["labels"].append(batch["label"].cpu())
+
+    counts = torch.tensor([[len(parts["index"])]], device=device)
+    if (counts if gather is None else gather(counts)).min() == 0:
+        raise InputError("no samples to extract features from: the data set (or a rank's share of it) is empty")
+    out = {name: torch.cat(part) for name, part in parts.items() if part}
+    if gather is not None:
+        out = {name: gather(x.to(device)).cpu() for name, x in out.items()}
+
+    order = torch.argsort(out["index"], stable=True)
+    index = out["index"][order]
+    first = torch.ones_like(index, dtype=torch.bool)
+    first[1:] = index[1:] != index[:-1]
+    return {name: x[order[first]] for name, x in out.items()}

@@ -1,0 +1,62 @@
+"""Versioned evaluation protocols: figures of the same version can be compared, and a version never changes."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.bootstrap import interval
+from ssl_lightning.evaluation.knn import check_labels, knn_predict
+from ssl_lightning.evaluation.linear import choose_l2, fit_linear
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How frozen features become figures, the same for a trained encoder, an untrained one and raw pixels."""
+
+    name: str
+    knn_k: int = 20
+    knn_temperature: float = 0.07
+    l2_grid: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
+    seed: int = 0
+
+    @property
+    def hash(self) -> str:
+        """Twelve digits that two protocols share only if all their settings are equal."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def run(
+        self,
+        bank: dict[str, Tensor],
+        test: dict[str, Tensor],
+        num_classes: int,
+        device: torch.device | str = "cpu",
+    ) -> dict[str, float]:
+        """Figures of `test` by probes fitted on `bank`, both as `features.extract` gives them.
+
+        For the kNN and the linear probe: accuracy, and `_low` and `_high` of its 95 % bootstrap interval, as fractions;
+        `probe/linear_l2` is the penalty chosen on a split of `bank` (the test set is used once, for the figures).
+        """
+        for name, part in (("bank", bank), ("test", test)):
+            if "labels" not in part:
+                raise InputError(f"evaluation {self.name} needs labels, the {name} set has none")
+            check_labels(part["labels"], part["features"], num_classes)
+        x, y = bank["features"].to(device), bank["labels"].to(device)
+        x_test, y_test = test["features"].to(device), test["labels"].to(device)
+        l2 = choose_l2(x, y, self.l2_grid, self.seed)
+        predictions = {
+            "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
+            "probe/linear_accuracy": fit_linear(x, y, num_classes, l2).predict(x_test),
+        }
+        figures = {"probe/linear_l2": l2}
+        for name, predicted in predictions.items():
+            correct = (predicted == y_test).cpu()
+            figures[name] = correct.double().mean().item()
+            figures[f"{name}_low"], figures[f"{name}_high"] = interval(correct, seed=self.seed)
+        return figures
+
+
+PROTOCOLS = {"v1": Protocol("v1")}

@@ -1,0 +1,20 @@
+"""Regression losses: predict the teacher's projection. BYOL, Grill et al. 2020, https://arxiv.org/abs/2006.07733."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.precision import at_least_float32, no_autocast
+
+
+def byol_loss(p: Tensor, z: Tensor) -> Tensor:
+    """BYOL Eq. 2, 2 - 2 cos(p, z) in [0, 4]: scalar, the mean over this rank's batch.
+
+    `p`: (B, K) predictions of the student; `z`: (B, K) projections of the teacher, no gradient enters them.
+    """
+    if p.ndim != 2 or p.shape != z.shape:
+        raise InputError(f"byol_loss needs two (B, K) tensors, got {tuple(p.shape)} and {tuple(z.shape)}")
+    with no_autocast(p):
+        p = F.normalize(at_least_float32(p), dim=1)
+        z = F.normalize(at_least_float32(z.detach()), dim=1)
+        return 2 - 2 * (p * z).sum(dim=1).mean()

@@ -1,0 +1,72 @@
+"""What every method is to the Trainer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import lightning
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.optim.groups import parameter_groups
+
+
+class Method(lightning.LightningModule):
+    """One paper: `forward` embeds, `loss` compares; a subclass writes these two and, if need be, `after_step`.
+
+    Args:
+        optimizer: called with parameter groups, returns the optimizer.
+        schedule: called with (optimizer, total_steps, steps_per_epoch), returns a scheduler stepped every step.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("views",)
+    """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
+
+    def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
+        super().__init__()
+        self.optimizer, self.schedule = optimizer, schedule
+        self.total_steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The downstream embedding (B, D)."""
+        raise NotImplementedError
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss."""
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        return self._logged_loss(batch, "train")
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        self._logged_loss(batch, "val")
+
+    def _logged_loss(self, batch: Mapping[str, Any], stage: str) -> dict[str, Tensor]:
+        result = self.loss(batch)
+        scalars = {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
+        self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=stage == "val")
+        return result
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        progress = self.trainer.global_step / max(1, self.total_steps)
+        super().optimizer_step(*args, **kwargs)
+        self.after_step(progress)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        self.trainer.fit_loop.setup_data()
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
+        self.total_steps = int(total)
+        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        optimizer = self.optimizer(parameter_groups(self))
+        schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def compile_parts(self) -> None:
+        """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        for child in self.children():
+            if any(True for _ in child.parameters()):
+                child.compile(dynamic=False)

@@ -1,0 +1,59 @@
+"""BYOL: Bootstrap Your Own Latent, a New Approach to Self-Supervised Learning.
+
+Grill et al., 2020. https://arxiv.org/abs/2006.07733
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.regression import byol_loss
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.ema import make_teacher, move_teacher
+from ssl_lightning.modules.heads import mlp
+from ssl_lightning.optim.schedules import momentum_cosine
+
+
+class BYOL(Method):
+    """A student predicts, from one view, what a slowly moving teacher makes of the other; there are no negatives.
+
+    Args:
+        backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
+        hidden_dim: width of the hidden layers of projector and predictor.
+        out_dim: K, width of projection z and prediction p.
+        momentum: of the teacher at the start; it rises to 1 along a cosine (Sec. 3.3).
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: int = 4096,
+        out_dim: int = 256,
+        momentum: float = 0.996,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.projector = mlp(backbone.out_dim, hidden_dim, out_dim)
+        self.predictor = mlp(out_dim, hidden_dim, out_dim)
+        self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
+        self.momentum = momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 2, symmetric in the views; the mean of both directions, so that it lies in [0, 4]."""
+        x1, x2 = batch["views"]
+        h1, h2 = self(x1), self(x2)
+        p1, p2 = (self.predictor(self.projector(h)) for h in (h1, h2))
+        with torch.no_grad():
+            z1, z2 = self.teacher(x1), self.teacher(x2)
+        return {"loss": (byol_loss(p1, z2) + byol_loss(p2, z1)) / 2, "embedding": h1.detach()}
+
+    def after_step(self, progress: float) -> None:
+        momentum = momentum_cosine(progress, 1, self.momentum, 1.0)
+        move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), momentum)

@@ -1,0 +1,97 @@
+"""MoCo v2: Improved Baselines with Momentum Contrastive Learning.
+
+Chen, Fan, Girshick and He, 2020. https://arxiv.org/abs/2003.04297 (MoCo: He et al. 2019, arXiv 1911.05722)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.distributed import gather, rank, world_size
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.contrastive import info_nce_queue
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.ema import make_teacher, move_teacher
+from ssl_lightning.modules.heads import mlp
+from ssl_lightning.modules.norm import split_batch_norm
+from ssl_lightning.modules.queue import Queue
+
+
+class MoCo(Method):
+    """A query finds its key, made by a slowly moving teacher, among a long queue of the keys of past batches.
+
+    Batch statistics would give the key away: only it shares them with the query. So, as on MoCo's eight GPUs, each
+    batch is normalised in `bn_splits` groups, and keys are grouped otherwise than queries ("shuffling BN", Sec. 3.3).
+
+    Args:
+        backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
+        hidden_dim: width of the projector's hidden layer; None for the backbone's D, as in MoCo v2.
+        out_dim: K, width of queries and keys.
+        queue_size: Q, number of negatives.
+        temperature: divides the cosine similarities (MoCo, Eq. 1).
+        momentum: of the teacher (MoCo, Eq. 2).
+        bn_splits: groups of batch normalisation over all devices; 1 leaves the batch whole.
+        symmetric: each view is the query once, as in the authors' CIFAR demo; twice the work a step.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: int | None = None,
+        out_dim: int = 128,
+        queue_size: int = 65536,
+        temperature: float = 0.2,
+        momentum: float = 0.999,
+        bn_splits: int = 8,
+        symmetric: bool = False,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        dim = backbone.out_dim
+        if bn_splits > 1:
+            if bn_splits % world_size():
+                raise InputError(f"method.bn_splits={bn_splits} does not divide over {world_size()} devices")
+            split_batch_norm(backbone, bn_splits // world_size())
+        self.backbone = backbone
+        self.projector = mlp(dim, hidden_dim or dim, out_dim, norm=False)
+        self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
+        self.queue = Queue(queue_size, out_dim)
+        self.temperature, self.momentum = temperature, momentum
+        self.bn_splits, self.symmetric = bn_splits, symmetric
+        self.fresh_keys: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Algorithm 1 of MoCo; keys join the queue after the optimizer step, never before the loss."""
+        x1, x2 = batch["views"]
+        loss, h = self._contrast(x1, x2)
+        if self.symmetric:
+            loss = (loss + self._contrast(x2, x1)[0]) / 2
+        return {"loss": loss, "embedding": h.detach()}
+
+    def _contrast(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        h = self(queries)
+        k = self._encode_keys(keys)
+        if self.training:
+            self.fresh_keys.append(k)
+        return info_nce_queue(self.projector(h), k, self.queue.rows, self.temperature), h
+
+    @torch.no_grad()
+    def _encode_keys(self, x: Tensor) -> Tensor:
+        """Keys (B, K) of images dealt like cards over the groups of all devices, and brought back in order."""
+        if self.bn_splits == 1 or not self.training:
+            return self.teacher(x)
+        everyone = gather(x)
+        order = torch.arange(len(everyone), device=x.device).view(self.bn_splits, -1).T.flatten()
+        mine = slice(rank() * len(x), (rank() + 1) * len(x))
+        return gather(self.teacher(everyone[order[mine]]))[order.argsort()][mine]
+
+    def after_step(self, progress: float) -> None:
+        move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), self.momentum)
+        self.queue.push(gather(torch.cat(self.fresh_keys)))
+        self.fresh_keys.clear()

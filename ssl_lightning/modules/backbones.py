@@ -1,0 +1,105 @@
+"""Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
+
+from typing import Literal
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError
+
+
+def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
+    )
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which pools before it projects (He et al. 2019, ResNet-D)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_norm(in_channels, out_channels, 3, stride)
+        self.second = _conv_norm(out_channels, out_channels, 3)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, _conv_norm(in_channels, out_channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+
+
+class ConvNet(nn.Sequential):
+    """A small residual net for CPUs: a strided stem, then one block a stage, each twice as wide at half the side.
+
+    Args:
+        in_channels: 1 for grey, 3 for colour images.
+        width: channels of the first stage.
+        stages: number of stages; D = width * 2 ** (stages - 1).
+        stem_stride: 2 makes the net about four times as fast as 1.
+    """
+
+    def __init__(self, in_channels: int = 3, width: int = 32, stages: int = 4, stem_stride: int = 2) -> None:
+        widths = [width * 2**stage for stage in range(stages)]
+        blocks = [_Residual(a, b, 2) for a, b in zip(widths, widths[1:], strict=False)]
+        super().__init__(
+            _conv_norm(in_channels, width, 3, stem_stride),
+            nn.ReLU(inplace=True),
+            _Residual(width, width, 1),
+            *blocks,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.out_dim = widths[-1]
+
+
+def resnet(
+    name: str = "resnet18",
+    in_channels: int = 3,
+    stem: Literal["cifar", "imagenet"] = "imagenet",
+    pretrained: bool = False,
+) -> nn.Module:
+    """A torchvision ResNet without its classifier; the 'cifar' stem is a 3x3 convolution and no max-pooling.
+
+    The CIFAR stem is that of SimCLR, App. B.9 (Chen et al. 2020), for images of about 32 pixels.
+
+    Raises:
+        InputError: unknown name or stem; pretrained weights asked for with another stem or number of channels.
+    """
+    known = [n for n in torchvision.models.list_models(module=torchvision.models) if n.startswith("resnet")]
+    if name not in known:
+        raise InputError(f"backbone.name={name} is not a torchvision ResNet; known are {', '.join(known)}")
+    if stem not in ("cifar", "imagenet"):
+        raise InputError(f"backbone.stem={stem} is unknown; it is 'cifar' (3x3, no pooling) or 'imagenet' (7x7)")
+    if pretrained and (stem != "imagenet" or in_channels != 3):
+        raise InputError("backbone.pretrained=true needs backbone.stem=imagenet and colour images (3 channels)")
+    net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    if stem == "cifar":
+        net.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
+        net.maxpool = nn.Identity()
+    elif in_channels != 3:
+        net.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
+    net.out_dim = net.fc.in_features
+    net.fc = nn.Identity()
+    return net
+
+
+def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: object) -> nn.Module:
+    """Any image model of timm without its classifier; `options` go to `timm.create_model` (img_size, patch_size ...).
+
+    Raises:
+        InputError: timm knows no such model, or its weights cannot be had.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"{name[:5]}*")[:8]) or "see timm.list_models()"
+        raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")
+    try:
+        net = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
+    except OSError as error:
+        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+    net.out_dim = getattr(net, "head_hidden_size", net.num_features)
+    return net

@@ -1,0 +1,20 @@
+"""Teachers: slow copies of a student, an exponential moving average (EMA) of its weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def make_teacher(student: nn.Module) -> nn.Module:
+    """A copy of `student` that no gradient reaches."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def move_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, for parameters (MoCo, Eq. 2; BYOL, Eq. 1).
+
+    Buffers stay the teacher's own: it normalises with the statistics of the batches that it sees.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1.0 - momentum)

@@ -1,0 +1,33 @@
+"""A ring buffer of past keys (MoCo: He et al. 2019, https://arxiv.org/abs/1911.05722, Sec. 3.2)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError
+
+
+class Queue(nn.Module):
+    """The `size` newest keys as unit rows: `rows (Q, K)`; random directions until real keys have replaced them.
+
+    Raises:
+        InputError: a push larger than the queue.
+    """
+
+    rows: Tensor
+    pointer: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Replaces the oldest rows by `keys (B, K)`, which are normalised here."""
+        size = len(self.rows)
+        if len(keys) > size:
+            raise InputError(f"{len(keys)} keys do not fit a queue of {size}: raise method.queue_size")
+        slots = (self.pointer + torch.arange(len(keys), device=keys.device)) % size
+        self.rows.index_copy_(0, slots, F.normalize(keys, dim=1).to(self.rows.dtype))
+        self.pointer.copy_((self.pointer + len(keys)) % size)

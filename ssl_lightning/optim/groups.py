@@ -1,0 +1,37 @@
+"""Which parameters are decayed, adapted (LARS) and orthogonalised (Muon)."""
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ssl_lightning.errors import InputError
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters of `module` as parameter groups for any optimizer, in the order of the module.
+
+    First the tensors of two axes or more, which the optimizer's own weight decay acts on: weights of linear and
+    convolution layers (`hidden: True`, what `MuonAdamW` orthogonalises), then all others, as embeddings and tokens
+    (`hidden: False`). Last those of one axis or none, biases and norms: `weight_decay: 0, adapt: False`. A tensor that
+    an embedding and a linear layer share is an embedding. Empty groups are left out.
+    """
+    names = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    if not names:
+        raise InputError(f"{type(module).__name__} has no parameter that is trained")
+    not_hidden = {
+        id(p)
+        for owner in module.modules()
+        for p in owner.parameters(recurse=False)
+        if not isinstance(owner, (nn.Linear, nn.MultiheadAttention, _ConvNd))
+    }
+    hidden, other, vectors = [], [], []
+    for p in module.parameters():
+        if id(p) in names:
+            (vectors if p.ndim <= 1 else other if id(p) in not_hidden else hidden).append(p)
+    groups = [
+        {"params": hidden, "hidden": True},
+        {"params": other, "hidden": False},
+        {"params": vectors, "hidden": False, "weight_decay": 0.0, "adapt": False},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,74 @@
+"""Schedules of the learning rate and of a teacher's momentum, as functions of the optimizer step.
+
+Warm-up: Goyal et al. 2017, https://arxiv.org/abs/1706.02677; cosine: SGDR, Loshchilov and Hutter 2017,
+https://arxiv.org/abs/1608.03983 (one cycle).
+"""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from ssl_lightning.errors import InputError
+
+
+def _warmup_length(total_steps: int, steps_per_epoch: int, warmup_epochs: float, warmup_steps: int) -> int:
+    if total_steps < 1:
+        raise InputError(f"a schedule needs at least one step, got total_steps={total_steps}")
+    if warmup_epochs < 0 or warmup_steps < 0:
+        raise InputError(f"warm-up cannot be negative: warmup_epochs={warmup_epochs}, warmup_steps={warmup_steps}")
+    if warmup_epochs and warmup_steps:
+        raise InputError(f"give warmup_epochs={warmup_epochs} or warmup_steps={warmup_steps}, not both")
+    steps = warmup_steps or round(warmup_epochs * steps_per_epoch)
+    if steps > total_steps:
+        raise InputError(
+            f"warm-up of {steps} steps exceeds the run's {total_steps}: lower schedule.warmup_epochs or train longer"
+        )
+    return steps
+
+
+def warmup_cosine(
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0,
+    warmup_steps: int = 0,
+    final_fraction: float = 0.0,
+) -> LambdaLR:
+    """Linear warm-up to the full rate, then half a cosine down to `final_fraction` of it at `total_steps`.
+
+    Step once per optimizer step. Warm-up of W steps gives the rates 1/(W+1) ... W/(W+1) and then 1, so even the first
+    step moves. After `total_steps` the rate stays. InputError where both warm-ups are given or one exceeds the run.
+    """
+    warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
+    if not 0 <= final_fraction <= 1:
+        raise InputError(f"final_fraction must be in [0, 1], got {final_fraction}")
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def constant(
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0,
+    warmup_steps: int = 0,
+) -> LambdaLR:
+    """Linear warm-up as in `warmup_cosine`, then the full rate to the end."""
+    warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+
+
+def momentum_cosine(step: int, total_steps: int, start: float, end: float) -> float:
+    """Momentum of a teacher at `step`: half a cosine from `start` to `end` at `total_steps` (BYOL, Sec. 3.3).
+
+    Grill et al. 2020, https://arxiv.org/abs/2006.07733, have end = 1. After `total_steps` it stays.
+    """
+    progress = min(1.0, step / total_steps)
+    return end - (end - start) * 0.5 * (1 + math.cos(math.pi * progress))

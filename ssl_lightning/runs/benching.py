@@ -1,0 +1,155 @@
+"""How fast is a composed run, and what holds it up?"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.runs.build import build_data, build_method, refuse_what_cannot_work
+from ssl_lightning.runs.folder import RunFolder, write_json
+from ssl_lightning.runs.provenance import provenance
+
+
+class _Clock(Callback):
+    """Times the optimizer steps of a real training after its warm-up, then stops it."""
+
+    def __init__(self, warmup: int, steps: int) -> None:
+        self.warmup, self.steps, self.seconds = warmup, steps, 0.0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.warmup:
+            _synchronize(pl_module.device)
+            self.seconds = -time.perf_counter()
+        if trainer.global_step == self.warmup + self.steps:
+            _synchronize(pl_module.device)
+            self.seconds += time.perf_counter()
+            trainer.should_stop = True
+
+
+def bench(config: DictConfig) -> float:
+    """Samples a second of compute alone, data and transform alone, and a real training; writes `bench.json`.
+
+    Compute alone repeats forward, backward and optimizer step on one transformed batch that stays on the device. Data
+    alone loads, moves and transforms batches. End to end is the Trainer itself, without callbacks.
+
+    Raises:
+        InputError: parts that do not fit, or fewer than one step.
+    """
+    if config.steps < 1 or config.warmup < 1:
+        raise InputError(f"steps={config.steps} and warmup={config.warmup} must be 1 or more")
+    refuse_what_cannot_work(config)
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    clock = _Clock(config.warmup, config.steps)
+    endless = OmegaConf.merge(config.trainer, {"max_steps": 10**6, "max_epochs": -1, "limit_val_batches": 0})
+    trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
+    data, method = build_data(config), build_method(config)
+    if config.compile:
+        method.compile_parts()
+    data.prepare_data()
+    data.setup()
+    device = trainer.strategy.root_device
+    console = Console()
+    batch_size = int(config.data.batch_size)
+    seconds: dict[str, float] = {}
+    with console.status("data and transform alone"):
+        batches = _prepared(data, device)
+        seconds["data"] = _time(lambda: next(batches), device, config.warmup, config.steps)
+    with console.status("compute alone"):
+        seconds["compute"] = _time(
+            _step(method.to(device), next(batches), str(trainer.precision)), device, config.warmup, config.steps
+        )
+    with console.status("end to end"):
+        method.load_state_dict(build_method(config).state_dict())
+        trainer.fit(method, data)
+        seconds["end_to_end"] = clock.seconds / config.steps
+    rates = {name: batch_size / value for name, value in seconds.items()}
+    result = {
+        "samples_per_second": rates,
+        "end_to_end_over_compute": rates["end_to_end"] / rates["compute"],
+        "views_per_sample": len(next(batches).get("views", [None])),
+        "peak_memory_bytes": _peak_memory(device),
+        "batch_size": batch_size,
+        "steps": config.steps,
+        "compile": config.compile,
+        "channels_last": config.channels_last,
+        "provenance": provenance(OmegaConf.to_yaml(config), str(trainer.precision), trainer.world_size, config.seed),
+    }
+    write_json(run.path / "bench.json", result)
+    _show(console, result, run.path / "bench.json")
+    return rates["end_to_end"]
+
+
+def _prepared(data: Any, device: torch.device) -> Iterator[dict[str, Any]]:
+    step = 0
+    while True:
+        for batch in data.features_loader("train"):
+            moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            if len(moved["index"]) == data.batch_size:
+                yield data.augment(moved, seed=step)
+            step += 1
+
+
+def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], None]:
+    optimizer = method.optimizer(parameter_groups(method))
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
+    mixed = precision.endswith("mixed")
+    method.train()
+
+    def step() -> None:
+        with torch.autocast(method.device.type, dtype=dtype, enabled=mixed):
+            loss = method.loss(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(0.0)
+
+    return step
+
+
+def _time(call: Callable[[], Any], device: torch.device, warmup: int, steps: int) -> float:
+    """Seconds a call."""
+    for _ in range(warmup):
+        call()
+    _synchronize(device)
+    began = time.perf_counter()
+    for _ in range(steps):
+        call()
+    _synchronize(device)
+    return (time.perf_counter() - began) / steps
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _show(console: Console, result: dict[str, Any], path: Path) -> None:
+    table = Table(title=f"batch {result['batch_size']}, {result['provenance']['hardware']}", title_justify="left")
+    for heading in ("", "samples/s", "views/s"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, rate in result["samples_per_second"].items():
+        table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}")
+    console.print(table)
+    console.print(
+        f"end to end / compute {result['end_to_end_over_compute']:.3f}, "
+        f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB; wrote {path}",
+        highlight=False,
+        soft_wrap=True,
+    )

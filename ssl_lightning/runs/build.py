@@ -1,0 +1,120 @@
+"""From a composed config to objects, after what can be refused has been refused."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class, get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.check import refuse_wrong_values
+from ssl_lightning.runs.configs import CONF
+
+_TRUSTED = ("ssl_lightning", "torch.optim", "lightning.pytorch", "torchmetrics")
+
+
+def refuse_what_cannot_work(config: DictConfig) -> None:
+    """All that can be seen to be wrong before anything is built.
+
+    Raises:
+        InputError: a target that is not trusted, a wrong key or value, or parts that do not fit each other.
+    """
+    refuse_untrusted(config)
+    refuse_wrong_values(config)
+    refuse_misfit(config)
+
+
+def refuse_untrusted(config: DictConfig) -> None:
+    """A config may only build what is defined in the packages of this project.
+
+    Raises:
+        InputError: some `_target_` lies outside them, or is not there.
+    """
+    for key, target in targets(OmegaConf.to_container(config, resolve=False)):
+        if not target.startswith(tuple(f"{package}." for package in _TRUSTED)):
+            raise InputError(f"{key}._target_={target} is not from {', '.join(_TRUSTED)} and is not run")
+        try:
+            home = getattr(get_object(target), "__module__", "")
+        except Exception as error:
+            raise InputError(f"{key}._target_={target} cannot be found") from error
+        if home.partition(".")[0] not in {package.partition(".")[0] for package in _TRUSTED}:
+            raise InputError(f"{key}._target_={target} leads out of {', '.join(_TRUSTED)} and is not run")
+
+
+def targets(node: Any, key: str = "") -> list[tuple[str, str]]:
+    """All (key, `_target_`) pairs of a plain config."""
+    if isinstance(node, dict):
+        own = [(key, str(node["_target_"]))] if "_target_" in node else []
+        return own + [pair for name, child in node.items() for pair in targets(child, f"{key}.{name}".strip("."))]
+    if isinstance(node, list):
+        return [pair for index, child in enumerate(node) for pair in targets(child, f"{key}[{index}]")]
+    return []
+
+
+def refuse_misfit(config: DictConfig) -> None:
+    """Data and transform must give the batch keys that the method reads.
+
+    Raises:
+        InputError: some are missing; the message names the data and transforms that would fit.
+    """
+    method, transform, data = (get_class(config[part]._target_) for part in ("method", "transform", "data"))
+    if not set(transform.reads) <= set(data.gives):
+        fitting = _choices("data", lambda made: set(transform.reads) <= set(made.gives))
+        raise InputError(
+            f"transform {_short(transform)} reads {_list(transform.reads)}, which data {_short(data)} does not give;"
+            f" data that fits: {_list(fitting)}"
+        )
+    if not set(method.reads) <= {*data.gives, *transform.makes}:
+        fitting = _choices("transform", lambda made: set(method.reads) <= {*data.gives, *made.makes})
+        raise InputError(
+            f"method {_short(method)} reads {_list(method.reads)}, which transform {_short(transform)} does not make;"
+            f" transforms that fit: {_list(fitting)}"
+        )
+
+
+def _choices(group: str, fits: Any) -> list[str]:
+    found = []
+    for file in sorted((CONF / group).glob("*.yaml")):
+        target = OmegaConf.load(file).get("_target_")
+        if target and fits(get_object(target)):
+            found.append(file.stem)
+    return found
+
+
+def _short(cls: type) -> str:
+    return cls.__name__
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names) or "none"
+
+
+def build_data(config: DictConfig) -> Any:
+    """The DataModule of a run with its transform."""
+    return instantiate(config.data, transform=instantiate(config.transform))
+
+
+def build_method(config: DictConfig) -> Any:
+    """The method of a run with the initial weights that belong to its seed."""
+    import lightning
+    import torch
+
+    lightning.seed_everything(config.seed, verbose=False)
+    method = instantiate(
+        config.method,
+        backbone=instantiate(config.backbone),
+        optimizer=instantiate(config.optimizer),
+        schedule=instantiate(config.schedule),
+    )
+    if config.channels_last:
+        method.to(memory_format=torch.channels_last)
+    return method
+
+
+def load_config(path: Path) -> DictConfig:
+    """The composed config of a run, refused unless it builds only what is ours."""
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path} is not the config of a run")
+    refuse_untrusted(config)
+    return config

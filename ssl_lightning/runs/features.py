@@ -1,0 +1,28 @@
+"""Frozen features of a split, each sample once, whatever the number of devices."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ssl_lightning.distributed import gather_uneven
+from ssl_lightning.evaluation.features import evaluating, extract
+
+
+def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
+    """`features (N, D)`, `index (N,)` and, where the set has them, `labels (N,)` of 'bank', 'val' or 'test'.
+
+    The method's weights, buffers and training flags are as before, and so is the global random state.
+    """
+    key = data.gives[0]
+
+    def embed(x: Tensor) -> Tensor:
+        return method(data.plain({key: x})[key])
+
+    with evaluating(method):
+        return extract(embed, data.features_loader(split), method.device, gather_uneven, key)
+
+
+def raw_features(data: Any, split: str) -> dict[str, Tensor]:
+    """The inputs themselves, flattened, in the place of features: a control that learned nothing."""
+    key = data.gives[0]
+    return extract(lambda x: data.plain({key: x})[key].flatten(1), data.features_loader(split), "cpu", key=key)

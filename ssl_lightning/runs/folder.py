@@ -1,0 +1,74 @@
+"""A run folder: where everything that a run makes lies, and how to find it again."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run; `.hydra/config.yaml` inside it is the composed config."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / ".hydra" / "config.yaml"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+
+def find_run(where: str | Path) -> RunFolder:
+    """The run in a folder, or the run to which a file in it (a checkpoint, a config) belongs.
+
+    Raises:
+        InputError: there is no such place, it holds no run, or it holds many.
+    """
+    path = Path(where).expanduser()
+    if not path.exists():
+        raise InputError(f"there is no run at {path}; give the folder that a run printed at its end")
+    for candidate in (path, *path.parents[:2]):
+        if (candidate / ".hydra" / "config.yaml").is_file():
+            return RunFolder(candidate)
+    inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
+    if inside:
+        raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
+    raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes beside and renames, so that a reader or a crash never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes `content` as indented JSON, atomically."""
+    write_atomically(path, json.dumps(content, indent=2, default=float) + "\n")

@@ -1,0 +1,65 @@
+"""Loggers beside `metrics.csv`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import write_atomically
+
+
+def wandb(
+    folder: str,
+    project: str = "ssl-lightning",
+    mode: Literal["online", "offline"] = "online",
+    group: str | None = None,
+    name: str | None = None,
+    entity: str | None = None,
+    tags: list[str] | None = None,
+) -> Any:
+    """Weights & Biases; a resumed run goes on under the id that lies in its folder (`wandb_id`).
+
+    Args:
+        folder: the run folder.
+        project, entity, group, name, tags: as in `wandb.init`; the jobs of one multirun share a group.
+        mode: 'offline' writes to the run folder, to be sent later by `wandb sync`.
+
+    Raises:
+        InputError: wandb is not installed, or knows no such mode.
+    """
+    try:
+        import wandb as client
+        from lightning.pytorch.loggers import WandbLogger
+    except ImportError as error:
+        raise InputError("logger=wandb needs the package wandb: pip install 'ssl-lightning[wandb]'") from error
+    if mode not in ("online", "offline"):
+        raise InputError(f"logger.wandb.mode={mode} is unknown; it is 'online' or 'offline'")
+    file = Path(folder) / "wandb_id"
+    if not file.exists():
+        write_atomically(file, client.util.generate_id())
+    return WandbLogger(
+        save_dir=folder,
+        project=project,
+        id=file.read_text().strip(),
+        resume="allow",
+        offline=mode == "offline",
+        group=group,
+        name=name,
+        entity=entity,
+        tags=tags,
+        settings=client.Settings(silent=True),
+    )
+
+
+def tensorboard(folder: str) -> Any:
+    """TensorBoard event files in `folder`/tensorboard.
+
+    Raises:
+        InputError: the package tensorboard is not installed.
+    """
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise InputError("logger=tensorboard needs a package: pip install 'ssl-lightning[tensorboard]'") from error
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")

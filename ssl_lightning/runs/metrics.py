@@ -1,0 +1,74 @@
+"""`metrics.csv`: every metric of a run, one row a step."""
+
+import csv
+import io
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ssl_lightning.runs.folder import write_atomically
+
+
+class Metrics(Logger):
+    """Keeps all metrics in memory and on disk, a column a metric and a row a step, written anew at each `save`.
+
+    A resumed run reads the rows that are there and forgets those after the step from which it goes on. When the
+    disk is full the rows stay in memory until a later `save` succeeds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: dict[int, dict[str, float]] = {}
+        self.latest: dict[str, float] = {}
+        """The last value of every metric."""
+        if path.exists():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    step = int(row.pop("step"))
+                    self.rows[step] = {name: float(value) for name, value in row.items() if value}
+                    self.latest.update(self.rows[step])
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def curve(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric."""
+        steps = [step for step in sorted(self.rows) if name in self.rows[step]]
+        return steps, [self.rows[step][name] for step in steps]
+
+    def forget_after(self, step: int) -> None:
+        """Drops the rows of steps after `step`."""
+        self.rows = {at: row for at, row in self.rows.items() if at <= step}
+        self.latest = {name: value for at in sorted(self.rows) for name, value in self.rows[at].items()}
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        self.rows.setdefault(int(step or 0), {}).update(values)
+        self.latest.update(values)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the composed config lies in the run folder."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        names = list(dict.fromkeys(name for step in sorted(self.rows) for name in self.rows[step]))
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["step", *names])
+        for step in sorted(self.rows):
+            writer.writerow([step, *(self.rows[step].get(name, "") for name in names)])
+        try:
+            write_atomically(self.path, text.getvalue())
+        except OSError as error:
+            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept and tried again")

@@ -1,0 +1,231 @@
+"""Batched image functions with one parameter per sample, each equal to its torchvision.transforms.v2.functional twin.
+
+Images are (B, C, H, W), float in [0, 1], grey (C = 1) or RGB (C = 3); parameters are (B,) unless said otherwise.
+Nothing here draws random numbers, loops over samples or changes its input. Memory layout is free, and `resized_crop`
+and `to_float` return channels outermost, (C, B, H, W) behind a transpose: every colour plane of the batch is then one
+contiguous block, and elementwise functions keep it so.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError
+
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, rounded as torchvision does
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) to float32 in [0, 1]; float images pass as they are."""
+    if images.is_floating_point():
+        return images
+    B, C, H, W = images.shape
+    planes = torch.empty(C, B, H, W, device=images.device)
+    return planes.copy_(images.transpose(0, 1)).div_(255).transpose(0, 1)
+
+
+def normalize(images: Tensor, mean: Tensor, std: Tensor, out: Tensor | None = None) -> Tensor:
+    """(images - mean) / std with mean and std (C,); written to `out` where it is given."""
+    return torch.sub(images, mean.view(-1, 1, 1), out=out).div_(std.view(-1, 1, 1))
+
+
+# Colour
+
+
+def luma(images: Tensor) -> Tensor:
+    """Brightness of each pixel, (B, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    if images.shape[1] != 3:
+        raise InputError(f"colour transforms need grey (C = 1) or RGB (C = 3) images, got C = {images.shape[1]}")
+    red, green, blue = images.split(1, dim=1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """factor * images, clamped to [0, 1]; factor >= 0."""
+    return (images * _per_sample(factor)).clamp_max_(1)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Extrapolates from the mean luma of each image by factor >= 0; 1 is the identity, 0 a uniform grey."""
+    factor = _per_sample(factor)
+    mean = luma(images.mean(dim=(2, 3), keepdim=True))
+    return (images * factor).add_(mean * (1 - factor)).clamp_(0, 1)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Extrapolates from the grey image by factor >= 0; 1 is the identity, 0 the grey image."""
+    if images.shape[1] == 1:
+        return images
+    return torch.lerp(luma(images), images, _per_sample(factor)).clamp_(0, 1)
+
+
+def grayscale(images: Tensor, chosen: Tensor) -> Tensor:
+    """Replaces the images where `chosen` (bool) by their luma on every channel."""
+    if images.shape[1] == 1:
+        return images
+    return torch.lerp(images, luma(images), _per_sample(chosen.to(images.dtype)))
+
+
+def hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turns the hue in HSV space by `shift` in [-0.5, 0.5] turns.
+
+    The hue is the way along the hexagon of the colours that have the same extremes. For green >= blue it is
+    (1 + (green + blue - red - low) / chroma) / 6 turns in all three of its sextants, and the other half is the mirror
+    image. On the way back each channel is a trapezoid of the hue: high within 1/6 turn of its peak and low beyond
+    1/3; red is written from its valley at 1/2, so that no channel's trapezoid crosses the end of the turn.
+    """
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    low = torch.minimum(green, blue).clamp_max_(red)
+    high = torch.maximum(green, blue).clamp_min_(red)
+    chroma = high.sub_(low)
+    slope = chroma * 6
+    turn = (green + blue).sub_(red).sub_(low)
+    turn.div_(slope.clamp_min(torch.finfo(images.dtype).tiny)).add_(1 / 6).copysign_(green - blue)
+    turn.add_((shift + 1).view(-1, 1, 1)).frac_()
+    valley = low - chroma  # red = valley + slope * clamp(distance from 1/2, 1/6, 1/3)
+    peak = low.add_(chroma, alpha=2)  # the others = peak - slope * clamp(distance from their peak, 1/6, 1/3)
+    result = torch.empty_like(images)
+    torch.addcmul(valley, slope, _distance(turn, 1 / 2), out=result[:, 0])
+    torch.addcmul(peak, slope, _distance(turn, 1 / 3), value=-1, out=result[:, 1])
+    torch.addcmul(peak, slope, _distance(turn, 2 / 3), value=-1, out=result[:, 2])
+    return result
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """Inverts the pixels at or above `threshold`; a threshold above 1 is the identity."""
+    return torch.where(images >= _per_sample(threshold), 1 - images, images)
+
+
+# Resampling
+
+
+def resized_crop(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    flip: Tensor,
+    size: int | Sequence[int],
+) -> Tensor:
+    """Crops a box of whole pixels from each image, resizes it (bilinear, antialiased), mirrors it where `flip` (bool).
+
+    All of it is one matrix product per axis: (B, C, H, W) uint8 or float -> (B, C, h, w) float, `size` being h and w.
+    """
+    H, W = images.shape[2:]
+    h, w = (size, size) if isinstance(size, int) else size
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    rows = _resize_matrix(top, height, None, H, h, dtype)
+    columns = _resize_matrix(left, width, flip, W, w, dtype)
+    if not images.is_floating_point():
+        columns /= 255
+    return _separable(images.to(dtype), rows, columns)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
+    """Blurs with a Gaussian of `sigma` pixels cut to an odd `kernel_size`, reflecting at the borders; 0 is none."""
+    H, W = images.shape[2:]
+    if kernel_size % 2 == 0 or kernel_size // 2 >= min(H, W):
+        raise InputError(
+            f"blur kernel_size {kernel_size} does not fit {H} x {W} images: it must be odd, < {2 * min(H, W)}"
+        )
+    radius = kernel_size // 2
+    offset = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = (-0.5 * (offset / sigma.to(images.dtype).clamp_min(1e-6)[:, None]) ** 2).softmax(dim=1)  # (B, kernel_size)
+    rows = _blur_matrix(kernel, H)
+    return _separable(images, rows, rows if H == W else _blur_matrix(kernel, W))
+
+
+def affine(
+    images: Tensor,
+    angle: Tensor,
+    translate: Tensor,
+    scale: Tensor,
+    shear: Tensor,
+    displacement: Tensor | None = None,
+) -> Tensor:
+    """Turns by `angle`, shears by `shear` (B, 2) degrees, scales, moves by `translate` (B, 2) pixels; about the centre.
+
+    `displacement` (B, H, W, 2), as `elastic` takes it, is added to where each output pixel looks, so that
+    both together cost one bilinear sampling. Outside the image is zero.
+    """
+    B, _, H, W = images.shape
+    turn, (shear_x, shear_y) = angle.deg2rad(), shear.deg2rad().unbind(1)
+    # The inverse of R(turn) Y(shear_y) X(shear_x) scale, as torchvision composes them
+    cos, sin = (turn - shear_y).cos() / shear_y.cos(), (turn - shear_y).sin() / shear_y.cos()
+    xx, xy = turn.cos() - sin * shear_x.tan(), turn.sin() + cos * shear_x.tan()
+    linear = torch.stack((xx, xy, -sin, cos), dim=1).div(scale[:, None]).view(B, 2, 2).to(images.dtype)
+    shift = -(linear @ translate.to(images.dtype)[:, :, None])[:, :, 0]
+    x = torch.arange(W, device=images.device, dtype=images.dtype) - (W - 1) / 2
+    y = torch.arange(H, device=images.device, dtype=images.dtype) - (H - 1) / 2
+    from_x = (x[:, None] * linear[:, None, :, 0] + shift[:, None])[:, None]  # (B, 1, W, 2)
+    grid = from_x + (y[:, None] * linear[:, None, :, 1])[:, :, None]  # (B, H, W, 2) pixels from the centre
+    grid[..., 0] *= 2 / W
+    grid[..., 1] *= 2 / H
+    if displacement is not None:
+        grid += displacement
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def elastic(images: Tensor, displacement: Tensor) -> Tensor:
+    """Every pixel looks `displacement` (B, H, W, 2) further, x then y, the image being 2 units wide and high."""
+    B = len(images)
+    zeros = images.new_zeros(B, 2)
+    return affine(images, zeros[:, 0], zeros, zeros[:, 0] + 1, zeros, displacement)
+
+
+def _per_sample(parameter: Tensor) -> Tensor:
+    return parameter.view(-1, 1, 1, 1)
+
+
+def _distance(turn: Tensor, centre: float) -> Tensor:
+    return (turn - centre).abs_().clamp_(1 / 6, 1 / 3)
+
+
+def _resize_matrix(
+    start: Tensor, extent: Tensor, flip: Tensor | None, length: int, size: int, dtype: torch.dtype
+) -> Tensor:
+    """(B, size, length): row i holds the weights of the input pixels in output pixel i.
+
+    The filter is a triangle of half-width max(1, extent / size) input pixels about the centre of the output pixel; it
+    is cut at the ends of the crop and rescaled to sum 1. Pixels outside the crop are put infinitely far away.
+    """
+    start, extent = start.to(dtype)[:, None], extent.to(dtype)[:, None]
+    step = extent / size
+    half_width = step.clamp_min(1)
+    pixel = torch.arange(0.5, length, device=start.device, dtype=dtype) - start  # (B, length), 0 where the crop starts
+    outside = (pixel < 0).logical_or_(pixel > extent)
+    pixel.div_(half_width).masked_fill_(outside, torch.inf)
+    centre = torch.arange(0.5, size, device=start.device, dtype=dtype) * step  # (B, size)
+    if flip is not None:
+        centre = torch.where(flip[:, None], extent - centre, centre)
+    centre.div_(half_width)
+    weights = (pixel[:, None, :] - centre[:, :, None]).abs_().sub_(1).clamp_max_(0)  # minus the triangle
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+def _blur_matrix(kernel: Tensor, length: int) -> Tensor:
+    """(B, length, length): the convolution with `kernel` (B, kernel_size) and its reflections at both ends."""
+    size = kernel.shape[1]
+    pixel = torch.arange(length, device=kernel.device)
+    source = (pixel + torch.arange(size, device=kernel.device)[:, None] - size // 2).abs()  # (kernel_size, length)
+    source = length - 1 - (length - 1 - source).abs()
+    lands = (source[:, :, None] == pixel).to(kernel.dtype)  # (kernel_size, length, length)
+    return (kernel @ lands.flatten(1)).view(-1, length, length)
+
+
+def _separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """rows (B, h, H) @ images (B, C, H, W) @ columns (B, w, W) transposed -> (B, C, h, w), channels outermost."""
+    B, C, H, W = images.shape
+    h, w = rows.shape[1], columns.shape[1]
+    wide = torch.bmm(images.reshape(B, C * H, W), columns.transpose(1, 2)).view(B, C, H, w)
+    planes = torch.empty(C, B, h, w, device=images.device, dtype=images.dtype)
+    for channel in range(C):
+        torch.bmm(rows, wide[:, channel], out=planes[channel])
+    return planes.transpose(0, 1)

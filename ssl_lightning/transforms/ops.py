@@ -1,0 +1,251 @@
+"""Random image transforms on whole batches: each draws one set of parameters per sample and applies them together.
+
+Distributions are those of the classes of the same name in torchvision.transforms.v2. Drawing and applying are apart, so
+that a caller can draw for a batch, apply in pieces that fit a cache, or apply parameters of its own.
+"""
+
+import math
+import random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms import functional
+
+Params = dict[str, Any]
+Shape = tuple[int, int, int, int]
+
+
+class Op(nn.Module):
+    """One random transform: `draw` makes the parameters, a dict of (B, ...) tensors, and `transform` applies them."""
+
+    reads_uint8 = False
+
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        B, C, H, W = images.shape
+        images = images if self.reads_uint8 else functional.to_float(images)
+        return self.transform(images, self.draw((B, C, H, W), generator))
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        raise NotImplementedError
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        raise NotImplementedError
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
+class RandomResizedCrop(Op):
+    """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, mirrored at rate `flip`.
+
+    `scale` is the range of the area as a fraction of the image, `ratio` that of width / height. Of 10 boxes
+    per sample the first that fits is taken; where none fits, the largest central box within `ratio`.
+    """
+
+    reads_uint8 = True
+
+    def __init__(
+        self,
+        size: int,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.scale = _range("scale", scale, above=0)
+        self.ratio = _range("ratio", ratio, above=0)
+        self.flip = _probability("flip", flip)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        B, _, H, W = shape
+        area, aspect = _uniform((2, 10, B), generator)
+        area = H * W * _between(area, self.scale)
+        aspect = _between(aspect, (math.log(self.ratio[0]), math.log(self.ratio[1]))).exp()
+        width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+        fits = (width >= 1) & (width <= W) & (height >= 1) & (height <= H)
+        first = fits.int().argmax(dim=0, keepdim=True)
+        found = fits.any(dim=0)
+        central_width = min(W, round(H * self.ratio[1]))
+        central_height = min(H, round(W / self.ratio[0]))
+        width = torch.where(found, width.gather(0, first)[0], central_width)
+        height = torch.where(found, height.gather(0, first)[0], central_height)
+        down, right, mirror = _uniform((3, B), generator)
+        top = torch.where(found, down * (H - height + 1), (H - height) / 2).floor()
+        left = torch.where(found, right * (W - width + 1), (W - width) / 2).floor()
+        return {"top": top, "left": left, "height": height, "width": width, "flip": mirror < self.flip}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return functional.resized_crop(images, **params, size=self.size)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*shape[:2], self.size, self.size)
+
+
+class ColorJitter(Op):
+    """Random brightness, contrast, saturation and hue, at rate `p`, in random order.
+
+    Factors are uniform in 1 +- strength, cut at 0; the hue turns by up to +-`hue`. The order is drawn once per batch,
+    where torchvision draws it per image. Samples that are left out get the factors of the identity.
+    """
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float = 0.8) -> None:
+        super().__init__()
+        if not 0 <= hue <= 0.5:
+            raise InputError(f"hue must be in [0, 0.5] turns, got {hue}")
+        strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+        self.ranges = {"hue": (-hue, hue), **{name: (max(0.0, 1 - s), 1 + s) for name, s in strengths.items()}}
+        self.identity = {"hue": 0.0, **dict.fromkeys(strengths, 1.0)}
+        self.p = _probability("p", p)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        draws = _uniform((len(self.ranges) + 1, shape[0]), generator)
+        chosen = draws[-1] < self.p
+        order = permutation(len(self.ranges), generator)
+        names = list(self.ranges)
+        params = {name: _between(u, self.ranges[name]) for name, u in zip(names, draws[:-1], strict=True)}
+        return {names[i]: torch.where(chosen, params[names[i]], self.identity[names[i]]) for i in order}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        for name, parameter in params.items():
+            images = getattr(functional, name)(images, parameter)
+        return images
+
+
+class Grayscale(Op):
+    """Grey at rate `p`, on all channels."""
+
+    def __init__(self, p: float = 0.2) -> None:
+        super().__init__()
+        self.p = _probability("p", p)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        return {"chosen": _uniform((shape[0],), generator) < self.p}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return functional.grayscale(images, **params)
+
+
+class GaussianBlur(Op):
+    """Gaussian blur at rate `p` with a standard deviation uniform in `sigma` pixels.
+
+    The kernel defaults to a tenth of the image's side, made odd: 23 at 224 pixels (SimCLR, Appendix A).
+    """
+
+    def __init__(self, p: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0), kernel_size: int | None = None) -> None:
+        super().__init__()
+        self.p = _probability("p", p)
+        self.sigma = _range("sigma", sigma, above=0)
+        self.kernel_size = kernel_size
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        sigma, chosen = _uniform((2, shape[0]), generator)
+        return {"sigma": torch.where(chosen < self.p, _between(sigma, self.sigma), 0.0)}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        sigma = params["sigma"]
+        kernel_size = self.kernel_size or 2 * (min(images.shape[2:]) // 20) + 1
+        if images.device.type != "cpu":
+            return functional.gaussian_blur(images, sigma, kernel_size)
+        blurred = sigma.nonzero()[:, 0]  # on a CPU, where looking at values costs nothing, only these are touched
+        return images.index_copy(0, blurred, functional.gaussian_blur(images[blurred], sigma[blurred], kernel_size))
+
+
+class Solarize(Op):
+    """Inverts the pixels at or above `threshold`, at rate `p`."""
+
+    def __init__(self, p: float = 0.2, threshold: float = 0.5) -> None:
+        super().__init__()
+        self.p = _probability("p", p)
+        self.threshold = threshold
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        return {"threshold": torch.where(_uniform((shape[0],), generator) < self.p, self.threshold, torch.inf)}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return functional.solarize(images, **params)
+
+
+class RandomAffine(Op):
+    """Random rotation, translation, scale, shear and, with `elastic_alpha` > 0, an elastic distortion, in one sampling.
+
+    `degrees` and `shear` (along x) are the largest angles, `translate` the largest shift as a fraction of
+    the side, drawn in whole pixels. The distortion (Simard et al., 2003) is uniform noise in [-1, 1] blurred by
+    `elastic_sigma` pixels times `elastic_alpha` half-pixels, as torchvision's ElasticTransform scales it.
+    """
+
+    def __init__(
+        self,
+        degrees: float,
+        translate: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        shear: float = 0.0,
+        elastic_alpha: float = 0.0,
+        elastic_sigma: float = 4.0,
+    ) -> None:
+        super().__init__()
+        self.degrees = degrees
+        self.translate = _probability("translate", translate)
+        self.scale = _range("scale", scale, above=0)
+        self.shear = shear
+        self.elastic_alpha = elastic_alpha
+        self.elastic_sigma = elastic_sigma
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        B, _, H, W = shape
+        angle, scale, x, y, shear = _uniform((5, B), generator)
+        right, down = ((self.translate * side * (2 * u - 1)).round() for side, u in ((W, x), (H, y)))
+        params = {
+            "angle": _between(angle, (-self.degrees, self.degrees)),
+            "translate": torch.stack((right, down), dim=1),
+            "scale": _between(scale, self.scale),
+            "shear": torch.stack((_between(shear, (-self.shear, self.shear)), torch.zeros_like(shear)), dim=1),
+        }
+        if self.elastic_alpha > 0:
+            params["displacement"] = self._displacement(B, H, W, generator)
+        return params
+
+    def _displacement(self, B: int, H: int, W: int, generator: torch.Generator) -> Tensor:
+        noise = _uniform((B, 2, H, W), generator).mul_(2).sub_(1)
+        kernel_size = min(int(8 * self.elastic_sigma) | 1, 2 * min(H, W) - 1)
+        sigma = torch.full((B,), self.elastic_sigma, device=noise.device)
+        x, y = functional.gaussian_blur(noise, sigma, kernel_size).mul_(self.elastic_alpha).unbind(1)
+        return torch.stack((x / W, y / H), dim=3)
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return functional.affine(images, **params)
+
+
+def permutation(n: int, generator: torch.Generator) -> list[int]:
+    """A random order of range(n) as Python integers, without waiting for a GPU.
+
+    The state of a GPU's generator (seed and offset) lives on the host, so there the order is a hash of it.
+    """
+    if generator.device.type == "cpu":
+        return torch.randperm(n, generator=generator).tolist()
+    state = bytes(generator.get_state().tolist())
+    return random.Random(state).sample(range(n), n)
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _between(u: Tensor, ends: tuple[float, float]) -> Tensor:
+    return ends[0] + (ends[1] - ends[0]) * u
+
+
+def _probability(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1], got {value}")
+    return value
+
+
+def _range(name: str, ends: tuple[float, float], above: float) -> tuple[float, float]:
+    low, high = ends
+    if not above < low <= high:
+        raise InputError(f"{name} must be (low, high) with {above} < low <= high, got {tuple(ends)}")
+    return low, high

@@ -1,0 +1,134 @@
+"""From a batch of raw images to normalised views of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms import functional
+from ssl_lightning.transforms.ops import Op, Params, Shape
+
+Batch = dict[str, Any]
+
+PIECE = 2**17
+"""Floats of images that a CPU thread takes through a chain at once: 0.5 MB, so that they stay in its cache."""
+
+
+class Chain(nn.Module):
+    """Named transforms one after the other."""
+
+    def __init__(self, **ops: Op) -> None:
+        super().__init__()
+        self.ops = nn.ModuleDict(ops)
+
+    @property
+    def steps(self) -> list[Op]:
+        return [cast(Op, op) for op in self.ops.values()]
+
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        B, C, H, W = images.shape
+        return self.transform(images, self.draw((B, C, H, W), generator))
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> list[Params]:
+        """The parameters of every op, for images of `shape` (B, C, H, W)."""
+        params = []
+        for op in self.steps:
+            params.append(op.draw(shape, generator))
+            shape = op.output_shape(shape)
+        return params
+
+    def transform(self, images: Tensor, params: list[Params]) -> Tensor:
+        """(B, C, H, W) uint8 or float -> (B, C, h, w) float."""
+        for op, drawn in zip(self.steps, params, strict=True):
+            images = op.transform(images if op.reads_uint8 else functional.to_float(images), drawn)
+        return functional.to_float(images)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        for op in self.steps:
+            shape = op.output_shape(shape)
+        return shape
+
+
+class MultiView(nn.Module):
+    """Adds `views`: for each chain of `views`, in order, one normalised view (B, C, h, w) of every image.
+
+    `mean` and `std` are per channel, of images in [0, 1].
+    """
+
+    reads = ("image",)
+    makes = ("views",)
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.views = nn.ModuleDict(views)
+        _register_statistics(self, mean, std)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
+        images = _checked(self, batch["image"])
+        views = [self._view(cast(Chain, chain), images, generator) for chain in self.views.values()]
+        return {**batch, "views": views}
+
+    def _view(self, chain: Chain, images: Tensor, generator: torch.Generator) -> Tensor:
+        B, C, H, W = images.shape
+        params = chain.draw((B, C, H, W), generator)
+        shape = chain.output_shape((B, C, H, W))
+        view = torch.empty(shape, device=images.device)
+        on_cpu = images.device.type == "cpu"
+        step = max(1, PIECE * torch.get_num_threads() // (shape[1] * shape[2] * shape[3])) if on_cpu else B
+        for start in range(0, B, step):
+            piece = slice(start, start + step)
+            drawn = [{name: value[piece] for name, value in op.items()} for op in params]
+            functional.normalize(chain.transform(images[piece], drawn), self.mean, self.std, out=view[piece])
+        return view
+
+
+class Plain(nn.Module):
+    """The view of evaluation: `image` as normalised floats, its largest central square resized to `size` if need be."""
+
+    reads = ("image",)
+    makes = ("image",)
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.size = size
+        _register_statistics(self, mean, std)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        images = _checked(self, batch["image"])
+        return {**batch, "image": functional.normalize(self._resized(images), self.mean, self.std)}
+
+    def _resized(self, images: Tensor) -> Tensor:
+        B, _, H, W = images.shape
+        if H == W == self.size:
+            return functional.to_float(images)
+        side = min(H, W)
+        zeros = torch.zeros(B, dtype=torch.long, device=images.device)
+        top, left, extent = zeros + (H - side) // 2, zeros + (W - side) // 2, zeros + side
+        return functional.resized_crop(images, top, left, extent, extent, zeros.bool(), self.size)
+
+
+def _register_statistics(module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    if len(mean) != len(std) or min(std) <= 0:
+        raise InputError(
+            f"mean and std need one number per channel, std above 0: got mean {list(mean)}, std {list(std)}"
+        )
+    module.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
+    module.register_buffer("std", torch.tensor(list(std)), persistent=False)
+
+
+def _checked(module: MultiView | Plain, images: Tensor) -> Tensor:
+    """The images, once they fit the module, which follows them to their device: nothing else moves a DataModule's."""
+    if images.shape[1] != len(module.mean):
+        raise InputError(
+            f"images have {images.shape[1]} channels, but mean and std of the transform {len(module.mean)}"
+        )
+    module.to(images.device)
+    return images

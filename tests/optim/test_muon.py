@@ -1,0 +1,158 @@
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.optim.muon import MuonAdamW
+from ssl_lightning.optim.schedules import warmup_cosine
+
+pytestmark = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
+
+
+def make_model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 4, 6), nn.Linear(6, 4))
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, steps: range) -> None:
+    for step in steps:
+        optimizer.zero_grad()
+        (model(draw(5, 3, 4, 4, seed=step)) - draw(5, 4, seed=100 + step)).square().mean().backward()
+        optimizer.step()
+        scheduler.step()
+
+
+def make(model: nn.Module) -> tuple[MuonAdamW, Any]:
+    optimizer = MuonAdamW(parameter_groups(model), lr=0.01)
+    return optimizer, warmup_cosine(optimizer, 8, 4, warmup_steps=2)
+
+
+def test_each_part_is_what_torch_does() -> None:
+    ours, theirs = make_model(), make_model()
+    optimizer = MuonAdamW(parameter_groups(ours), lr=0.01, weight_decay=0.1)
+    matrices = [p for p in theirs.parameters() if p.ndim == 2]
+    muon = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    vectors = [p for p in theirs.parameters() if p.ndim == 1]
+    adamw = torch.optim.AdamW(vectors, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
+    for step in range(3):
+        for i, (a, b) in enumerate(zip(ours.parameters(), theirs.parameters(), strict=True)):
+            a.grad = draw(*a.shape, seed=10 * step + i)
+            b.grad = a.grad.clone()
+        optimizer.step()
+        muon.step()
+        adamw.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert a.ndim == 4 or torch.equal(a, b)
+
+
+def test_a_convolution_is_a_matrix_in_every_memory_format() -> None:
+    gradient = draw(6, 3, 2, 2, seed=1)
+    kernel = draw(6, 3, 2, 2, seed=0).requires_grad_()
+    last = kernel.detach().clone(memory_format=torch.channels_last).requires_grad_()
+    matrix = kernel.detach().flatten(1).clone().requires_grad_()
+    for p in (kernel, last, matrix):
+        for _ in range(2):
+            p.grad = gradient.view(p.shape).clone(memory_format=torch.preserve_format)
+            if p is last:
+                p.grad = p.grad.to(memory_format=torch.channels_last)
+        optimizer = MuonAdamW([{"params": [p], "hidden": True}], lr=0.1)
+        optimizer.step()
+        optimizer.step()
+    assert torch.equal(kernel.flatten(1), matrix)
+    assert torch.equal(last, kernel)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_step_of_a_hidden_weight_is_nearly_orthogonal() -> None:
+    w = draw(16, 8, seed=0).requires_grad_()
+    before = w.detach().clone()
+    w.grad = draw(16, 8, seed=1)
+    MuonAdamW([{"params": [w], "hidden": True}], lr=1.0, weight_decay=0.0).step()
+    singular = torch.linalg.svdvals(w.detach() - before) / (0.2 * 16**0.5)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(channels_last: bool) -> None:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    whole, half, resumed = (make_model().to(memory_format=layout) for _ in range(3))  # type: ignore[call-overload]
+    train(whole, *make(whole), steps=range(6))
+
+    optimizer, scheduler = make(half)
+    train(half, optimizer, scheduler, steps=range(3))
+    file = io.BytesIO()
+    torch.save([half.state_dict(), optimizer.state_dict(), scheduler.state_dict()], file)
+    file.seek(0)
+    weights, optimizer_state, scheduler_state = torch.load(file, weights_only=True)
+
+    optimizer, scheduler = make(resumed)
+    resumed.load_state_dict(weights)
+    optimizer.load_state_dict(optimizer_state)
+    scheduler.load_state_dict(scheduler_state)
+    train(resumed, optimizer, scheduler, steps=range(3, 6))
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_schedulers_move_every_group() -> None:
+    model = make_model()
+    optimizer, scheduler = make(model)
+    before = [group["lr"] for group in optimizer.param_groups]
+    train(model, optimizer, scheduler, steps=range(1))
+    after = [group["lr"] for group in optimizer.param_groups]
+    assert before == pytest.approx([0.01 / 3] * 2)
+    assert after == pytest.approx([0.02 / 3] * 2)
+
+
+def test_weights_moved_after_construction_are_still_trained() -> None:
+    model = make_model()
+    optimizer, scheduler = make(model)
+    for p in model.parameters():
+        p.data = p.data.clone()
+    before = [p.detach().clone() for p in model.parameters()]
+    train(model, optimizer, scheduler, steps=range(1))
+    assert not any(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_it_learns() -> None:
+    model = make_model()
+    optimizer = MuonAdamW(parameter_groups(model), lr=0.02)
+    x, y = draw(16, 3, 4, 4, seed=0), draw(16, 4, seed=1)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_closure_is_called_and_its_loss_returned() -> None:
+    model = make_model()
+    optimizer, _ = make(model)
+
+    def closure() -> Tensor:
+        loss = model(draw(5, 3, 4, 4, seed=0)).square().mean()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() > 0
+    assert set(optimizer.state_dict()) == {"state", "param_groups"}
+
+
+def test_groups_without_hidden_weights_are_refused() -> None:
+    with pytest.raises(InputError, match=r"parameter_groups\(module\)"):
+        MuonAdamW(make_model().parameters())
+    with pytest.raises(InputError, match=r"\(3,\)"):
+        MuonAdamW([{"params": [torch.zeros(3, requires_grad=True)], "hidden": True}])

@@ -1,0 +1,33 @@
+"""Each optimizer with each schedule, as composed from conf/."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from ssl_lightning.optim.groups import parameter_groups
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.mark.parametrize("schedule", sorted(path.stem for path in (CONF / "schedule").glob("*.yaml")))
+@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
+def test_a_step_and_a_safe_checkpoint(optimizer: str, schedule: str) -> None:
+    if optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch.optim.Muon came with torch 2.9")
+    model = nn.Linear(3, 2)
+    built = instantiate(OmegaConf.load(CONF / "optimizer" / f"{optimizer}.yaml"))(parameter_groups(model))
+    scheduler = instantiate(OmegaConf.load(CONF / "schedule" / f"{schedule}.yaml"))(built, 10, 5)
+    before = model.weight.detach().clone()
+    model(torch.ones(1, 3)).square().sum().backward()
+    built.step()
+    scheduler.step()
+    assert not torch.equal(model.weight, before)
+    file = io.BytesIO()
+    torch.save([built.state_dict(), scheduler.state_dict()], file)
+    file.seek(0)
+    built.load_state_dict(torch.load(file, weights_only=True)[0])
