@@ -1,54 +1,104 @@
-import time
+"""What ranks exchange: the only file that talks to `torch.distributed`. Without a process group all is the identity.
+
+Data-parallel training averages the gradients of all ranks. So the right gradient comes from: gather with gradient,
+then the mean over the anchors of this rank (or the full loss on every rank). Never multiply by the world size.
+"""
+
+import functools
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+import torch.distributed as dist
+from torch import Tensor
 
-torch.set_num_threads(1)
-import torch.nn.functional as NF
+from ssl_lightning.errors import InputError
 
-from ssl_lightning.transforms import functional as F
-
-
-def t(n, f, B, k=6):
-    f()
-    b = 1e9
-    for _ in range(k):
-        s = time.perf_counter()
-        f()
-        b = min(b, (time.perf_counter() - s))
-    print(f"{n:28s} {b * 1e6:8.1f} us {b / B * 1e6:7.2f} us/view")
+_MAX_AXES = 8
 
 
-def conv(x, sig, k):
-    B, C, H, W = x.shape
-    r = k // 2
-    o = torch.arange(-r, r + 1.0)
-    ker = (-0.5 * (o / sig[:, None]) ** 2).softmax(1).repeat_interleave(C, 0)
-    x = NF.pad(x, (r, r, r, r), mode="reflect").reshape(1, B * C, H + 2 * r, W + 2 * r)
-    x = NF.conv2d(x, ker[:, None, None], groups=B * C)
-    x = NF.conv2d(x, ker[:, None, :, None], groups=B * C)
-    return x.view(B, C, H, W)
+def _active() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
-for B, S, k in ((85, 32, 3), (8, 96, 9), (2, 224, 23)):
-    x = torch.rand(3, B, S, S).transpose(0, 1)
-    s = torch.rand(B) * 1.9 + 0.1
-    print((conv(x, s, k) - F.gaussian_blur(x, s, k)).abs().max())
-    t(f"matrix {S}", lambda: F.gaussian_blur(x, s, k), B)
-    t(f"conv {S}", lambda: conv(x, s, k), B)
-for name, C, S, W, B in (
-    ("simclr_cifar", 3, 32, 32, 256),
-    ("simclr", 3, 32, 32, 256),
-    ("moco_cifar", 3, 32, 32, 256),
-    ("byol_cifar", 3, 32, 32, 256),
-    ("digits", 1, 28, 28, 256),
-    ("simclr", 3, 96, 96, 64),
-    ("simclr", 3, 224, 256, 16),
-):
-    c = OmegaConf.create({"data": {"image_size": S, "mean": [0.5] * C, "std": [0.2] * C}})
-    c.transform = OmegaConf.load(f"conf/transform/{name}.yaml")
-    m = instantiate(c.transform)
-    g = torch.Generator().manual_seed(0)
-    im = torch.randint(0, 256, (B, C, W, W), dtype=torch.uint8)
-    t(f"{name} {W}->{S}", lambda: m({"image": im}, g), 2 * B, 20)
+def rank() -> int:
+    """Number of this process among all, from 0."""
+    return dist.get_rank() if _active() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if _active() else 1
+
+
+@functools.lru_cache(maxsize=1)
+def _gloo_beside(group: Any) -> Any:
+    return dist.new_group(backend="gloo")
+
+
+def _host_group() -> Any:
+    """A group for host tensors: beside NCCL a gloo group, so that comparing shapes never waits for the GPU."""
+    return None if dist.get_backend() == "gloo" else _gloo_beside(dist.group.WORLD)
+
+
+def _shapes(x: Tensor) -> list[tuple[int, ...]]:
+    """The shape of `x` on every rank."""
+    shape = torch.full((_MAX_AXES,), -1)
+    shape[: x.ndim] = torch.tensor(x.shape)
+    shapes = [torch.empty_like(shape) for _ in range(world_size())]
+    dist.all_gather(shapes, shape, group=_host_group())
+    return [tuple(n for n in s.tolist() if n >= 0) for s in shapes]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows of all ranks in the order of the ranks, (b, ...) -> (W*b, ...), with gradient.
+
+    The backward pass sums the gradients that all ranks have for this rank's rows. Every rank must hold the same shape;
+    otherwise every rank raises InputError (and none waits for ever).
+    """
+    if world_size() == 1:
+        return x
+    shapes = _shapes(x)
+    if len(set(shapes)) > 1:
+        raise InputError(
+            f"ranks hold batches of different shapes, {shapes}: drop the incomplete last batch (drop_last=True)"
+        )
+    return _Gather.apply(x)
+
+
+@torch.no_grad()
+def gather_uneven(x: Tensor) -> Tensor:
+    """Rows of all ranks in the order of the ranks, (n_rank, ...) -> (sum of n_rank, ...), without gradient.
+
+    For evaluation: the number of rows may differ by rank and be 0; the other axes must agree (InputError).
+    """
+    if world_size() == 1:
+        return x.detach()
+    shapes = _shapes(x)
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise InputError(f"ranks hold samples of different shapes, {shapes}: only the number of samples may differ")
+    lengths = [shape[0] for shape in shapes]
+    padded = x.new_zeros(max(lengths), *x.shape[1:])
+    padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+
+def mean_over_ranks(x: Tensor) -> Tensor:
+    """Mean of a floating-point tensor over ranks, any shape, the same bits on every rank, with gradient."""
+    return x if world_size() == 1 else gather(x[None]).mean(dim=0)

@@ -18,12 +18,14 @@ class Probe(lightning.Callback):
     Args:
         every_n_epochs: how often; the end of training is always measured.
         protocol: name of the evaluation protocol.
+        linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, every_n_epochs: int = 1, protocol: str = "v1") -> None:
+    def __init__(self, every_n_epochs: int = 1, protocol: str = "v1", linear_samples: int = 10000) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
         self.every_n_epochs, self.protocol = every_n_epochs, PROTOCOLS[protocol]
+        self.linear_samples = linear_samples
         self.measured_at = -1
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,7 +59,7 @@ class Probe(lightning.Callback):
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         bank, val = (split_features(pl_module, data, split) for split in ("bank", "val"))
-        figures = self.protocol.run(bank, val, data.num_classes)
+        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples)
         self.measured_at = trainer.global_step
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

@@ -34,11 +34,13 @@ class Protocol:
         test: dict[str, Tensor],
         num_classes: int,
         device: torch.device | str = "cpu",
+        linear_samples: int | None = None,
     ) -> dict[str, float]:
         """Figures of `test` by probes fitted on `bank`, both as `features.extract` gives them.
 
         For the kNN and the linear probe: accuracy, and `_low` and `_high` of its 95 % bootstrap interval, as fractions;
         `probe/linear_l2` is the penalty chosen on a split of `bank` (the test set is used once, for the figures).
+        `linear_samples` fits the linear probe on so many samples of the bank: for a quick look, not for a table.
         """
         for name, part in (("bank", bank), ("test", test)):
             if "labels" not in part:
@@ -46,10 +48,12 @@ class Protocol:
             check_labels(part["labels"], part["features"], num_classes)
         x, y = bank["features"].to(device), bank["labels"].to(device)
         x_test, y_test = test["features"].to(device), test["labels"].to(device)
-        l2 = choose_l2(x, y, self.l2_grid, self.seed)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)
+        part = order[:linear_samples] if linear_samples and linear_samples < len(x) else slice(None)
+        l2 = choose_l2(x[part], y[part], self.l2_grid, self.seed)
         predictions = {
             "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
-            "probe/linear_accuracy": fit_linear(x, y, num_classes, l2).predict(x_test),
+            "probe/linear_accuracy": fit_linear(x[part], y[part], num_classes, l2).predict(x_test),
         }
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():

@@ -16,8 +16,8 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     (`hidden: False`). Last those of one axis or none, biases and norms: `weight_decay: 0, adapt: False`. A tensor that
     an embedding and a linear layer share is an embedding. Empty groups are left out.
     """
-    names = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
-    if not names:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if not trained:
         raise InputError(f"{type(module).__name__} has no parameter that is trained")
     not_hidden = {
         id(p)
@@ -25,10 +25,11 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         for p in owner.parameters(recurse=False)
         if not isinstance(owner, (nn.Linear, nn.MultiheadAttention, _ConvNd))
     }
-    hidden, other, vectors = [], [], []
-    for p in module.parameters():
-        if id(p) in names:
-            (vectors if p.ndim <= 1 else other if id(p) in not_hidden else hidden).append(p)
+    hidden: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for p in trained:
+        (vectors if p.ndim <= 1 else other if id(p) in not_hidden else hidden).append(p)
     groups = [
         {"params": hidden, "hidden": True},
         {"params": other, "hidden": False},

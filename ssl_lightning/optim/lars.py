@@ -52,7 +52,7 @@ class LARS(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -64,8 +64,8 @@ class LARS(Optimizer):
         return loss
 
     def _direction(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        gradients = [p.grad for p in params]
-        direction = torch._foreach_add(gradients, params, alpha=group["weight_decay"])
+        gradients = [p.grad for p in params if p.grad is not None]
+        direction = list(torch._foreach_add(gradients, params, alpha=group["weight_decay"]))
         if group["adapt"]:
             ratios = _trust_ratios(params, gradients, group["weight_decay"], group["trust_coefficient"])
             torch._foreach_mul_(direction, ratios)
@@ -77,10 +77,12 @@ class LARS(Optimizer):
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, direction)
-        return torch._foreach_add(direction, buffers, alpha=group["momentum"]) if group["nesterov"] else buffers
+        return list(torch._foreach_add(direction, buffers, alpha=group["momentum"])) if group["nesterov"] else buffers
 
 
-def _trust_ratios(params: list[Tensor], gradients: list[Any], weight_decay: float, coefficient: float) -> list[Tensor]:
+def _trust_ratios(
+    params: list[Tensor], gradients: list[Tensor], weight_decay: float, coefficient: float
+) -> list[Tensor]:
     """The local rate of Eq. 6 for each tensor, on its device: no value is fetched to the host."""
     w = torch.stack(torch._foreach_norm(params))
     g = torch.stack(torch._foreach_norm(gradients))

@@ -18,8 +18,8 @@ from ssl_lightning.errors import InputError
 class MuonAdamW(Optimizer):
     """`torch.optim.Muon` on parameter groups with `hidden: True` (as `parameter_groups` makes), AdamW on the others.
 
-    A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. `torch.optim.Muon` orthogonalises
-    in bfloat16 on every device, which is slow on CPUs without bfloat16 instructions.
+    A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. `torch.optim.Muon` computes in
+    bfloat16 on every device, which is slow on CPUs without bfloat16 instructions.
 
     All state is in this optimizer, in plain tensors and numbers; the two engines are made anew each step and write
     into it. So schedulers, checkpoints (`weights_only=True`) and moved weights need nothing special.
@@ -53,7 +53,7 @@ class MuonAdamW(Optimizer):
                 raise InputError(f"Muon orthogonalises matrices, a group with hidden: True holds the shape {flat[0]}")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -55,7 +55,7 @@ def evaluate(config: DictConfig) -> float:
         ("raw input", lambda split: raw_features(data, split)),
     ):
         with console.status(f"protocol {protocol.name}: {name}"):
-            figures[name] = protocol.run(encode("bank"), encode("test"), data.num_classes)
+            figures[name] = protocol.run(encode("bank"), encode("test"), data.num_classes, device)
     write_json(
         out / "results.json",
         {

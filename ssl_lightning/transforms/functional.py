@@ -31,9 +31,6 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, out: Tensor | None = No
     return torch.sub(images, mean.view(-1, 1, 1), out=out).div_(std.view(-1, 1, 1))
 
 
-# Colour
-
-
 def luma(images: Tensor) -> Tensor:
     """Brightness of each pixel, (B, 1, H, W)."""
     if images.shape[1] == 1:
@@ -100,9 +97,6 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Inverts the pixels at or above `threshold`; a threshold above 1 is the identity."""
     return torch.where(images >= _per_sample(threshold), 1 - images, images)
-
-
-# Resampling
 
 
 def resized_crop(

@@ -90,6 +90,7 @@ class ColorJitter(Op):
 
     Factors are uniform in 1 +- strength, cut at 0; the hue turns by up to +-`hue`. The order is drawn once per batch,
     where torchvision draws it per image. Samples that are left out get the factors of the identity.
+    The parameters apply in the order in which they stand in the dict.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float = 0.8) -> None:

