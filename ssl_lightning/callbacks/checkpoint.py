@@ -67,7 +67,9 @@ class LastAndBest(Checkpoint):
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer, self.run.last)
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         if isinstance(exception, Interrupted):
             self._save_somewhere(trainer)
 

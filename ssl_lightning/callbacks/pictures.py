@@ -77,7 +77,7 @@ def views_figure(columns: list[Tensor]) -> Figure:
     titles = ["image", *(f"view {number}" for number in range(1, len(columns)))]
     for index, axes in enumerate(figure.subplots(rows, len(columns), squeeze=False).flat):
         row, column = divmod(index, len(columns))
-        axes.imshow(columns[column][row].permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(columns[column][row].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axis("off")
         if row == 0:
             axes.set_title(titles[column], fontsize=8)
@@ -94,7 +94,9 @@ def curves_figure(metrics: Metrics) -> Figure:
     }
     shown = {title: names for title, names in panels.items() if any(metrics.curve(name)[0] for name in names)}
     figure = Figure(figsize=(4.5 * max(1, len(shown)), 3.2), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False):
+    for axes, (title, names) in zip(
+        figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False
+    ):
         for name in names:
             steps, values = metrics.curve(name)
             if not steps:
@@ -119,9 +121,11 @@ def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | Non
     axes = figure.subplots()
     colours = None if labels is None else labels.numpy()
     many = labels is not None and int(labels.max()) >= 10
-    points = axes.scatter(*places.T, c=colours, s=8, cmap="nipy_spectral" if many else "tab10", alpha=0.8)
+    points = axes.scatter(
+        places[:, 0], places[:, 1], c=colours, s=8, cmap="nipy_spectral" if many else "tab10", alpha=0.8
+    )
     if labels is not None and not many:
-        handles, _ = points.legend_elements(num=None)
+        handles, _ = points.legend_elements(num=None)  # type: ignore[arg-type]
         present = [int(label) for label in labels.unique()]
         names = [classes[label] if classes else str(label) for label in present]
         axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -16,15 +16,15 @@ class Probe(lightning.Callback):
     reaches the method: no gradient, no random number, no weight.
 
     Args:
-        every_n_epochs: how often; the end of training is always measured.
+        times: how often over the whole training, spread evenly over its epochs; the end is always measured.
         protocol: name of the evaluation protocol.
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, every_n_epochs: int = 1, protocol: str = "v1", linear_samples: int = 10000) -> None:
+    def __init__(self, times: int = 10, protocol: str = "v1", linear_samples: int = 10000) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
-        self.every_n_epochs, self.protocol = every_n_epochs, PROTOCOLS[protocol]
+        self.times, self.protocol = times, PROTOCOLS[protocol]
         self.linear_samples = linear_samples
         self.measured_at = -1
 
@@ -48,7 +48,8 @@ class Probe(lightning.Callback):
             self.measure(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        total = trainer.estimated_stepping_batches
+        if trainer.global_step * self.times // total > max(0, self.measured_at) * self.times // total:
             self.measure(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -33,8 +33,8 @@ class TrainingProgress(ProgressBar):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.total = int(trainer.estimated_stepping_batches)
-        self.began, self.first = time.monotonic(), trainer.global_step
-        self.shown = self.began
+        self.first = trainer.global_step
+        self.began = self.shown = 0.0
         if self.enabled and self.console.is_terminal:
             self.bar = Progress(
                 TextColumn("[bold]{task.description}"),
@@ -48,6 +48,12 @@ class TrainingProgress(ProgressBar):
             )
             self.bar.start()
             self.task = self.bar.add_task("training", total=self.total, completed=self.first, figures="")
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.began:
+            self.began = self.shown = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,5 +88,7 @@ class TrainingProgress(ProgressBar):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._stop()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         self._stop()

@@ -49,11 +49,11 @@ class Protocol:
         x, y = bank["features"].to(device), bank["labels"].to(device)
         x_test, y_test = test["features"].to(device), test["labels"].to(device)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)
-        part = order[:linear_samples] if linear_samples and linear_samples < len(x) else slice(None)
-        l2 = choose_l2(x[part], y[part], self.l2_grid, self.seed)
+        some = order[:linear_samples]
+        l2 = choose_l2(x[some], y[some], self.l2_grid, self.seed)
         predictions = {
             "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
-            "probe/linear_accuracy": fit_linear(x[part], y[part], num_classes, l2).predict(x_test),
+            "probe/linear_accuracy": fit_linear(x[some], y[some], num_classes, l2).predict(x_test),
         }
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():

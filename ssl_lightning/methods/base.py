@@ -54,7 +54,7 @@ class Method(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.after_step(progress)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):

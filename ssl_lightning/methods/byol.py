@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.regression import byol_loss
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine
@@ -37,7 +38,7 @@ class BYOL(Method):
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
-        self.projector = mlp(backbone.out_dim, hidden_dim, out_dim)
+        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
         self.predictor = mlp(out_dim, hidden_dim, out_dim)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
         self.momentum = momentum
@@ -55,5 +56,5 @@ class BYOL(Method):
         return {"loss": (byol_loss(p1, z2) + byol_loss(p2, z1)) / 2, "embedding": h1.detach()}
 
     def after_step(self, progress: float) -> None:
-        momentum = momentum_cosine(progress, 1, self.momentum, 1.0)
+        momentum = momentum_cosine(progress, self.momentum, 1.0)
         move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), momentum)

@@ -13,9 +13,10 @@ from ssl_lightning.distributed import gather, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import info_nce_queue
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
-from ssl_lightning.modules.norm import split_batch_norm
+from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
 from ssl_lightning.modules.queue import Queue
 
 
@@ -50,18 +51,28 @@ class MoCo(Method):
         symmetric: bool = False,
     ) -> None:
         super().__init__(optimizer, schedule)
-        dim = backbone.out_dim
+        dim = embedding_dim(backbone)
         if bn_splits > 1:
-            if bn_splits % world_size():
-                raise InputError(f"method.bn_splits={bn_splits} does not divide over {world_size()} devices")
-            split_batch_norm(backbone, bn_splits // world_size())
+            split_batch_norm(backbone, bn_splits)
         self.backbone = backbone
         self.projector = mlp(dim, hidden_dim or dim, out_dim, norm=False)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
         self.queue = Queue(queue_size, out_dim)
         self.temperature, self.momentum = temperature, momentum
-        self.bn_splits, self.symmetric = bn_splits, symmetric
+        has_groups = any(isinstance(module, SplitBatchNorm) for module in self.teacher.modules())
+        self.bn_splits = bn_splits if has_groups else 1  # without batch statistics nothing gives the key away
+        self.symmetric = symmetric
         self.fresh_keys: list[Tensor] = []
+
+    def setup(self, stage: str) -> None:
+        """Shares the groups out among the devices: only now, in the Trainer, is their number known."""
+        if self.bn_splits == 1:
+            return
+        if self.bn_splits % world_size():
+            raise InputError(f"method.bn_splits={self.bn_splits} does not divide over {world_size()} devices")
+        for module in self.modules():
+            if isinstance(module, SplitBatchNorm):
+                module.splits = self.bn_splits // world_size()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.backbone(x)
@@ -93,5 +104,6 @@ class MoCo(Method):
 
     def after_step(self, progress: float) -> None:
         move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), self.momentum)
-        self.queue.push(gather(torch.cat(self.fresh_keys)))
+        for keys in self.fresh_keys:  # one by one, so that their order is the same on any number of devices
+            self.queue.push(gather(keys))
         self.fresh_keys.clear()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
 from ssl_lightning.modules.heads import mlp
 
 
@@ -35,7 +36,7 @@ class SimCLR(Method):
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
-        self.projector = mlp(backbone.out_dim, hidden_dim, out_dim, out_norm=True)
+        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, out_norm=True)
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,12 +1,19 @@
 """Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
 
-from typing import Literal
+import difflib
+from itertools import pairwise
+from typing import Any, Literal, cast
 
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
+
+
+def embedding_dim(backbone: nn.Module) -> int:
+    """D of a backbone: its `out_dim`."""
+    return cast(int, backbone.out_dim)
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -41,9 +48,9 @@ class ConvNet(nn.Sequential):
         stem_stride: 2 makes the net about four times as fast as 1.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 32, stages: int = 4, stem_stride: int = 2) -> None:
+    def __init__(self, in_channels: int = 3, width: int = 16, stages: int = 4, stem_stride: int = 2) -> None:
         widths = [width * 2**stage for stage in range(stages)]
-        blocks = [_Residual(a, b, 2) for a, b in zip(widths, widths[1:], strict=False)]
+        blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
         super().__init__(
             _conv_norm(in_channels, width, 3, stem_stride),
             nn.ReLU(inplace=True),
@@ -66,7 +73,7 @@ def resnet(
     The CIFAR stem is that of SimCLR, App. B.9 (Chen et al. 2020), for images of about 32 pixels.
 
     Raises:
-        InputError: unknown name or stem; pretrained weights asked for with another stem or number of channels.
+        InputError: unknown name or stem; pretrained weights that fit neither stem nor channels, or cannot be had.
     """
     known = [n for n in torchvision.models.list_models(module=torchvision.models) if n.startswith("resnet")]
     if name not in known:
@@ -75,7 +82,10 @@ def resnet(
         raise InputError(f"backbone.stem={stem} is unknown; it is 'cifar' (3x3, no pooling) or 'imagenet' (7x7)")
     if pretrained and (stem != "imagenet" or in_channels != 3):
         raise InputError("backbone.pretrained=true needs backbone.stem=imagenet and colour images (3 channels)")
-    net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    try:
+        net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    except OSError as error:
+        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
     if stem == "cifar":
         net.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
         net.maxpool = nn.Identity()
@@ -86,20 +96,24 @@ def resnet(
     return net
 
 
-def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: object) -> nn.Module:
+def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: Any) -> nn.Module:
     """Any image model of timm without its classifier; `options` go to `timm.create_model` (img_size, patch_size ...).
 
     Raises:
-        InputError: timm knows no such model, or its weights cannot be had.
+        InputError: timm knows no such model, the model takes no such options, or its weights cannot be had.
     """
     import timm
 
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"{name[:5]}*")[:8]) or "see timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")
     try:
         net = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
-    except OSError as error:
+    except TypeError as error:
+        raise InputError(f"timm's {name} refuses the options of backbone: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
         raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
     net.out_dim = getattr(net, "head_hidden_size", net.num_features)
     return net

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_lightning.errors import InputError
 
@@ -22,8 +23,10 @@ class SplitBatchNorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, norm: nn.modules.batchnorm._BatchNorm, splits: int) -> None:
+    def __init__(self, norm: _BatchNorm, splits: int) -> None:
         super().__init__()
+        if norm.momentum is None:
+            raise InputError("batch normalisation with a cumulative average cannot be split: use method.bn_splits=1")
         self.splits, self.eps, self.momentum = splits, norm.eps, norm.momentum
         self.weight, self.bias = norm.weight, norm.bias
         for name, buffer in norm.named_buffers():
@@ -34,7 +37,8 @@ class SplitBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if len(x) % self.splits or len(x) < 2 * self.splits:
             raise InputError(
-                f"a batch of {len(x)} does not divide into method.bn_splits={self.splits} groups of two or more"
+                f"a device's batch of {len(x)} does not divide into {self.splits} groups of two or more: "
+                "change data.batch_size or method.bn_splits"
             )
         means = self.running_mean.new_zeros(self.splits, len(self.running_mean))
         variances = torch.ones_like(means)
@@ -50,8 +54,17 @@ class SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
-    """Replaces every batch normalisation in `module`, in place, by one over `splits` groups; returns the module."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    """Replaces every batch normalisation in `module`, in place, by one over `splits` groups; returns the module.
+
+    Raises:
+        InputError: a kind of batch normalisation that does more than normalise, as timm's BatchNormAct2d.
+    """
+    if isinstance(module, _BatchNorm):
+        if type(module).forward is not _BatchNorm.forward:
+            raise InputError(
+                f"the backbone's {type(module).__name__} does more than batch normalisation and cannot be split;"
+                " use method.bn_splits=1"
+            )
         return SplitBatchNorm(module, splits)
     for name, child in module.named_children():
         setattr(module, name, split_batch_norm(child, splits))

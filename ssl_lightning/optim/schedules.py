@@ -19,12 +19,7 @@ def _warmup_length(total_steps: int, steps_per_epoch: int, warmup_epochs: float,
         raise InputError(f"warm-up cannot be negative: warmup_epochs={warmup_epochs}, warmup_steps={warmup_steps}")
     if warmup_epochs and warmup_steps:
         raise InputError(f"give warmup_epochs={warmup_epochs} or warmup_steps={warmup_steps}, not both")
-    steps = warmup_steps or round(warmup_epochs * steps_per_epoch)
-    if steps > total_steps:
-        raise InputError(
-            f"warm-up of {steps} steps exceeds the run's {total_steps}: lower schedule.warmup_epochs or train longer"
-        )
-    return steps
+    return min(total_steps, warmup_steps or round(warmup_epochs * steps_per_epoch))
 
 
 def warmup_cosine(
@@ -38,7 +33,8 @@ def warmup_cosine(
     """Linear warm-up to the full rate, then half a cosine down to `final_fraction` of it at `total_steps`.
 
     Step once per optimizer step. Warm-up of W steps gives the rates 1/(W+1) ... W/(W+1) and then 1, so even the first
-    step moves. After `total_steps` the rate stays. InputError where both warm-ups are given or one exceeds the run.
+    step moves; a run shorter than its warm-up is all warm-up. After `total_steps` the rate stays. InputError where both
+    warm-ups are given.
     """
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
     if not 0 <= final_fraction <= 1:
@@ -65,10 +61,9 @@ def constant(
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
 
 
-def momentum_cosine(step: int, total_steps: int, start: float, end: float) -> float:
-    """Momentum of a teacher at `step`: half a cosine from `start` to `end` at `total_steps` (BYOL, Sec. 3.3).
+def momentum_cosine(progress: float, start: float, end: float) -> float:
+    """Momentum of a teacher at `progress` in [0, 1]: half a cosine from `start` to `end` (BYOL, Sec. 3.3).
 
-    Grill et al. 2020, https://arxiv.org/abs/2006.07733, have end = 1. After `total_steps` it stays.
+    Grill et al. 2020, https://arxiv.org/abs/2006.07733, have end = 1. After the end it stays.
     """
-    progress = min(1.0, step / total_steps)
-    return end - (end - start) * 0.5 * (1 + math.cos(math.pi * progress))
+    return end - (end - start) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

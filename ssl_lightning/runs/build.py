@@ -57,7 +57,7 @@ def refuse_misfit(config: DictConfig) -> None:
     Raises:
         InputError: some are missing; the message names the data and transforms that would fit.
     """
-    method, transform, data = (get_class(config[part]._target_) for part in ("method", "transform", "data"))
+    method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
     if not set(transform.reads) <= set(data.gives):
         fitting = _choices("data", lambda made: set(transform.reads) <= set(made.gives))
         raise InputError(
@@ -72,13 +72,22 @@ def refuse_misfit(config: DictConfig) -> None:
         )
 
 
+def _class(target: str) -> Any:
+    return get_class(target)
+
+
 def _choices(group: str, fits: Any) -> list[str]:
-    found = []
-    for file in sorted((CONF / group).glob("*.yaml")):
-        target = OmegaConf.load(file).get("_target_")
-        if target and fits(get_object(target)):
-            found.append(file.stem)
-    return found
+    names = (file.stem for file in sorted((CONF / group).glob("*.yaml")))
+    return [name for name in names if not name.startswith("_") and fits(_class(_target(group, name)))]
+
+
+def _target(group: str, name: str) -> str:
+    """The `_target_` of a choice, its own or that of the choice it is based on."""
+    choice = OmegaConf.load(CONF / group / f"{name}.yaml")
+    assert isinstance(choice, DictConfig)
+    if "_target_" in choice:
+        return str(choice._target_)
+    return _target(group, next(base for base in choice.defaults if base != "_self_"))
 
 
 def _short(cls: type) -> str:

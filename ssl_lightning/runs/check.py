@@ -1,4 +1,4 @@
-"""A config is a set of constructor calls: its keys and values are held against the signatures before anything is built."""
+"""A config is a set of constructor calls: keys and values are held against the signatures before anything is built."""
 
 import difflib
 import inspect
@@ -25,7 +25,7 @@ def refuse_wrong_values(config: DictConfig, key: str = "") -> None:
     for name in config:
         child = config._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            refuse_wrong_values(child, f"{key}.{name}".strip("."))
+            refuse_wrong_values(child, f"{key}.{name!s}".strip("."))
 
 
 def _check_call(config: DictConfig, key: str) -> None:
@@ -39,11 +39,12 @@ def _check_call(config: DictConfig, key: str) -> None:
         if name not in parameters and not open_ended:
             near = difflib.get_close_matches(str(name), list(parameters), n=1)
             raise InputError(
-                f"{key}.{name} is not an argument of {config._target_}" + (f"; did you mean {near[0]}?" if near else "")
+                f"{key}.{name!s} is not an argument of {config._target_}"
+                + (f"; did you mean {near[0]}?" if near else "")
             )
         value = config[name]
         if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
-            raise InputError(f"{key}.{name}={value} is not {_describe(hints[name])}")
+            raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -77,5 +78,7 @@ def _describe(hint: Any) -> str:
         if _is_literal(option):
             parts += [repr(choice) for choice in typing.get_args(option)]
         else:
-            parts.append("null" if option is type(None) else _PLAIN.get(option, getattr(option, "__name__", str(option))))
+            parts.append(
+                "null" if option is type(None) else _PLAIN.get(option, getattr(option, "__name__", str(option)))
+            )
     return " or ".join(dict.fromkeys(parts))

@@ -38,7 +38,9 @@ def evaluate(config: DictConfig) -> float:
     data.prepare_data()
     data.setup()
     if data.bank is None:
-        raise InputError("an evaluation needs labels and the data of this run has none; give class folders by data.root")
+        raise InputError(
+            "an evaluation needs labels and the data of this run has none; give class folders by data.root"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     untrained = build_method(composed).to(device)
     trained = build_method(composed).to(device)
@@ -82,7 +84,9 @@ def _show(console: Console, figures: dict[str, dict[str, float]], out: Path, sam
     for name in accuracies:
         table.add_column(name.removeprefix("probe/").removesuffix("_accuracy"), justify="right")
     for source, measured in figures.items():
-        table.add_row(source, *(f"{measured[n]:.2%}  {_low(measured, n):.2%} to {_high(measured, n):.2%}" for n in accuracies))
+        table.add_row(
+            source, *(f"{measured[n]:.2%}  {_low(measured, n):.2%} to {_high(measured, n):.2%}" for n in accuracies)
+        )
     console.print(table)
     path = out / "figures" / "evaluation.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +106,10 @@ def _bars(figures: dict[str, dict[str, float]], accuracies: list[str]) -> Figure
     figure = Figure(figsize=(2.6 * len(accuracies) + 1, 3))
     for axes, name in zip(figure.subplots(1, len(accuracies), squeeze=False).flat, accuracies, strict=True):
         values = [measured[name] for measured in figures.values()]
-        ranges: Any = [[m[name] - _low(m, name) for m in figures.values()], [_high(m, name) - m[name] for m in figures.values()]]
+        ranges: Any = [
+            [m[name] - _low(m, name) for m in figures.values()],
+            [_high(m, name) - m[name] for m in figures.values()],
+        ]
         bars = axes.bar(list(figures), values, yerr=ranges, color=["tab:blue", "tab:gray", "lightgray"], capsize=3)
         axes.bar_label(bars, [f"{value:.1%}" for value in values], fontsize=7, padding=3)
         axes.set(title=name, ylim=(0, 1.08))

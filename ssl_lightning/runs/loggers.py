@@ -1,5 +1,6 @@
 """Loggers beside `metrics.csv`."""
 
+import secrets
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ def wandb(
 
     Args:
         folder: the run folder.
-        project, entity, group, name, tags: as in `wandb.init`; the jobs of one multirun share a group.
+        project, entity, name, tags: as in `wandb.init`.
+        group: as in `wandb.init`; None puts the jobs of one multirun under the name of its folder.
         mode: 'offline' writes to the run folder, to be sent later by `wandb sync`.
 
     Raises:
@@ -33,9 +35,12 @@ def wandb(
         raise InputError("logger=wandb needs the package wandb: pip install 'ssl-lightning[wandb]'") from error
     if mode not in ("online", "offline"):
         raise InputError(f"logger.wandb.mode={mode} is unknown; it is 'online' or 'offline'")
+    sweep = Path(folder).resolve().parent
+    if group is None and (sweep / "multirun.yaml").exists():
+        group = sweep.name
     file = Path(folder) / "wandb_id"
     if not file.exists():
-        write_atomically(file, client.util.generate_id())
+        write_atomically(file, secrets.token_hex(4))
     return WandbLogger(
         save_dir=folder,
         project=project,

@@ -76,7 +76,6 @@ def test_a_schedule_resumes_where_it_stood() -> None:
     ("settings", "message"),
     [
         ({"warmup_epochs": 1, "warmup_steps": 2}, "not both"),
-        ({"warmup_epochs": 3}, "warm-up of 12 steps exceeds the run's 10"),
         ({"warmup_steps": -1}, "cannot be negative"),
         ({"total_steps": 0}, "at least one step"),
     ],
@@ -93,7 +92,12 @@ def test_final_fraction_is_a_fraction() -> None:
 
 def test_momentum_goes_from_start_to_end_as_in_byol() -> None:
     byol = [1 - (1 - 0.996) * (math.cos(math.pi * k / 100) + 1) / 2 for k in range(101)]
-    assert [momentum_cosine(k, 100, 0.996, 1.0) for k in range(101)] == pytest.approx(byol, abs=1e-15)
-    assert momentum_cosine(0, 100, 0.9, 0.99) == pytest.approx(0.9)
-    assert momentum_cosine(100, 100, 0.9, 0.99) == momentum_cosine(250, 100, 0.9, 0.99) == 0.99
-    assert momentum_cosine(7, 100, 0.99, 0.99) == 0.99
+    assert [momentum_cosine(k / 100, 0.996, 1.0) for k in range(101)] == pytest.approx(byol, abs=1e-15)
+    assert momentum_cosine(0.0, 0.9, 0.99) == pytest.approx(0.9)
+    assert momentum_cosine(1.0, 0.9, 0.99) == momentum_cosine(2.5, 0.9, 0.99) == 0.99
+    assert momentum_cosine(0.07, 0.99, 0.99) == 0.99
+
+
+def test_a_run_shorter_than_its_warmup_is_all_warmup() -> None:
+    got = rates(warmup_cosine, 3, total_steps=3, steps_per_epoch=10, warmup_epochs=1)
+    assert got == pytest.approx([2 / 4, 4 / 4, 6 / 4])

@@ -1,0 +1,34 @@
+# make demo    a self-supervised run on real digits, under two minutes after the install
+# make test    the fast tests
+# make check   format, lint, types, import arrows
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format install
+
+demo: .venv/installed
+	$(BIN)/ssl-pretrain
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -q
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+format: .venv/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/installed-dev
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -e . -c constraints.txt
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@

@@ -1,0 +1,92 @@
+"""Each method of conf/method/ as its config makes it, with a tiny backbone, and a batch that it reads."""
+
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssl_lightning.methods.base import Method
+from ssl_lightning.optim.schedules import constant
+from ssl_lightning.runs.trainer import make_trainer
+
+CONF = Path(__file__).parents[2] / "conf"
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+TINY = {"ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2}}
+"""By target of a backbone: what makes it small."""
+
+
+@cache
+def compose_method(name: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("pretrain", [f"method={name}"])
+
+
+def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
+    """The method with random weights from the global generator; `changes` to its arguments in the config."""
+    config = compose_method(name)
+    return instantiate(
+        config.method,
+        backbone=instantiate(config.backbone, **TINY.get(config.backbone._target_, {})),
+        optimizer=partial(torch.optim.SGD, lr=lr),
+        schedule=constant,
+        **changes,
+    )
+
+
+def make_batch(name: str, B: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """Random images of the method's data after its transform."""
+    config = compose_method(name)
+    generator = torch.Generator().manual_seed(seed)
+    C, S = config.data.channels, config.data.image_size
+    image = torch.randint(0, 256, (B, C, S, S), dtype=torch.uint8, generator=generator)
+    label = torch.randint(0, config.data.num_classes, (B,), generator=generator)
+    batch = instantiate(config.transform)({"image": image, "index": torch.arange(B), "label": label}, generator)
+    return each_tensor(batch, lambda x: x.to(dtype) if x.is_floating_point() else x)
+
+
+def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:
+    """`function` of every tensor of a batch, also of those in lists."""
+    return {
+        key: [function(x) for x in value] if isinstance(value, list) else function(value)
+        for key, value in batch.items()
+    }
+
+
+class Snapshots(lightning.Callback):
+    """The state of the method before training and after every batch."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Tensor]] = []
+
+    def take(self, method: lightning.LightningModule) -> None:
+        self.states.append({name: value.clone() for name, value in method.state_dict().items()})
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.take(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.take(pl_module)
+
+
+def fit(method: Method, batches: list[dict[str, Any]], folder: Path, **options: Any) -> list[dict[str, Tensor]]:
+    """Trains on `batches`, by default once, with the Trainer of a run; the states before and after each batch."""
+    snapshots = Snapshots()
+    trainer = make_trainer(
+        accelerator="cpu",
+        callbacks=[snapshots],
+        logger=False,
+        enable_progress_bar=False,
+        default_root_dir=str(folder),
+        **{"max_epochs": 1, **options},
+    )
+    trainer.fit(method, *(DataLoader(part, batch_size=None) for part in (batches, batches[:1])))
+    return snapshots.states

@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+from methods.recipe import make_batch, make_method
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.losses.contrastive import nt_xent
+from ssl_lightning.methods.simclr import SimCLR
+
+
+def naive_nt_xent(z: Tensor, temperature: float) -> Tensor:
+    """Algorithm 1 of SimCLR, anchor by anchor: row i and row i + B are the views of one image."""
+    z = F.normalize(z, dim=1)
+    B = len(z) // 2
+    losses = []
+    for i in range(2 * B):
+        j = (i + B) % (2 * B)
+        others = sum(math.exp(float(z[i] @ z[k]) / temperature) for k in range(2 * B) if k != i)
+        losses.append(-math.log(math.exp(float(z[i] @ z[j]) / temperature) / others))
+    return torch.tensor(sum(losses) / len(losses))
+
+
+def test_loss_is_nt_xent_of_one_pass_of_both_views() -> None:
+    method, batch = make_method("simclr", temperature=0.3), make_batch("simclr")
+    z = method.projector(method.backbone(torch.cat(batch["views"])))
+    found = method.loss(batch)["loss"]
+    torch.testing.assert_close(found, nt_xent(z[:16], z[16:], 0.3))
+    torch.testing.assert_close(found, naive_nt_xent(z.detach().double(), 0.3).float())
+
+
+def test_views_share_batch_statistics() -> None:
+    """One pass: the statistics of the encoder are those of 2B images, and moved once."""
+    method = make_method("simclr")
+    method.loss(make_batch("simclr"))
+    norms = [module for module in method.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {1}
+
+
+def test_projector_ends_with_batch_norm_and_the_embedding_is_before_it() -> None:
+    method, batch = make_method("simclr"), make_batch("simclr")
+    assert isinstance(method, SimCLR)
+    assert isinstance(method.projector[-1], nn.BatchNorm1d)
+    method.eval()
+    assert torch.equal(method.loss(batch)["embedding"], method.backbone(torch.cat(batch["views"])).chunk(2)[0])
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_twins_only(temperature: float) -> None:
+    """When every image is the same, all views are: the loss is log(2B - 1)."""
+    method = make_method("simclr", temperature=temperature).eval()
+    one = make_batch("simclr")["views"][0][:1].repeat(8, 1, 1, 1)
+    assert method.loss({"views": [one, one]})["loss"].item() == pytest.approx(math.log(15), rel=1e-5)

@@ -1,0 +1,62 @@
+"""Real runs for tests: in this process, or as the commands that a user types."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+
+from ssl_lightning.runs.configs import CONF
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.pretraining import pretrain
+
+TINY = (
+    "trainer=cpu",
+    "backbone.width=8",
+    "backbone.stages=2",
+    "method.hidden_dim=32",
+    "data.fraction=0.04",
+    "data.val_size=100",
+    "data.batch_size=64",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=2",
+)
+"""A run on real digits that takes about a second: 7 steps an epoch, 2 epochs."""
+
+WATCHED = (*TINY, "callbacks.probe.linear_samples=100", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
+"""The same with the observers, but for the pictures."""
+
+
+def train(folder: Path, *overrides: str) -> RunFolder:
+    """`ssl-pretrain` with these overrides in this process; the run is in `folder`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("pretrain", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
+    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    run = RunFolder(folder)
+    run.config.parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(task, run.config)
+    pretrain(task)
+    return run
+
+
+def command(
+    name: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess:
+    """`ssl-<name>` as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"ssl_lightning.{name}", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,89 @@
+"""A run leaves what it promises, and can be stopped and gone on with."""
+
+import csv
+import json
+
+import pytest
+import torch
+from runs.harness import TINY, WATCHED, train
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs import pretraining
+from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.record import Record
+from ssl_lightning.runs.stop import Interrupted
+
+METHODS = ("simclr", "moco", "byol")
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run.last)["state_dict"]
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
+    run = train(tmp_path / "run", *TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50")
+    results = json.loads(run.results.read_text())
+    assert set(results) == {"metrics", "controls", "timing", "provenance"}
+    for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
+        assert 0 <= results["controls"][name] <= 1
+        assert 0 <= results["metrics"][name] <= 1
+    assert {"train/loss", "val/loss", "health/embedding_std", "health/effective_rank", "health/alignment"} <= set(
+        results["metrics"]
+    )
+    assert set(results["timing"]) == {"wall_seconds", "samples_per_second", "steps", "data_wait_fraction"}
+    assert results["timing"]["steps"] == 14
+    assert set(results["provenance"]) == {
+        "git_commit", "packages", "hardware", "precision", "devices", "seed", "config_sha256",
+    }  # fmt: skip
+    with run.metrics.open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps))
+    assert {file.name for file in run.figures.iterdir()} == {"views.png", "curves.png", "embedding.png"}
+    assert {file.name for file in run.last.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_observers_change_no_weight(tmp_path, method):
+    watched = train(tmp_path / "watched", *WATCHED, f"method={method}")
+    alone = train(tmp_path / "alone", *TINY, f"method={method}", "callbacks=minimal", "trainer.limit_val_batches=0")
+    assert_same(weights(watched), weights(alone))
+
+
+class StoppingRecord(Record):
+    """Stops the run after an optimizer step as a signal would."""
+
+    at = 0
+
+    def on_train_batch_end(self, trainer, *arguments):
+        super().on_train_batch_end(trainer, *arguments)
+        if trainer.global_step == self.at:
+            raise Interrupted(2, self.at)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("step", [3, 7, 11])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
+    options = (*WATCHED, f"method={method}")
+    whole = train(tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "Record", StoppingRecord)
+        patch.setattr(StoppingRecord, "at", step)
+        with pytest.raises(Interrupted, match="resume="):
+            train(tmp_path / "stopped", *options)
+    resumed = train(tmp_path / "stopped", *options, f"resume={tmp_path / 'stopped'}")
+    assert_same(weights(whole), weights(resumed))
+    ours, theirs = (json.loads(run.results.read_text())["metrics"] for run in (whole, resumed))
+    for name in ("val/loss", "probe/knn_accuracy", "probe/linear_accuracy"):
+        assert ours[name] == theirs[name]
+
+
+def test_resume_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"has no checkpoints/last\.ckpt"):
+        train(tmp_path / "empty", *TINY, f"resume={tmp_path / 'empty'}")

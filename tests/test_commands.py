@@ -1,0 +1,169 @@
+"""What a user types: commands as processes of their own, and what they answer to mistakes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+from runs.harness import TINY, WATCHED, command
+
+from ssl_lightning.runs.checkpoints import read_checkpoint
+
+
+def one_line(result: subprocess.CompletedProcess) -> str:
+    """The single line of a refused command, on standard error."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "answer"),
+    [
+        ("pretrain", "method=simclrr", "there is no method 'simclrr'; did you mean simclr?"),
+        ("pretrain", "data=cifar", "there is no data 'cifar'; did you mean cifar10?"),
+        ("pretrain", "methd=simclr", "there is no 'methd'; did you mean method?"),
+        ("pretrain", "data.batchsize=3", "there is no 'data.batchsize'; did you mean data.batch_size?"),
+        ("pretrain", "batch_size=3", "there is no 'batch_size'; did you mean data.batch_size?"),
+        ("pretrain", "--confg-name=x", "there is no option --confg-name; did you mean --config-name?"),
+        ("pretrain", "resume=/nowhere", "there is no run at /nowhere"),
+        ("evaluate", "run=/nowhere", "there is no run at /nowhere"),
+        ("evaluate", "rn=/nowhere", "there is no 'rn'; did you mean run?"),
+        ("bench", "stps=3", "there is no 'stps'; did you mean steps?"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, argument, answer):
+    assert answer in one_line(command(name, argument, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["methd=simclr"]])
+def test_answers_that_need_no_torch_do_not_import_it(tmp_path, arguments):
+    script = "import sys, atexit; from ssl_lightning.pretrain import main; "
+    script += "atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else 'LIGHT')); main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip().endswith("LIGHT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0 must be at least 1"),
+        (["data.batch_size=100000"], "data.batch_size=100000 is larger than the set of"),
+        (["data.batch_size=many"], "data.batch_size=many is not a whole number"),
+        (["+method.temprature=1"], "did you mean temperature?"),
+        (["method._target_=os.system"], "method._target_=os.system is not from ssl_lightning"),
+        (["data=mnist", "data.root=nowhere"], "put train-images-idx3-ubyte.gz"),
+        (["data=image_folder", "data.root=nowhere"], "nowhere does not exist"),
+        (["data=image_folder", "data.root=empty"], "empty"),
+        (["data=image_folder", "data.root=flat", "data.val_size=2", "data.batch_size=4"], "callbacks=unlabelled"),
+        (
+            ["data=image_folder", "data.root=broken", "data.source.on_corrupt=raise", "data.val_size=2"],
+            "broken/a/text.png",
+        ),
+        (["transform=plain"], "method SimCLR reads views, which transform Plain does not make; transforms that fit:"),
+        (["callbacks.probe.protocol=v0"], "known: v1"),
+        (["method=moco", "data.batch_size=12"], "method.bn_splits"),
+    ],
+)
+def test_a_wrong_input_gets_one_line(tmp_path, arguments, answer):
+    (tmp_path / "empty").mkdir()
+    for number in range(12):
+        for folder in ("flat", "broken/a", "broken/b"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(tmp_path / folder / f"{number}.png")
+    (tmp_path / "broken/a/text.png").write_text("not a picture")
+    tiny = [o for o in TINY if o.partition("=")[0] not in {a.partition("=")[0] for a in arguments}]
+    if any(a.startswith("data=") for a in arguments):
+        tiny = [o for o in tiny if not o.startswith("data.")]
+    result = command(
+        "pretrain", *tiny, *arguments, "hydra.run.dir=run", cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache")
+    )
+    assert answer in one_line(result)
+
+
+def test_a_corrupt_file_is_named_and_skipped(tmp_path):
+    for number in range(24):
+        folder = tmp_path / "images" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((12, 10 + number), 80).save(folder / f"{number}.jpg")
+    whole = (tmp_path / "images/a/0.jpg").read_bytes()
+    (tmp_path / "images/a/0.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "images/b/text.png").write_text("not a picture")
+    result = command(
+        "pretrain", "data=image_folder", "data.root=images", "data.image_size=16", "data.source.store_size=16",
+        "data.batch_size=8", "data.val_size=4", "trainer.max_epochs=1", "backbone.width=8", "hydra.run.dir=run",
+        "callbacks.pictures.points=8", cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    said = result.stdout + result.stderr
+    assert "images/a/0.jpg" in said
+    assert "images/b/text.png" in said
+    assert (tmp_path / "run/results.json").exists()
+
+
+def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp_path):
+    options = [*WATCHED, "trainer.max_epochs=6"]
+    assert command("pretrain", *options, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_lightning.pretrain", *options, "hydra.run.dir=stopped",
+         "callbacks.progress.every_n_seconds=0"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("step 9/"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with: ssl-pretrain resume=" in said
+    assert "Traceback" not in said
+    stopped = read_checkpoint(tmp_path / "stopped/checkpoints/last.ckpt")
+    assert 9 <= stopped["global_step"] < 42
+    time.sleep(0.1)
+    result = command("pretrain", "resume=stopped", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    ours, theirs = (
+        read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("whole", "stopped")
+    )
+    assert all((ours[key] == theirs[key]).all() for key in ours)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
+
+
+def test_a_multirun_makes_a_folder_a_job_and_a_failing_job_does_not_stop_it(tmp_path):
+    result = command("pretrain", "-m", *TINY, "callbacks=minimal", "objective=train/loss",
+                     "method=simclr,moco", "data.batch_size=64,60", cwd=tmp_path)  # fmt: skip
+    assert "method.bn_splits" in result.stderr
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
+    assert [job.name for job in jobs] == ["0", "1", "2", "3"]
+    assert [(job / "results.json").exists() for job in jobs] == [True, True, True, False]
+
+
+def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
+    assert command("pretrain", *WATCHED, "trainer.max_epochs=8", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    result = command("evaluate", "run=run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "run/evaluate/results.json").read_text())
+    assert results["protocol"]["name"] == "v1"
+    for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
+        assert results["metrics"][f"{name}_low"] <= results["metrics"][name] <= results["metrics"][f"{name}_high"]
+    assert results["metrics"]["probe/knn_accuracy"] > results["controls"]["probe/knn_accuracy"]
+    assert 0 < results["raw"]["probe/knn_accuracy"] < 1
+    assert (tmp_path / "run/evaluate/figures/evaluation.png").stat().st_size > 1000
+    assert "there is no checkpoint" in one_line(command("evaluate", "run=run", "checkpoint=nowhere.ckpt", cwd=tmp_path))
+
+
+def test_bench_measures_compute_data_and_both(tmp_path):
+    result = command("bench", *TINY, "steps=2", "warmup=1", "hydra.run.dir=bench", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((tmp_path / "bench/bench.json").read_text())
+    assert set(measured["samples_per_second"]) == {"compute", "data", "end_to_end"}
+    assert all(rate > 0 for rate in measured["samples_per_second"].values())
+    assert measured["peak_memory_bytes"] > 2**20
