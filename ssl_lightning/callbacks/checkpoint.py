@@ -81,7 +81,10 @@ class LastAndBest(Checkpoint):
         try:
             trainer.save_checkpoint(path)
         except OSError as error:
-            print(f"\nwarning: {path} was not written ({error}); training goes on, the checkpoint before it stays")
+            print(
+                f"\nwarning: {path} was not written ({error}); training goes on, the checkpoint before it stays",
+                flush=True,
+            )
             return False
         if path == self.run.last:
             self.saved_at = trainer.global_step
@@ -91,5 +94,6 @@ class LastAndBest(Checkpoint):
         if self._save(trainer, self.run.last):
             return
         rescue = Path(tempfile.mkdtemp(prefix="ssl-lightning-")) / "last.ckpt"
-        if self._save(trainer, rescue):
-            print(f"the state of this run was saved in {rescue}; move it to {self.run.last} to go on")
+        if not self._save(trainer, rescue):
+            raise InputError(f"the end of this run could be saved neither in {self.run.last} nor in {rescue}")
+        print(f"the end of this run was saved in {rescue}; move it to {self.run.last} to go on", flush=True)

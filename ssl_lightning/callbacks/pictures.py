@@ -33,7 +33,8 @@ class Pictures(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        images = data.train.__getitems__(range(min(self.images, len(data.train))))
+        count = min(self.images, len(data.train))
+        images = data.train.__getitems__([row * len(data.train) // count for row in range(count)])
         batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
         if "views" in batch:
             columns = [data.plain(images)["image"], *batch["views"]]

@@ -46,7 +46,11 @@ class Method(lightning.LightningModule):
     def _logged_loss(self, batch: Mapping[str, Any], stage: str) -> dict[str, Tensor]:
         result = self.loss(batch)
         scalars = {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
+        if stage == "train":
+            scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=stage == "val")
+        # The row of the log: the number of optimizer steps done by the time that it is written.
+        self.log("step", float(self.trainer.global_step + (stage == "train")), batch_size=1)
         return result
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is damaged or not a checkpoint")
     try:
         loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged and cannot be read ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
     return loaded
 
 

@@ -1,0 +1,73 @@
+"""Which samples make which batch: a pure function of (seed, epoch), so a run can begin at any batch of any epoch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ssl_lightning.data.seeds import mix
+from ssl_lightning.errors import InputError
+
+
+class BatchSampler:
+    """Batches of positions for one of ``world_size`` processes.
+
+    ``batch_size`` is global: every global batch is cut into ``world_size`` contiguous slices, one a process, so that
+    the processes together see what one process with the whole batch would see.
+
+    Training (``drop_last``): every slice is full, the samples that fill no batch are left out of this epoch.
+    Evaluation (no ``drop_last``): nothing is repeated and nothing left out; over all processes each sample comes
+    exactly once. The slices of the last batch may then differ by one sample, and empty ones are not yielded.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"data.batch_size={batch_size} must be at least 1")
+        if drop_last and batch_size % world_size:
+            raise InputError(
+                f"data.batch_size={batch_size} is the global batch and must be divisible by the {world_size} devices; "
+                f"try {max(1, batch_size // world_size) * world_size}"
+            )
+        if drop_last and batch_size > size:
+            raise InputError(f"data.batch_size={batch_size} is larger than the set of {size} samples")
+        self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.epoch = 0
+        self.start_batch = 0
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Takes effect at the next ``iter``: which order, and how many of its first batches to pass over."""
+        self.epoch, self.start_batch = epoch, start_batch
+
+    def order(self) -> np.ndarray:
+        """(size,) int64: the positions in the order of this epoch, the same on every process."""
+        if not self.shuffle:
+            return np.arange(self.size)
+        return np.random.default_rng(mix("order", self.seed, self.epoch)).permutation(self.size)
+
+    def _slice(self, batch: int) -> tuple[int, int]:
+        start = batch * self.batch_size
+        width = min(self.batch_size, self.size - start)
+        return start + width * self.rank // self.world_size, start + width * (self.rank + 1) // self.world_size
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch of this process, wherever the next ``iter`` begins."""
+        full, rest = divmod(self.size, self.batch_size)
+        if self.drop_last or not rest:
+            return full
+        low, high = self._slice(full)
+        return full + (high > low)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = self.order()
+        for batch in range(self.start_batch, len(self)):
+            low, high = self._slice(batch)
+            yield order[low:high]

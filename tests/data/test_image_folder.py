@@ -1,0 +1,232 @@
+import multiprocessing
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_lightning.data.image_cache import decoded
+from ssl_lightning.data.image_folder import image_folder, list_images
+from ssl_lightning.errors import InputError
+
+
+def paint(path, value, size=(12, 10), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).convert(mode).save(path)
+
+
+def make_split(root, names=("cat", "dog"), count=5, start=0):
+    for label, name in enumerate(names):
+        for number in range(count):
+            paint(root / name / f"{number}.png", start + 10 * label + number)
+
+
+@pytest.fixture
+def load(tmp_path):
+    defaults = {"folder": "set", "store_size": 8, "cache": str(tmp_path / "cache")}
+
+    def call(split="train", **options):
+        return image_folder(str(tmp_path), split, **{**defaults, **options})
+
+    return call
+
+
+def test_official_splits(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    make_split(tmp_path / "set/test", count=2, start=100)
+    train, test = load("pretrain"), load("test")
+    assert train.images.shape == (10, 3, 8, 8)
+    assert train.classes == test.classes == ["cat", "dog"]
+    assert train.labels.tolist() == [0] * 5 + [1] * 5
+    assert train.__getitems__([0, 7])["image"][:, 0, 0, 0].tolist() == [0, 12]
+    assert test.__getitems__([0, 3])["image"][:, 0, 0, 0].tolist() == [100, 111]
+    assert test.__getitems__([0, 3])["label"].tolist() == [0, 1]
+
+
+def test_val_is_the_test_split_of_imagenet_and_may_lack_classes(tmp_path, load):
+    make_split(tmp_path / "set/train", names=("a", "b", "c"))
+    make_split(tmp_path / "set/val", names=("b", "c"), count=1)
+    assert load("test").labels.tolist() == [1, 2]
+
+
+def test_class_folders_alone_are_split_by_class(tmp_path, load):
+    make_split(tmp_path / "set", count=20)
+    train, test = load("train"), load("test")
+    assert np.bincount(train.labels).tolist() == [16, 16]
+    assert np.bincount(test.labels).tolist() == [4, 4]
+    rows = [one.__getitems__(range(len(one)))["index"].tolist() for one in (train, test)]
+    assert sorted(rows[0] + rows[1]) == list(range(40))
+    assert (load("train").rows == train.rows).all()
+    assert (load("train", seed=1).rows != train.rows).any()
+
+
+@pytest.mark.parametrize("place", ["set", "set/all", "set/train"])
+def test_images_without_classes_have_no_labels(tmp_path, load, place):
+    for number in range(10):
+        paint(tmp_path / place / f"{number}.png", number)
+    data = load()
+    assert data.labels is None
+    assert data.classes is None
+    assert len(data) == (10 if place == "set/train" else 8)
+
+
+def test_loose_images_beside_classes_are_told(tmp_path, load):
+    make_split(tmp_path / "set")
+    paint(tmp_path / "set/stray.png", 0)
+    with pytest.warns(UserWarning, match="1 images lie beside"):
+        assert load().labels is None
+
+
+def test_any_depth_link_and_extension_but_nothing_hidden(tmp_path, load):
+    make_split(tmp_path / "elsewhere", names=("cat",), count=2)
+    paint(tmp_path / "set/train/dog/deep/er/a.JPG", 1)
+    paint(tmp_path / "set/train/dog/.hidden.png", 1)
+    paint(tmp_path / "set/train/.git/a.png", 1)
+    (tmp_path / "set/train/dog/notes.txt").write_text("x")
+    os.symlink(tmp_path / "elsewhere/cat", tmp_path / "set/train/cat")
+    os.symlink(tmp_path / "set/train", tmp_path / "set/train/dog/loop")
+    assert load().labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels(tmp_path, load, channels):
+    for number, mode in enumerate(["L", "RGB", "RGBA", "P"]):
+        paint(tmp_path / f"set/train/{number}.png", 50, size=(20 + number, 30), mode=mode)
+    data = load(channels=channels)
+    assert data.images.shape == (4, channels, 8, 8)
+    assert (abs(data.images.astype(int) - 50) <= 1).all()  # a palette has no exact 50
+
+
+def corrupt(tmp_path):
+    make_split(tmp_path / "set/train", count=40)
+    (tmp_path / "set/train/cat/3.png").write_text("not an image")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "set/train/dog/9.jpg")
+    whole = (tmp_path / "set/train/dog/9.jpg").read_bytes()
+    (tmp_path / "set/train/dog/9.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "set/train/dog/empty.png").touch()
+
+
+def test_corrupt_files_are_named_and_left_out(tmp_path, load):
+    corrupt(tmp_path)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="3 of 82 image files cannot be read") as caught:
+            data = load()
+        for name in ("cat/3.png (not an image)", "dog/9.jpg (", "dog/empty.png"):
+            assert name in str(caught[0].message)
+    assert len(data) == len(data.labels) == 79
+    values = data.__getitems__(range(79))
+    assert (values["image"][:, 0, 0, 0] // 10 >= values["label"]).all()
+
+
+def test_corrupt_files_may_be_fatal(tmp_path, load):
+    corrupt(tmp_path)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"cat/3\.png"):
+            load(on_corrupt="raise")
+
+
+def test_nothing_readable_is_fatal(tmp_path, load):
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "set/train/a.png").write_text("x")
+    with pytest.raises(InputError, match=r"1 of 1 .*a\.png"):
+        load()
+
+
+def test_the_cache_is_used_until_a_file_changes(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    cache = tmp_path / "cache"
+    first = load()
+    (made,) = cache.iterdir()
+    stamp = (made / "images.npy").stat().st_mtime_ns
+    assert (load().images == first.images).all()
+    assert [path.stat().st_mtime_ns for path in cache.glob("*/images.npy")] == [stamp]
+
+    paint(tmp_path / "set/train/cat/0.png", 222)
+    os.utime(tmp_path / "set/train/cat/0.png", ns=(0, 1))
+    assert load().images[0, 0, 0, 0] == 222
+    paint(tmp_path / "set/train/cat/00.png", 111)
+    assert load().images[1, 0, 0, 0] == 111
+    load(store_size=6)
+    load(channels=1)
+    assert len(list(cache.iterdir())) == 5
+
+
+def test_the_cache_folder_comes_from_the_environment(tmp_path, load, monkeypatch):
+    make_split(tmp_path / "set/train")
+    monkeypatch.setenv("SSL_CACHE", str(tmp_path / "other"))
+    load(cache=None)
+    assert len(list((tmp_path / "other").iterdir())) == 1
+
+
+def test_a_damaged_cache_says_what_to_remove(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    load()
+    (made,) = (tmp_path / "cache").iterdir()
+    (made / "images.npy").write_bytes(b"x")
+    with pytest.raises(InputError, match=f"{made} is damaged"):
+        load()
+    shutil.rmtree(made)
+    assert len(load()) == 10
+
+
+def test_several_may_build_at_once(tmp_path, load):
+    make_split(tmp_path / "set/train", count=60)
+    context = multiprocessing.get_context("spawn")
+    place = tmp_path / "set/train"
+    arguments = (place, list_images(place), 8, 3, tmp_path / "cache")
+    processes = [context.Process(target=decoded, args=arguments) for _ in range(2)]
+    threads = [threading.Thread(target=process.start) for process in processes]
+    for one in [*threads, *processes]:
+        one.start() if isinstance(one, threading.Thread) else None
+    for one in [*threads, *processes]:
+        one.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert load().images[:60, 0, 0, 0].max() == 59
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "split", "message"),
+    [
+        (lambda home: None, "train", "set does not exist"),
+        (lambda home: home.write_text(""), "train", "set is not a folder"),
+        (lambda home: home.mkdir(), "train", "set holds no image"),
+        (lambda home: (home / "train/cat").mkdir(parents=True), "train", "train holds no image"),
+        (lambda home: make_split(home / "train"), "test", "neither test nor val"),
+        (
+            lambda home: (make_split(home / "train"), make_split(home / "test", names=("cat", "eel"))),
+            "test",
+            "test/eel is not one of the 2 classes",
+        ),
+        (lambda home: make_split(home), "valid", "'valid'"),
+    ],
+)
+def test_impossible_folders(tmp_path, load, build, split, message):
+    build(tmp_path / "set")
+    with pytest.raises(InputError, match=message) as caught:
+        load(split)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_folder(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    (tmp_path / "set/train/cat").chmod(0)
+    with pytest.raises(InputError, match="train/cat cannot be read"):
+        load()
+
+
+def test_impossible_options(tmp_path, load):
+    make_split(tmp_path / "set")
+    with pytest.raises(InputError, match="channels=4"):
+        load(channels=4)
+    with pytest.raises(InputError, match="on_corrupt='ignore'"):
+        load(on_corrupt="ignore")
+    with pytest.raises(InputError, match="test_size=50"):
+        load(test_size=50)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/cache cannot be written"):
+        load(cache=str(tmp_path / "file/cache"))

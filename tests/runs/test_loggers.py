@@ -1,0 +1,76 @@
+"""W&B and TensorBoard, as real clients writing real files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from runs.harness import TINY, WATCHED, command, train
+
+wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
+
+
+def wandb_records(folder: Path) -> list:
+    """All records that W&B's client wrote to its offline files in `folder`, in order."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    records = []
+    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        store = DataStore()
+        store.open_for_scan(str(file))
+        while (data := store.scan_data()) is not None:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            records.append(record)
+    return records
+
+
+def history(records: list) -> dict[str, list]:
+    values: dict[str, list] = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "history":
+            for item in record.history.item:
+                name = item.key or "/".join(item.nested_key)
+                values.setdefault(name, []).append(json.loads(item.value_json))
+    return values
+
+
+def test_wandb_offline_keeps_config_metrics_and_pictures_and_goes_on_under_its_id(tmp_path):
+    options = (*TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50", "logger=wandb", "logger.wandb.mode=offline")
+    run = tmp_path / "multirun" / "0"
+    sweep = command("pretrain", "-m", *options, "hydra.sweep.dir=multirun", cwd=tmp_path)
+    assert sweep.returncode == 0, sweep.stderr
+    written = history(wandb_records(run))
+    results = json.loads((run / "results.json").read_text())["metrics"]
+    for name in ("train/loss", "val/loss", "probe/knn_accuracy", "health/embedding_std"):
+        assert written[name][-1] == pytest.approx(results[name])
+    assert (
+        written["probe/knn_accuracy"][0]
+        == json.loads((run / "results.json").read_text())["controls"]["probe/knn_accuracy"]
+    )
+    pictures = [name for name in written if name.startswith("figures/")]
+    assert {name.split("/")[1] for name in pictures} >= {"views", "curves", "embedding"}
+
+    runs = [r.run for r in wandb_records(run) if r.WhichOneof("record_type") == "run"]
+    ids = {r.run_id for r in runs}
+    assert ids == {(run / "wandb_id").read_text()}
+    assert {r.run_group for r in runs} == {"multirun"}
+    config = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in runs[-1].config.update}
+    assert config["method"]["_target_"] == "ssl_lightning.methods.simclr.SimCLR"
+    assert config["seed"] == 0
+
+    again = command("pretrain", f"resume={run}", "trainer.max_epochs=3", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    records = wandb_records(run)
+    assert {r.run.run_id for r in records if r.WhichOneof("record_type") == "run"} == ids
+    assert max(history(records)["trainer/global_step"]) == 21
+
+
+def test_tensorboard_has_the_curves(tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tmp_path / "run", *WATCHED, "logger=tensorboard")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert {"train/loss", "val/loss", "probe/knn_accuracy"} <= set(events.Tags()["scalars"])
