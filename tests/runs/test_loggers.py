@@ -1,6 +1,8 @@
 """W&B and TensorBoard, as real clients writing real files."""
 
 import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,20 +11,28 @@ from runs.harness import TINY, WATCHED, command, train
 wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
 
 
+def log_records(content: bytes) -> Iterator[bytes]:
+    """Records of a W&B file: a header of 7 bytes, then a LevelDB log (blocks of 32 KiB; CRC, length, kind, data)."""
+    at, parts = 7, []
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        parts.append(content[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield b"".join(parts)
+            parts = []
+
+
 def wandb_records(folder: Path) -> list:
     """All records that W&B's client wrote to its offline files in `folder`, in order."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    records = []
-    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            records.append(record)
-    return records
+    files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert files
+    return [wandb_internal_pb2.Record.FromString(data) for file in files for data in log_records(file.read_bytes())]
 
 
 def history(records: list) -> dict[str, list]:
@@ -55,7 +65,8 @@ def test_wandb_offline_keeps_config_metrics_and_pictures_and_goes_on_under_its_i
     ids = {r.run_id for r in runs}
     assert ids == {(run / "wandb_id").read_text()}
     assert {r.run_group for r in runs} == {"multirun"}
-    config = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in runs[-1].config.update}
+    updates = [r.config for r in wandb_records(run) if r.WhichOneof("record_type") == "config"]
+    config = {item.key or item.nested_key[0]: json.loads(item.value_json) for u in updates for item in u.update}
     assert config["method"]["_target_"] == "ssl_lightning.methods.simclr.SimCLR"
     assert config["seed"] == 0
 
