@@ -21,7 +21,7 @@ from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.provenance import provenance
 
 
-class _Clock(Callback):
+class Clock(Callback):
     """Times the optimizer steps of a real training after its warm-up, then stops it."""
 
     def __init__(self, warmup: int, steps: int) -> None:
@@ -50,7 +50,7 @@ def bench(config: DictConfig) -> float:
         raise InputError(f"steps={config.steps} and warmup={config.warmup} must be 1 or more")
     refuse_what_cannot_work(config)
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    clock = _Clock(config.warmup, config.steps)
+    clock = Clock(config.warmup, config.steps)
     endless = OmegaConf.merge(config.trainer, {"max_steps": 10**6, "max_epochs": -1, "limit_val_batches": 0})
     trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
     data, method = build_data(config), build_method(config)

@@ -19,6 +19,8 @@ class Record(lightning.Callback):
     not count. What was counted before a stop is counted on after a resume.
     """
 
+    state_key = "Record"
+
     def __init__(self, run: RunFolder, metrics: Metrics, seed: int) -> None:
         self.run, self.metrics, self.seed = run, metrics, seed
         self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
