@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -109,6 +110,8 @@ def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | Non
 
 
 def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> str:
+    if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
+        return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     keys = _keys(name, overrides)
     for override in overrides:

@@ -33,6 +33,7 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("pretrain", "--confg-name=x", "there is no option --confg-name; did you mean --config-name?"),
         ("pretrain", "resume=/nowhere", "there is no run at /nowhere"),
         ("evaluate", "run=/nowhere", "there is no run at /nowhere"),
+        ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
         ("evaluate", "rn=/nowhere", "there is no 'rn'; did you mean run?"),
         ("bench", "stps=3", "there is no 'stps'; did you mean steps?"),
     ],

@@ -73,10 +73,11 @@ def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | 
     return parameters.detach()
 
 
-def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float) -> LinearProbe:
+def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, tolerance: float = 1e-7) -> LinearProbe:
     """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
 
-    `l2` > 0: penalty on the weights (not the biases) of standardised features, 1 / C of scikit-learn.
+    `l2` > 0: penalty on the weights (not the biases) of standardised features, 1 / C of scikit-learn. `tolerance`: largest
+    entry of the gradient of the objective per sample at which the solver stops.
     """
     check_labels(labels, features, num_classes)
     if not l2 > 0:
@@ -84,7 +85,7 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float) ->
     mean, std = _moments(features)
     x = (features.double() - mean) / std
     present, y = labels.unique(return_inverse=True)
-    parameters = _optimum(x, y, len(present), l2, None, tolerance=1e-7)
+    parameters = _optimum(x, y, len(present), l2, None, tolerance)
     weight = x.new_zeros(num_classes, x.shape[1])
     bias = x.new_full((num_classes,), float("-inf"))
     weight[present], bias[present] = parameters[:, :-1], parameters[:, -1]

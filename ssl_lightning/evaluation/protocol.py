@@ -21,6 +21,7 @@ class Protocol:
     knn_k: int = 20
     knn_temperature: float = 0.07
     l2_grid: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
+    linear_tolerance: float = 1e-5
     seed: int = 0
 
     @property
@@ -53,7 +54,9 @@ class Protocol:
         l2 = choose_l2(x[some], y[some], self.l2_grid, self.seed)
         predictions = {
             "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
-            "probe/linear_accuracy": fit_linear(x[some], y[some], num_classes, l2).predict(x_test),
+            "probe/linear_accuracy": fit_linear(x[some], y[some], num_classes, l2, self.linear_tolerance).predict(
+                x_test
+            ),
         }
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():

@@ -44,11 +44,14 @@ class ConvNet(nn.Sequential):
     Args:
         in_channels: 1 for grey, 3 for colour images.
         width: channels of the first stage.
-        stages: number of stages; D = width * 2 ** (stages - 1).
+        stages: number of stages.
         stem_stride: 2 makes the net about four times as fast as 1.
+        pool: side of the grid that the last map is averaged to; D = width * 2 ** (stages - 1) * pool ** 2.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 16, stages: int = 4, stem_stride: int = 2) -> None:
+    def __init__(
+        self, in_channels: int = 3, width: int = 16, stages: int = 4, stem_stride: int = 2, pool: int = 1
+    ) -> None:
         widths = [width * 2**stage for stage in range(stages)]
         blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
         super().__init__(
@@ -56,10 +59,10 @@ class ConvNet(nn.Sequential):
             nn.ReLU(inplace=True),
             _Residual(width, width, 1),
             *blocks,
-            nn.AdaptiveAvgPool2d(1),
+            nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
-        self.out_dim = widths[-1]
+        self.out_dim = widths[-1] * pool**2
 
 
 def resnet(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
@@ -18,7 +19,7 @@ def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer:
     device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
-        "data": f"{config.data.source.get('name', '') or ''} {config.data.root}".strip(),
+        "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{config.data.batch_size} over {device}, {trainer.precision}",
         "run": f"{run.path}{' (going on)' if resumed else ''}",
     }
