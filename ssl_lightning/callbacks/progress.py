@@ -37,9 +37,8 @@ class TrainingProgress(ProgressBar):
         self.began = self.shown = 0.0
         if self.enabled and self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.completed}/{task.total} steps"),
+                BarColumn(bar_width=16),
+                TextColumn("{task.completed}/{task.total}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=False),
@@ -75,7 +74,7 @@ class TrainingProgress(ProgressBar):
         latest = next((logger.latest for logger in trainer.loggers if isinstance(logger, Metrics)), {})
         steps = (trainer.global_step - self.first) / max(1e-9, time.monotonic() - self.began)
         rate = latest.get("time/samples_per_second") or steps * batch_size * trainer.accumulate_grad_batches
-        figures = [f"epoch {trainer.current_epoch + 1}", f"loss {loss:.3f}", f"{rate:,.0f} samples/s"]
+        figures = [f"loss {loss:.3f}", f"{rate:,.0f} samples/s"]
         if "probe/knn_accuracy" in latest:
             figures.append(f"kNN {latest['probe/knn_accuracy']:.1%}")
         return "  ".join(figures)

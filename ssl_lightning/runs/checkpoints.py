@@ -1,5 +1,6 @@
 """Checkpoint files: written beside and renamed, read without running code."""
 
+import io
 import os
 import pickle
 import zipfile
@@ -18,16 +19,16 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk is full or not writable; what was at `path` is still there.
     """
+    content = io.BytesIO()  # torch.save to a full disk would raise a RuntimeError of its own
+    torch.save(checkpoint, content)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            torch.save(checkpoint, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except RuntimeError as error:
-        raise OSError(f"{path} could not be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -60,6 +60,7 @@ def pretrain(config: DictConfig) -> float | None:
 def _checkpoint_to_resume(config: DictConfig, run: RunFolder) -> Path | None:
     if not config.resume:
         return None
-    if not run.last.exists():
-        raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")
-    return run.last
+    for checkpoint in (run.last, run.best):
+        if checkpoint.exists():
+            return checkpoint
+    raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")

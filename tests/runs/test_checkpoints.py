@@ -34,7 +34,7 @@ def test_round_trip(tmp_path):
 def test_a_failed_write_leaves_the_checkpoint_before_it(tmp_path, small_files):
     path = tmp_path / "last.ckpt"
     write_checkpoint({"step": 1}, path)
-    with pytest.raises(OSError, match=r"last\.ckpt|File too large"):
+    with pytest.raises(OSError, match="File too large"):
         write_checkpoint({"step": 2, "w": torch.zeros(100_000)}, path)
     assert read_checkpoint(path) == {"step": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
