@@ -14,7 +14,8 @@ def test_a_wheel_composes_runs_outside_the_checkout(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    script = f"import sys; sys.path.insert(0, {str(site)!r}); import ssl_lightning.pretrain as p; print(p.__file__); p.main()"
+    script = f"import sys; sys.path.insert(0, {str(site)!r});"
+    script += "import ssl_lightning.pretrain as pretrain; print(pretrain.__file__); pretrain.main()"
     result = subprocess.run(
         [sys.executable, "-I", "-c", script, "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, check=True
     )

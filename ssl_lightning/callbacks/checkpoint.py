@@ -82,7 +82,7 @@ class LastAndBest(Checkpoint):
             trainer.save_checkpoint(path)
         except OSError as error:
             print(
-                f"\nwarning: {path} was not written ({error.strerror}); training goes on, the checkpoint before it stays",
+                f"\nwarning: {path} was not written ({error.strerror}); training goes on, the one before it stays",
                 flush=True,
             )
             return False

@@ -76,8 +76,8 @@ def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | 
 def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, tolerance: float = 1e-7) -> LinearProbe:
     """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
 
-    `l2` > 0: penalty on the weights (not the biases) of standardised features, 1 / C of scikit-learn. `tolerance`: largest
-    entry of the gradient of the objective per sample at which the solver stops.
+    `l2` > 0: penalty on the weights (not the biases) of standardised features, 1 / C of scikit-learn. `tolerance`: the
+    largest entry of the gradient of the objective per sample at which the solver stops.
     """
     check_labels(labels, features, num_classes)
     if not l2 > 0:
