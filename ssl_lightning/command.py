@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -87,13 +88,33 @@ def _with_run_folder(arguments: list[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key == "run":
-            argument = f"run={','.join(str(find_run(place).path.resolve()) for place in value.split(','))}"
+            places = [value] if os.path.exists(value) else value.split(",")
+            argument = f"run={','.join(_quoted(find_run(place).path.resolve()) for place in places)}"
         if key == "resume" and value not in ("null", ""):
             run = find_run(value).path.resolve()
-            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={run}"]
-            argument = f"resume={run}"
+            _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
+            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={_quoted(run)}"]
+            argument = f"resume={_quoted(run)}"
         rest.append(argument)
     return rest
+
+
+def _quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes it, whatever characters are in it."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
+    """A run is gone on with as it was composed, and its config has no say in how Hydra itself works."""
+    if {"hydra", "defaults"} & set(OmegaConf.load(config)):
+        raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if (CONF / key).is_dir() and value:
+            raise InputError(
+                f"resume= keeps the choices of its run; give values (trainer.max_epochs=50), not {argument}"
+            )
 
 
 def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | None:
@@ -104,7 +125,7 @@ def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | Non
     for link in chain:
         if isinstance(link, InputError):
             return str(link)
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     return _composition_mistake(error, name, arguments)
 

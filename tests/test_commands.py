@@ -174,4 +174,5 @@ def test_bench_measures_compute_data_and_both(tmp_path):
     measured = json.loads((tmp_path / "bench/bench.json").read_text())
     assert set(measured["samples_per_second"]) == {"compute", "data", "end_to_end"}
     assert all(rate > 0 for rate in measured["samples_per_second"].values())
-    assert measured["peak_memory_bytes"] > 2**20
+    assert all(peak > 2**20 for peak in measured["peak_memory_bytes"].values())
+    assert "is larger than the set" in one_line(command("bench", *TINY, "data.batch_size=20000", cwd=tmp_path))

@@ -55,11 +55,12 @@ class LastAndBest(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self.saved_at:
+        if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self.saved_at:
             self._save(trainer, self.run.last)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        score = self.sign * self.metrics.latest.get(self.monitor, -self.sign * math.inf)
+        here = self.sign * self.metrics.latest.get(self.monitor, -self.sign * math.inf)
+        score = trainer.strategy.broadcast(here)  # metrics are known to the first process alone
         if score > self.best:
             before, self.best = self.best, score
             if not self._save(trainer, self.run.best):

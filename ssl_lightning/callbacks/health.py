@@ -37,7 +37,7 @@ class Health(lightning.Callback):
         self.every_n_steps, self.samples = every_n_steps, samples
         self.min_std, self.min_rank, self.stop = min_std, min_rank, stop
         self.recent: deque[Tensor] = deque()
-        self.suspected, self.told = False, False
+        self.suspected, self.told, self.judged_at = False, False, 0
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -45,7 +45,9 @@ class Health(lightning.Callback):
         self.recent.append(outputs["embedding"])
         while sum(len(h) for h in list(self.recent)[1:]) >= self.samples:
             self.recent.popleft()
-        if trainer.global_step % self.every_n_steps == 0:
+        step = trainer.global_step
+        if step % self.every_n_steps == 0 and step != self.judged_at:
+            self.judged_at = step
             h = torch.cat(list(self.recent)).float()
             figures = {
                 "health/embedding_std": float(embedding_std(h)),

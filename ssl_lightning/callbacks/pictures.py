@@ -53,6 +53,8 @@ class Pictures(lightning.Callback):
         if data.val is None or len(data.val) < 4:
             return
         found = split_features(pl_module, data, "val")
+        if not found["features"].isfinite().all():
+            return
         chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
         labels = found["labels"][chosen] if "labels" in found else None
         self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))

@@ -60,7 +60,11 @@ class Probe(lightning.Callback):
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         bank, val = (split_features(pl_module, data, split) for split in ("bank", "val"))
-        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples)
         self.measured_at = trainer.global_step
+        if not all(part["features"].isfinite().all() for part in (bank, val)):
+            print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
+            return
+        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples)
+        figures.pop("probe/linear_l2")
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

@@ -6,18 +6,43 @@ from torch import Tensor
 from ssl_lightning.errors import InputError
 
 
-def interval(correct: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    correct: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Tensor | None = None
+) -> tuple[float, float]:
     """Percentile bootstrap interval (low, high) of the mean of `correct` (N,) bool.
 
-    Efron 1979. N draws with replacement from N zeros and ones have a binomial sum, so that is drawn directly.
+    Efron 1979. With `groups` (N,) int, whole groups are drawn (cluster bootstrap, Davison & Hinkley 1997, Sec. 3.8):
+    rows that share a number, such as copies of one original, are not independent, and to draw them one by one would
+    give too narrow an interval. It takes some tens of groups to be trusted; one group alone has no width.
+
+    Only how often each kind of group (hits, size) is drawn matters. These numbers are multinomial and are drawn as a
+    chain of binomials; without groups it has one link, the binomial number of hits.
     """
     if correct.ndim != 1 or len(correct) == 0:
         raise InputError(f"an interval needs (N,) answers with N >= 1, got {tuple(correct.shape)}")
     if not 0 < level < 1 or samples < 1:
         raise InputError(f"an interval needs a level in (0, 1) and samples >= 1, got {level} and {samples}")
-    count = torch.full((samples,), float(len(correct)), dtype=torch.float64)
-    accuracy = correct.double().mean().item()
-    sums = torch.binomial(count, torch.full_like(count, accuracy), generator=torch.Generator().manual_seed(seed))
+    if groups is not None and (groups.shape != correct.shape or groups.is_floating_point()):
+        wanted = f"{tuple(correct.shape)} whole numbers, one an answer"
+        raise InputError(f"the groups of an interval are {wanted}, got {tuple(groups.shape)} of {groups.dtype}")
+    kinds, counts = _kinds(correct.cpu(), None if groups is None else groups.cpu())
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.full((samples,), float(sum(counts)), dtype=torch.float64)
+    hits, rows = torch.zeros_like(left), torch.zeros_like(left)
+    for kind, (hit, size) in enumerate(kinds):
+        share = counts[kind] / sum(counts[kind:])
+        drawn = torch.binomial(left, torch.full_like(left, share), generator=generator)
+        left, hits, rows = left - drawn, hits + drawn * hit, rows + drawn * size
     tail = (1 - level) / 2
-    low, high = torch.quantile(sums / len(correct), torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(hits / rows, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return low, high
+
+
+def _kinds(correct: Tensor, groups: Tensor | None) -> tuple[list[list[int]], list[int]]:
+    """The distinct (hits, size) of the groups, most hits first, and how many groups are of each kind."""
+    hits, sizes = correct.long(), torch.ones_like(correct, dtype=torch.long)
+    if groups is not None:
+        _, number, sizes = groups.unique(return_inverse=True, return_counts=True)
+        hits = torch.zeros_like(sizes).index_add_(0, number, hits)
+    kinds, counts = torch.stack([hits, sizes], dim=1).unique(dim=0, return_counts=True)
+    return kinds.flip(0).tolist(), counts.flip(0).tolist()

@@ -28,8 +28,10 @@ def effective_rank(h: Tensor) -> Tensor:
     """RankMe of (B, D): the exponential of the entropy of the normalised singular values, in [1, min(B, D)]: scalar.
 
     Garrido et al. 2023, Eq. 1 and 2, https://arxiv.org/abs/2210.02885; the entropy is taken with 0 log 0 = 0 where the
-    paper adds 1e-7 to each term.
+    paper adds 1e-7 to each term. NaN where `h` is not finite.
     """
+    if not torch.isfinite(h).all():
+        return torch.full((), float("nan"))
     singular = torch.linalg.svdvals(_rows(h))
     p = singular / singular.sum().clamp(min=torch.finfo(singular.dtype).tiny)
     return torch.special.entr(p).sum().exp()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import lightning
+import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
@@ -20,6 +21,8 @@ class Method(lightning.LightningModule):
 
     reads: ClassVar[tuple[str, ...]] = ("views",)
     """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
+    smallest_batch: ClassVar[int] = 2
+    """What compares the samples of a batch, or normalises over them, needs two."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -47,10 +50,10 @@ class Method(lightning.LightningModule):
         result = self.loss(batch)
         scalars = {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
         if stage == "train":
-            scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+            scalars["train/learning_rate"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=stage == "val")
         # The row of the log: the number of optimizer steps done by the time that it is written.
-        self.log("step", float(self.trainer.global_step + (stage == "train")), batch_size=1)
+        self.log("step", torch.tensor(float(self.trainer.global_step + (stage == "train"))), batch_size=1)
         return result
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -65,12 +68,16 @@ class Method(lightning.LightningModule):
             raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
         self.total_steps = int(total)
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
-        optimizer = self.optimizer(parameter_groups(self))
+        try:
+            optimizer = self.optimizer(parameter_groups(self))
+        except ValueError as error:
+            raise InputError(f"the optimizer refuses its settings: {error}") from error
         schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:
         """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        torch._dynamo.config.recompile_limit = 64  # one graph for each shape, mode and child
         for child in self.children():
             if any(True for _ in child.parameters()):
                 child.compile(dynamic=False)

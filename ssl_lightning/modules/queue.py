@@ -29,5 +29,5 @@ class Queue(nn.Module):
         if len(keys) > size:
             raise InputError(f"{len(keys)} keys do not fit a queue of {size}: raise method.queue_size")
         slots = (self.pointer + torch.arange(len(keys), device=keys.device)) % size
-        self.rows.index_copy_(0, slots, F.normalize(keys, dim=1).to(self.rows.dtype))
+        self.rows.index_copy_(0, slots, F.normalize(keys.to(self.rows.dtype), dim=1))
         self.pointer.copy_((self.pointer + len(keys)) % size)

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +52,32 @@ def bench(config: DictConfig) -> float:
     refuse_what_cannot_work(config)
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     clock = Clock(config.warmup, config.steps)
-    endless = OmegaConf.merge(config.trainer, {"max_steps": 10**6, "max_epochs": -1, "limit_val_batches": 0})
+    endless = OmegaConf.merge(
+        config.trainer, {"max_steps": 10**6, "limit_val_batches": 0, "accumulate_grad_batches": 1, "devices": 1}
+    )
     trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
     data, method = build_data(config), build_method(config)
     if config.compile:
         method.compile_parts()
     data.prepare_data()
     data.setup()
+    if config.data.batch_size > len(data.train):
+        raise InputError(
+            f"data.batch_size={config.data.batch_size} is larger than the set of {len(data.train)} samples"
+        )
     device = trainer.strategy.root_device
     console = Console()
     batch_size = int(config.data.batch_size)
     seconds: dict[str, float] = {}
-    with console.status("data and transform alone"):
+    memory: dict[str, int] = {}
+    with console.status("data and transform alone"), _peak_memory(device, memory, "data"):
         batches = _prepared(data, device)
         seconds["data"] = _time(lambda: next(batches), device, config.warmup, config.steps)
-    with console.status("compute alone"):
+    with console.status("compute alone"), _peak_memory(device, memory, "compute"):
         seconds["compute"] = _time(
             _step(method.to(device), next(batches), str(trainer.precision)), device, config.warmup, config.steps
         )
-    with console.status("end to end"):
+    with console.status("end to end"), _peak_memory(device, memory, "end_to_end"):
         method.load_state_dict(build_method(config).state_dict())
         trainer.fit(method, data)
         seconds["end_to_end"] = clock.seconds / config.steps
@@ -78,7 +86,7 @@ def bench(config: DictConfig) -> float:
         "samples_per_second": rates,
         "end_to_end_over_compute": rates["end_to_end"] / rates["compute"],
         "views_per_sample": len(next(batches).get("views", [None])),
-        "peak_memory_bytes": _peak_memory(device),
+        "peak_memory_bytes": memory,
         "batch_size": batch_size,
         "steps": config.steps,
         "compile": config.compile,
@@ -134,22 +142,34 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _peak_memory(device: torch.device) -> int:
+@contextmanager
+def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Iterator[None]:
+    """Notes the peak within the block: of tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        torch.cuda.reset_peak_memory_stats(device)
+        yield
+        memory[part] = int(torch.cuda.max_memory_allocated(device))
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the peak anew
+    yield
+    try:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        memory[part] = int(line.split()[1]) * 1024
+    except OSError:
+        memory[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _show(console: Console, result: dict[str, Any], path: Path) -> None:
     table = Table(title=f"batch {result['batch_size']}, {result['provenance']['hardware']}", title_justify="left")
-    for heading in ("", "samples/s", "views/s"):
+    for heading in ("", "samples/s", "views/s", "peak memory"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, rate in result["samples_per_second"].items():
-        table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}")
+        memory = f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB"
+        table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}", memory)
     console.print(table)
     console.print(
-        f"end to end / compute {result['end_to_end_over_compute']:.3f}, "
-        f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB; wrote {path}",
+        f"end to end / compute {result['end_to_end_over_compute']:.3f}; wrote {path}",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,5 +1,6 @@
 """From a composed config to objects, after what can be refused has been refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.runs.check import refuse_wrong_values
 from ssl_lightning.runs.configs import CONF
 
-_TRUSTED = ("ssl_lightning", "torch.optim", "lightning.pytorch", "torchmetrics")
+_TRUSTED = ("ssl_lightning", "torch.optim")
+_RESOLVERS = ("oc.env", "hydra", "now")
 
 
 def refuse_what_cannot_work(config: DictConfig) -> None:
@@ -21,6 +23,8 @@ def refuse_what_cannot_work(config: DictConfig) -> None:
     """
     refuse_untrusted(config)
     refuse_wrong_values(config)
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
     refuse_misfit(config)
 
 
@@ -30,14 +34,18 @@ def refuse_untrusted(config: DictConfig) -> None:
     Raises:
         InputError: some `_target_` lies outside them, or is not there.
     """
-    for key, target in targets(OmegaConf.to_container(config, resolve=False)):
+    plain = OmegaConf.to_container(config, resolve=False)
+    for resolver in re.findall(r"\$\{\s*([\w.]+)\s*:", str(plain)):
+        if resolver not in _RESOLVERS:
+            raise InputError(f"the config calls the resolver {resolver}, which is none of {', '.join(_RESOLVERS)}")
+    for key, target in targets(plain):
         if not target.startswith(tuple(f"{package}." for package in _TRUSTED)):
             raise InputError(f"{key}._target_={target} is not from {', '.join(_TRUSTED)} and is not run")
         try:
             home = getattr(get_object(target), "__module__", "")
         except Exception as error:
             raise InputError(f"{key}._target_={target} cannot be found") from error
-        if home.partition(".")[0] not in {package.partition(".")[0] for package in _TRUSTED}:
+        if not f"{home}.".startswith(tuple(f"{package}." for package in _TRUSTED)):
             raise InputError(f"{key}._target_={target} leads out of {', '.join(_TRUSTED)} and is not run")
 
 
@@ -64,6 +72,8 @@ def refuse_misfit(config: DictConfig) -> None:
             f"transform {_short(transform)} reads {_list(transform.reads)}, which data {_short(data)} does not give;"
             f" data that fits: {_list(fitting)}"
         )
+    if config.data.batch_size < method.smallest_batch and config.data.batch_size > 0:
+        raise InputError(f"method {_short(method)} needs data.batch_size={method.smallest_batch} or more")
     if not set(method.reads) <= {*data.gives, *transform.makes}:
         fitting = _choices("transform", lambda made: set(method.reads) <= {*data.gives, *made.makes})
         raise InputError(

@@ -19,6 +19,9 @@ from ssl_lightning.runs.features import raw_features, split_features
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
 from ssl_lightning.runs.provenance import provenance
 
+_RAW_NUMBERS = 5 * 10**8
+"""Training sets of more numbers than this (4 GB as the linear probe solves them) have no control on raw inputs."""
+
 
 def evaluate(config: DictConfig) -> float:
     """Writes `results.json` and `figures/evaluation.png` to Hydra's output folder; returns the kNN accuracy.
@@ -51,20 +54,30 @@ def evaluate(config: DictConfig) -> float:
         raise InputError(f"{checkpoint} does not fit the model of {run.config}") from error
     console = Console()
     figures: dict[str, dict[str, float]] = {}
-    for name, encode in (
-        ("this run", lambda split: split_features(trained, data, split)),
-        ("untrained encoder", lambda split: split_features(untrained, data, split)),
-        ("raw input", lambda split: raw_features(data, split)),
-    ):
+    penalties: dict[str, float] = {}
+    encoders = {
+        "this run": lambda split: split_features(trained, data, split),
+        "untrained encoder": lambda split: split_features(untrained, data, split),
+    }
+    if config.raw and len(data.bank) * data.channels * data.image_size**2 <= _RAW_NUMBERS:
+        encoders["raw input"] = lambda split: raw_features(data, split)
+    for name, encode in encoders.items():
         with console.status(f"protocol {protocol.name}: {name}"):
             figures[name] = protocol.run(encode("bank"), encode("test"), data.num_classes, device)
+        penalties[name] = figures[name].pop("probe/linear_l2")
     write_json(
         out / "results.json",
         {
             "metrics": figures["this run"],
             "controls": figures["untrained encoder"],
-            "raw": figures["raw input"],
-            "protocol": {"name": protocol.name, "hash": protocol.hash, "split": "test", "checkpoint": str(checkpoint)},
+            "raw": figures.get("raw input"),
+            "protocol": {
+                "name": protocol.name,
+                "hash": protocol.hash,
+                "split": "test",
+                "checkpoint": str(checkpoint),
+                "linear_l2": penalties,
+            },
             "timing": {"wall_seconds": time.perf_counter() - began},
             "provenance": provenance(OmegaConf.to_yaml(composed), "32-true", 1, composed.seed),
         },

@@ -14,9 +14,10 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
     The method's weights, buffers and training flags are as before, and so is the global random state.
     """
     key = data.gives[0]
+    weight = next(method.parameters())
 
     def embed(x: Tensor) -> Tensor:
-        return method(data.plain({key: x})[key])
+        return method(data.plain({key: x})[key].to(weight.dtype))
 
     with evaluating(method):
         return extract(embed, data.features_loader(split), method.device, gather_uneven, key)

@@ -41,17 +41,18 @@ class RunFolder:
 
 
 def find_run(where: str | Path) -> RunFolder:
-    """The run in a folder, or the run to which a file in it (a checkpoint, a config) belongs.
+    """The run in a folder.
 
     Raises:
-        InputError: there is no such place, it holds no run, or it holds many.
+        InputError: there is no such folder, it holds no run, or it holds many.
     """
     path = Path(where).expanduser()
     if not path.exists():
         raise InputError(f"there is no run at {path}; give the folder that a run printed at its end")
-    for candidate in (path, *path.parents[:2]):
-        if (candidate / ".hydra" / "config.yaml").is_file():
-            return RunFolder(candidate)
+    if path.is_file():
+        raise InputError(f"{path} is a file; give the folder of its run (ssl-evaluate takes checkpoint=best or a path)")
+    if (path / ".hydra" / "config.yaml").is_file():
+        return RunFolder(path)
     inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
     if inside:
         raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")

@@ -68,3 +68,10 @@ def tensorboard(folder: str) -> Any:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
+
+
+def close(logger: Any) -> None:
+    """Ends a logger for good: left open, W&B's run would take in the next job of a multirun."""
+    logger.finalize("finished")
+    if type(logger).__name__ == "WandbLogger":
+        logger.experiment.finish()

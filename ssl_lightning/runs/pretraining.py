@@ -12,6 +12,7 @@ from ssl_lightning.runs import report
 from ssl_lightning.runs.build import build_data, build_method, refuse_what_cannot_work
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.loggers import close
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.record import Record
 from ssl_lightning.runs.stop import Interrupted
@@ -50,9 +51,11 @@ def pretrain(config: DictConfig) -> float | None:
         trainer.fit(method, data, ckpt_path=checkpoint)
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signal, interrupted.step, run.path) from None
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
     finally:
         for logger in trainer.loggers:
-            logger.finalize("finished")
+            close(logger)
     report.closing(run, metrics, trainer)
     return metrics.latest.get(config.objective) if config.objective else None
 

@@ -69,6 +69,7 @@ def make_trainer(
         warnings.filterwarnings("ignore", pattern)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(f"trainer.accelerator={accelerator}, but torch sees no GPU here; use trainer=cpu")
     if torch.cuda.is_available():
@@ -90,6 +91,7 @@ def make_trainer(
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             use_distributed_sampler=False,
+            sync_batchnorm=torch.cuda.is_available(),  # of several GPUs; there is none for CPUs
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             **options,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_lightning.data.image_cache import decoded
+from ssl_lightning.data.image_cache import _build, _status, decoded
 from ssl_lightning.data.image_folder import image_folder, list_images
 from ssl_lightning.errors import InputError
 
@@ -135,41 +135,115 @@ def test_nothing_readable_is_fatal(tmp_path, load):
         load()
 
 
+def caches(tmp_path):
+    """Each cache's array and when it was made: a cache that is made again changes, one that is used does not."""
+    return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/images.npy")}
+
+
 def test_the_cache_is_used_until_a_file_changes(tmp_path, load):
     make_split(tmp_path / "set/train")
-    cache = tmp_path / "cache"
     first = load()
-    (made,) = cache.iterdir()
-    stamp = (made / "images.npy").stat().st_mtime_ns
+    made = caches(tmp_path)
     assert (load().images == first.images).all()
-    assert [path.stat().st_mtime_ns for path in cache.glob("*/images.npy")] == [stamp]
+    assert caches(tmp_path) == made
 
     paint(tmp_path / "set/train/cat/0.png", 222)
     os.utime(tmp_path / "set/train/cat/0.png", ns=(0, 1))
     assert load().images[0, 0, 0, 0] == 222
     paint(tmp_path / "set/train/cat/00.png", 111)
     assert load().images[1, 0, 0, 0] == 111
+    (tmp_path / "set/train/cat/00.png").rename(tmp_path / "set/train/dog/00.png")
+    assert load().labels.tolist() == [0] * 5 + [1] * 6
     load(store_size=6)
     load(channels=1)
-    assert len(list(cache.iterdir())) == 5
+    assert len(caches(tmp_path)) == 6
+
+
+def test_same_bytes_elsewhere_or_later_find_their_cache(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    first = load()
+    made = caches(tmp_path)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved/train", tmp_path / "copied/train/train", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "moved/train/cat/0.png", ns=(0, 1))
+    for folder in ("moved", "copied/train", "moved"):
+        again = load(folder=folder)
+        assert (again.images == first.images).all()
+        assert again.labels.tolist() == first.labels.tolist()
+    assert caches(tmp_path) == made
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    file = tmp_path / "set/train/cat/0.png"
+    load()
+    stamp, content = file.stat().st_mtime_ns, file.read_bytes()
+    file.write_bytes(bytes(len(content)))  # of the same length and, below, time: only reading it would tell
+    os.utime(file, ns=(stamp, stamp))
+    assert len(load()) == 10
+    os.utime(file, ns=(stamp, stamp + 1))
+    with pytest.warns(UserWarning, match=r"cat/0\.png \(not an image\)"):
+        assert len(load()) == 9
+
+
+@pytest.mark.parametrize("note", ["", "x", "0 0", "\xff"])
+def test_a_damaged_index_is_made_again(tmp_path, load, note):
+    make_split(tmp_path / "set/train")
+    load()
+    made = caches(tmp_path)
+    (index,) = (tmp_path / "cache/index").iterdir()
+    whole = index.read_text()
+    index.write_bytes(note.encode("latin-1"))
+    assert len(load()) == 10
+    assert index.read_text() == whole
+    assert caches(tmp_path) == made
+
+
+def test_an_index_that_cannot_be_written_is_done_without(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/index").write_text("")
+    assert len(load()) == len(load()) == 10
+    assert len(caches(tmp_path)) == 1
+
+
+def test_a_file_that_becomes_readable_is_seen(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    os.symlink(tmp_path / "later.png", tmp_path / "set/train/cat/9.png")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"1 of 11 .*cat/9\.png"):
+            assert len(load()) == 10
+    paint(tmp_path / "later.png", 7)
+    assert len(load()) == 11
 
 
 def test_the_cache_folder_comes_from_the_environment(tmp_path, load, monkeypatch):
     make_split(tmp_path / "set/train")
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "other"))
     load(cache=None)
-    assert len(list((tmp_path / "other").iterdir())) == 1
+    assert len(list((tmp_path / "other").glob("*/images.npy"))) == 1
 
 
 def test_a_damaged_cache_says_what_to_remove(tmp_path, load):
     make_split(tmp_path / "set/train")
     load()
-    (made,) = (tmp_path / "cache").iterdir()
-    (made / "images.npy").write_bytes(b"x")
+    (array,) = caches(tmp_path)
+    made = array.parent
+    array.write_bytes(b"x")
     with pytest.raises(InputError, match=f"{made} is damaged"):
         load()
     shutil.rmtree(made)
     assert len(load()) == 10
+
+
+def test_files_that_change_while_they_are_decoded_leave_no_cache(tmp_path):
+    make_split(tmp_path / "set")
+    files = list_images(tmp_path / "set")
+    before = _status(tmp_path / "set", files)
+    paint(tmp_path / "set/cat/0.png", 222, size=(50, 50))
+    with pytest.raises(InputError, match="changed while they were decoded"):
+        _build(tmp_path / "cache/key", tmp_path / "set", files, before, 8, 3)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_several_may_build_at_once(tmp_path, load):
@@ -185,7 +259,8 @@ def test_several_may_build_at_once(tmp_path, load):
         one.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert load().images[:60, 0, 0, 0].max() == 59
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").iterdir())) == 1
+    assert not list((tmp_path / "cache").glob(".*"))
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,9 @@ def test_half_precision_and_gradients_do_no_harm(measure, dtype: torch.dtype) ->
 def test_one_row_is_refused() -> None:
     with pytest.raises(InputError, match=r"B >= 2, got \(1, 4\)"):
         uniformity(torch.ones(1, 4))
+
+
+def test_the_effective_rank_of_what_is_not_finite_is_nan() -> None:
+    h = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    h[3, 1] = float("inf")
+    assert effective_rank(h).isnan()

@@ -1,0 +1,30 @@
+"""What only a GPU shows: `python -m pytest -m gpu`."""
+
+import json
+
+import pytest
+import torch
+from runs.harness import TINY, command
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
+]
+ON_GPU = (*(option for option in TINY if option != "trainer=cpu"), "trainer=gpu", "callbacks.pictures=null")
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco", "byol"])
+@pytest.mark.parametrize("options", [(), ("precision=16-mixed",), ("compile=true",)])
+def test_a_run_in_half_precision_is_finite_and_evaluated(tmp_path, method, options):
+    result = command("pretrain", *ON_GPU, f"method={method}", *options, "hydra.run.dir=run", cwd=tmp_path, timeout=600)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["metrics"]["train/loss"] < 1e4
+    assert results["provenance"]["precision"] == ("16-mixed" if "precision=16-mixed" in options else "bf16-mixed")
+
+
+def test_bench_of_the_published_recipe_keeps_up_with_compute_alone(tmp_path):
+    options = ("experiment=simclr_cifar10", "data=digits", "data.channels=1", "compile=true", "steps=50", "warmup=20")
+    result = command("bench", *options, "transform=digits", "hydra.run.dir=bench", cwd=tmp_path, timeout=900)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "bench/bench.json").read_text())["end_to_end_over_compute"] > 0.8
