@@ -6,7 +6,7 @@ import lightning
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.features import split_features
+from ssl_lightning.runs.features import split_features, split_groups
 
 
 class Probe(lightning.Callback):
@@ -64,7 +64,8 @@ class Probe(lightning.Callback):
         if not all(part["features"].isfinite().all() for part in (bank, val)):
             print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
             return
-        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples)
+        groups = split_groups(data, "val")
+        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

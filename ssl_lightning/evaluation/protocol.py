@@ -36,12 +36,14 @@ class Protocol:
         num_classes: int,
         device: torch.device | str = "cpu",
         linear_samples: int | None = None,
+        groups: Tensor | None = None,
     ) -> dict[str, float]:
         """Figures of `test` by probes fitted on `bank`, both as `features.extract` gives them.
 
         For the kNN and the linear probe: accuracy, and `_low` and `_high` of its 95 % bootstrap interval, as fractions;
         `probe/linear_l2` is the penalty chosen on a split of `bank` (the test set is used once, for the figures).
         `linear_samples` fits the linear probe on so many samples of the bank: for a quick look, not for a table.
+        `groups (N,)` of `test`: samples drawn from one original, which the bootstrap does not part.
         """
         for name, part in (("bank", bank), ("test", test)):
             if "labels" not in part:
@@ -62,7 +64,7 @@ class Protocol:
         for name, predicted in predictions.items():
             correct = (predicted == y_test).cpu()
             figures[name] = correct.double().mean().item()
-            figures[f"{name}_low"], figures[f"{name}_high"] = interval(correct, seed=self.seed)
+            figures[f"{name}_low"], figures[f"{name}_high"] = interval(correct, seed=self.seed, groups=groups)
         return figures
 
 

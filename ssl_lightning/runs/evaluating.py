@@ -15,7 +15,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.build import build_data, build_method, load_config
 from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.features import raw_features, split_features
+from ssl_lightning.runs.features import raw_features, split_features, split_groups
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
 from ssl_lightning.runs.provenance import provenance
 
@@ -63,7 +63,8 @@ def evaluate(config: DictConfig) -> float:
         encoders["raw input"] = lambda split: raw_features(data, split)
     for name, encode in encoders.items():
         with console.status(f"protocol {protocol.name}: {name}"):
-            figures[name] = protocol.run(encode("bank"), encode("test"), data.num_classes, device)
+            bank, test, groups = encode("bank"), encode("test"), split_groups(data, "test")
+            figures[name] = protocol.run(bank, test, data.num_classes, device, groups=groups)
         penalties[name] = figures[name].pop("probe/linear_l2")
     write_json(
         out / "results.json",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ssl_lightning.distributed import gather_uneven
@@ -21,6 +22,12 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
 
     with evaluating(method):
         return extract(embed, data.features_loader(split), method.device, gather_uneven, key)
+
+
+def split_groups(data: Any, split: str) -> Tensor | None:
+    """Which samples of a split were drawn from one original, in the order of `split_features`; None: none were."""
+    groups = getattr(data, split).groups
+    return None if groups is None else torch.as_tensor(groups)
 
 
 def raw_features(data: Any, split: str) -> dict[str, Tensor]:

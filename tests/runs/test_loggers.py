@@ -48,7 +48,7 @@ def history(records: list) -> dict[str, list]:
 def test_wandb_offline_keeps_config_metrics_and_pictures_and_goes_on_under_its_id(tmp_path):
     options = (*TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50", "logger=wandb", "logger.wandb.mode=offline")
     run = tmp_path / "multirun" / "0"
-    sweep = command("pretrain", "-m", *options, "hydra.sweep.dir=multirun", cwd=tmp_path)
+    sweep = command("pretrain", "-m", "seed=0,1", *options, "hydra.sweep.dir=multirun", cwd=tmp_path)
     assert sweep.returncode == 0, sweep.stderr
     written = history(wandb_records(run))
     results = json.loads((run / "results.json").read_text())["metrics"]
@@ -69,6 +69,13 @@ def test_wandb_offline_keeps_config_metrics_and_pictures_and_goes_on_under_its_i
     config = {item.key or item.nested_key[0]: json.loads(item.value_json) for u in updates for item in u.update}
     assert config["method"]["_target_"] == "ssl_lightning.methods.simclr.SimCLR"
     assert config["seed"] == 0
+
+    other = wandb_records(tmp_path / "multirun" / "1")
+    assert (
+        {r.run.run_id for r in other if r.WhichOneof("record_type") == "run"}
+        == {(tmp_path / "multirun" / "1" / "wandb_id").read_text()}
+        != ids
+    )
 
     again = command("pretrain", f"resume={run}", "trainer.max_epochs=3", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
