@@ -48,7 +48,7 @@ def train(folder: Path, *overrides: str) -> RunFolder:
 
 
 def command(
-    name: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str
+    name: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """`ssl-<name>` as a process of its own."""
     return subprocess.run(
