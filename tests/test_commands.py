@@ -1,6 +1,7 @@
 """What a user types: commands as processes of their own, and what they answer to mistakes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
         [sys.executable, "-m", "ssl_lightning.pretrain", *options, "hydra.run.dir=stopped",
          "callbacks.progress.every_n_seconds=0"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     while not process.stdout.readline().startswith("step 9/"):
         assert process.poll() is None

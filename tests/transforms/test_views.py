@@ -10,7 +10,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.transforms import ops, views
 from ssl_lightning.transforms.views import Chain, MultiView, Plain
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml"))
+CONFIGS = [p for p in sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml")) if p.stem != "plain"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
