@@ -21,7 +21,7 @@ class Probe(lightning.Callback):
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, times: int = 10, protocol: str = "v1", linear_samples: int = 10000) -> None:
+    def __init__(self, times: int = 5, protocol: str = "v1", linear_samples: int = 10000) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
         self.times, self.protocol = times, PROTOCOLS[protocol]
