@@ -115,7 +115,7 @@ def _as_one_of_many(arguments: list[str]) -> list[str]:
     if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
     if launched_rank() > 0:
-        rest += ["hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        rest.append("hydra.output_subdir=null")
     return rest
 
 
