@@ -41,14 +41,14 @@ def pretrain(config: DictConfig) -> float | None:
     )
     if config.compile:
         method.compile_parts()
-    if checkpoint is not None:
-        metrics.forget_after(read_checkpoint(checkpoint)["global_step"])
+    metrics.forget_after(read_checkpoint(checkpoint)["global_step"] if checkpoint is not None else -1)
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     lightning.seed_everything(config.seed, verbose=False)
     report.opening(config, run, method, data, trainer, resumed=checkpoint is not None)
     try:
         trainer.fit(method, data, ckpt_path=checkpoint)
+        record.write(trainer, "finished")
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signal, interrupted.step, run.path) from None
     except SystemExit:

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.stop import Interrupted
 
 
 class Record(lightning.Callback):
@@ -66,15 +67,16 @@ class Record(lightning.Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        self.write(trainer)
+        self.write(trainer, "stopped" if isinstance(exception, Interrupted | KeyboardInterrupt) else "failed")
 
     @rank_zero_only
-    def write(self, trainer: lightning.Trainer) -> None:
+    def write(self, trainer: lightning.Trainer, status: str = "running") -> None:
         """Both files, from what is known by now; a full disk costs a warning, not the run."""
         self.metrics.save()
         untrained: Mapping[str, float] = self.metrics.rows.get(0, {})
         timing = {name.partition("/")[2]: value for name, value in self.rates().items()}
         results = {
+            "status": status,
             "metrics": self.metrics.latest,
             "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
             "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
