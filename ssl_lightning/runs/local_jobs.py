@@ -56,8 +56,8 @@ def run_side_by_side(
             while waiting and free and not received:
                 index, config = waiting.pop(0)
                 slot = free.pop()
-                environment = _environment(config, slot, n_jobs, threads, gpus)
-                running[index] = _start(config, words[index], command, slot, environment)
+                own = environment(config, slot, n_jobs, threads, gpus)
+                running[index] = _start(config, words[index], command, slot, own)
             time.sleep(_POLL)
             for index, process in list(running.items()):
                 if process.popen.poll() is not None:
@@ -134,9 +134,7 @@ def _folder(config: DictConfig) -> Path:
         HydraConfig.instance().cfg = before
 
 
-def _environment(
-    config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]
-) -> dict[str, str]:
+def environment(config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]) -> dict[str, str]:
     """Threads and GPUs of the job in a slot; GPUs are shared out by `trainer.devices`, where that is a number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // n_jobs))

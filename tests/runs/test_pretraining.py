@@ -30,7 +30,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
     run = train(tmp_path / "run", *TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50")
     results = json.loads(run.results.read_text())
-    assert set(results) == {"metrics", "controls", "timing", "provenance"}
+    assert set(results) == {"status", "metrics", "controls", "timing", "provenance"}
     for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
         assert 0 <= results["controls"][name] <= 1
         assert 0 <= results["metrics"][name] <= 1
