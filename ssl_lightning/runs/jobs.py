@@ -100,10 +100,14 @@ class Jobs:
 
 
 def differing(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
-    """What tells each of several jobs from the others: the overrides that not all of them have."""
+    """What tells each of several jobs from the others: the overrides that not all of them have, but `resume=`."""
     shared = set.intersection(*(set(overrides) for overrides in jobs.values())) if jobs else set()
     return {
-        number: " ".join(override for override in filter_overrides(overrides) if override not in shared)
+        number: " ".join(
+            override
+            for override in filter_overrides(overrides)
+            if override not in shared and not override.startswith("resume=")
+        )
         for number, overrides in jobs.items()
     }
 

@@ -110,7 +110,7 @@ def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
         assert log.read_text().count("stopped after step") == 1
     result = command("pretrain", "resume_sweep=sweep", "hydra.launcher.threads=1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "job 0 (resume=" in result.stdout
+    assert all("(going on)" in log.read_text() for log in logs)
     for number, seed in enumerate((1, 2)):
         whole = train(tmp_path / f"whole{seed}", *LONG, f"seed={seed}")
         assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
@@ -147,7 +147,7 @@ def searched(tmp_path_factory) -> Path:
     assert best.best_value == max(ranks)
     assert best.best_trial == ranks.index(max(ranks))
     assert 1e-4 <= best.best_params["optimizer.lr"] <= 1e-2
-    assert f"best of 4 trials: health/effective_rank = {max(ranks):.5g} with optimizer.lr=" in result.stdout
+    assert f"best of 4 trials: health/effective_rank = {max(ranks):.5g} with method.hidden_dim=" in result.stdout
     assert (folder / "sweep/figures/search.png").stat().st_size > 1000
     return folder / "sweep"
 
@@ -183,13 +183,12 @@ def test_the_same_search_again_repeats_nothing_and_refuses_other_settings(search
 def test_failed_trials_do_not_end_a_search(tmp_path):
     result = command(
         "pretrain", "-m", "sweep=optuna", *ALONE, "method=moco", "data.batch_size=64,60", "sweep.sampler=random",
-        "sweep.n_trials=4", "sweep.direction=minimize", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path,
+        "sweep.seed=5", "sweep.n_trials=2", "sweep.direction=minimize", "hydra/launcher=local", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert {line.partition(" failed: ")[2][:30] for line in failures(result)} == {
-        "a device's batch of 60 does not"[:30]
-    }
-    assert "with data.batch_size=64 (" in result.stdout
+    (failure,) = failures(result)
+    assert "job 0 (data.batch_size=60) failed: a device's batch of 60 does not divide" in failure
+    assert "best of 1 trials: train/loss = " in result.stdout
 
 
 @pytest.mark.parametrize(
