@@ -158,7 +158,7 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
         if group.is_dir():
             choices = sorted(file.stem for file in group.glob("*.yaml") if not file.stem.startswith("_"))
             wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
-            if wrong:
+            if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
                 return f"there is no {key} '{wrong[0]}'; {_did_you_mean(wrong[0], choices)}"
         elif keys and key not in keys and not override.startswith("+") and not key.startswith("hydra"):
             return f"there is no '{key}'; {_did_you_mean(key, keys)}"

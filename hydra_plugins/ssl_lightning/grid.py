@@ -23,7 +23,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         from ssl_lightning.runs.jobs import Jobs, raise_if_failed
-        from ssl_lightning.runs.sweeps import save_sweep
+        from ssl_lightning.runs.sweeps import refuse_used, save_sweep
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -32,6 +32,7 @@ class GridSweeper(BasicSweeper):
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         jobs = Jobs(self.config, self.hydra_context, self.launcher)
         if not self.resume:
+            refuse_used(jobs.folder)
             save_sweep(self.config, jobs.folder)
         over: list[Any] = []
         for batch in self.split_arguments(overrides, self.max_batch_size):

@@ -75,7 +75,7 @@ class Jobs:
                 pinned = [f"hydra.sweep.subdir={quoted(folder)}", *_going_on(folder)] if resume else []
                 waiting[number] = [*overrides, *pinned], folder
                 numbered = numbered or not resume or _knows_its_number(config)
-            for numbers in _batches(list(waiting), numbered):
+            for numbers in batches(list(waiting), numbered):
                 returns = self.launcher.launch([waiting[number][0] for number in numbers], initial_job_idx=numbers[0])
                 for number, result in zip(numbers, returns, strict=True):
                     over[number] = _over(Job(number, words[number], waiting[number][1]), result)
@@ -120,7 +120,7 @@ def _knows_its_number(config: DictConfig) -> bool:
     return re.search(r"hydra[:.]job\.(num|id)", str(OmegaConf.to_container(config, resolve=False))) is not None
 
 
-def _batches(numbers: list[int], numbered: bool) -> Iterator[list[int]]:
+def batches(numbers: list[int], numbered: bool) -> Iterator[list[int]]:
     """All at once; in runs without gaps where the numbers matter, because launchers count on from the first."""
     first = 0
     for index in range(1, len(numbers) + 1):

@@ -80,17 +80,19 @@ class _Process:
 
     def result(self) -> JobReturn:
         """What the job, which has ended, said; or how it ended if it said nothing."""
-        said = os.read(self.answer, 1 << 16)
-        os.close(self.answer)
         assert self.popen.stdin is not None
-        self.popen.stdin.close()
+        with suppress(BrokenPipeError):
+            self.popen.stdin.close()
         try:
-            answer = json.loads(said)
-        except ValueError:
+            answer = json.loads(os.read(self.answer, 1 << 16))
+        except (BlockingIOError, ValueError):  # it was killed: nothing said, and its workers may still hold the pipe
+            with suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
             code = self.popen.returncode
             number = -code if code < 0 else code - 128
             how = signal.Signals(number).name if number in list(signal.Signals) else f"exit status {code}"
-            answer = {"error": f"it was ended by {how}; see {self.log}"}
+            answer = {"error": f"it was ended by {how}"}
+        os.close(self.answer)
         if "error" in answer:
             mistake = answer.get("mistake", False)
             error = InputError(answer["error"]) if mistake else JobFailed(f"{answer['error']}; see {self.log}")
@@ -117,6 +119,7 @@ def _start(config: DictConfig, words: str, command: str, slot: int, environment:
             start_new_session=True,  # Ctrl-C at the terminal reaches it through us alone, and once
         )
     os.close(write)
+    os.set_blocking(read, False)
     assert popen.stdin is not None
     with suppress(BrokenPipeError):
         pickle.dump({"command": command, "config": config}, popen.stdin)

@@ -132,6 +132,18 @@ def _results(folder: Path) -> dict[str, Any]:
     return results if isinstance(results, dict) else {}
 
 
+def refuse_used(folder: Path) -> None:
+    """A sweep begins in a folder without jobs.
+
+    Raises:
+        InputError: there are some, which would be trained anew.
+    """
+    if any(folder.glob("*/.hydra")):
+        raise InputError(
+            f"{folder} holds jobs already; go on with them by resume_sweep={folder} or change hydra.sweep.dir"
+        )
+
+
 def save_sweep(config: DictConfig, folder: Path) -> None:
     """Writes `multirun.yaml`, from which `resume_sweep=` goes on."""
     folder.mkdir(parents=True, exist_ok=True)

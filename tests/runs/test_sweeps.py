@@ -6,16 +6,25 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
 from runs.harness import TINY, command, train
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.configs import CONF
+from ssl_lightning.runs.jobs import Jobs, batches
 from ssl_lightning.runs.local_jobs import environment
-from ssl_lightning.runs.sweeps import resumed_arguments, stored_objective
+from ssl_lightning.runs.sweeps import refuse_used, resumed_arguments, stored_objective
 
 ALONE = (*TINY, "callbacks=minimal", "objective=train/loss")
 LONG = (*ALONE, "trainer.max_epochs=10", "callbacks.progress.every_n_seconds=0")
@@ -295,6 +304,57 @@ def test_an_unfinished_run_has_no_objective(tmp_path):
         assert stored_objective(tmp_path, "train/loss") == value
     (tmp_path / "results.json").write_text("{")
     assert stored_objective(tmp_path, "train/loss") is None
+
+
+def jobs_of(sweep: Path, task: Any, *overrides: str) -> Jobs:
+    """The jobs of a sweep by Hydra's own launcher, each a call of `task`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        wanted = [*overrides, f"hydra.sweep.dir={sweep}", "hydra.mode=MULTIRUN"]
+        config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+    return Jobs(config, context, launcher)
+
+
+@pytest.mark.parametrize("seed", ["7", "${hydra:job.num}"])
+def test_jobs_keep_their_folders_and_numbers_when_some_are_skipped(tmp_path, seed):
+    seen = []
+
+    def task(config: DictConfig) -> float:
+        seen.append((Path(HydraConfig.get().runtime.output_dir).name, config.seed, config.resume))
+        if seen[-1][0] == "3":
+            raise ValueError("boom\nand more")
+        return 1.0
+
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/results.json").write_text('{"status": "finished", "metrics": {"train/loss": 2.0}}')
+    (tmp_path / "2/checkpoints").mkdir(parents=True)
+    (tmp_path / "2/checkpoints/last.ckpt").touch()
+    wanted = {number: [f"seed={seed}", "objective=train/loss", f"optimizer.lr={number}"] for number in range(4)}
+    done = jobs_of(tmp_path, task).run(wanted, resume=True)
+    HydraConfig.instance().cfg = None
+    number = int if seed != "7" else lambda name: 7
+    assert seen == [("0", number("0"), None), ("2", number("2"), str(tmp_path / "2")), ("3", number("3"), None)]
+    assert [job.value for job in done] == [1.0, 2.0, 1.0, None]
+    assert [job.folder.name for job in done] == ["0", "1", "2", "3"]
+    assert done[3].error == "ValueError: boom"
+    assert done[3].name == "job 3 (optimizer.lr=3)"
+
+
+def test_jobs_are_launched_at_once_or_in_runs_without_gaps():
+    assert list(batches([0, 2, 3, 5], numbered=False)) == [[0, 2, 3, 5]]
+    assert list(batches([0, 2, 3, 5], numbered=True)) == [[0], [2, 3], [5]]
+    assert list(batches([], numbered=True)) == []
+
+
+def test_a_sweep_begins_in_a_folder_without_jobs(tmp_path):
+    refuse_used(tmp_path)
+    refuse_used(tmp_path / "new")
+    (tmp_path / "0/.hydra").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds jobs already; go on with them by resume_sweep="):
+        refuse_used(tmp_path)
 
 
 def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
