@@ -72,7 +72,7 @@ class Search:
         self.study = self._study(direction, sorted([*self.fixed, *searched]))
 
     def _study(self, direction: str, settings: list[str]) -> "optuna.Study":
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         folder = self.jobs.folder
         log = folder / "study.log"
         if not log.exists() and (folder / "multirun.yaml").exists():
