@@ -37,7 +37,7 @@ def run_side_by_side(
         configs: of the jobs, Hydra's part included.
         command: the `ssl-...` that they are jobs of.
         n_jobs: how many at once.
-        threads: CPU threads of each; None shares the cores out.
+        threads: CPU threads of each of a job's processes; None shares the cores out.
 
     Raises:
         InputError: numbers that cannot be.
@@ -140,9 +140,10 @@ def _folder(config: DictConfig) -> Path:
 def environment(config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]) -> dict[str, str]:
     """Threads and GPUs of the job in a slot; GPUs are shared out by `trainer.devices`, where that is a number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // n_jobs))
-    environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     devices = config.get("trainer", {}).get("devices")
+    processes = devices if isinstance(devices, int) and devices > 0 else 1
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // (n_jobs * processes)))
+    environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if gpus and isinstance(devices, int) and devices > 0:
         if devices > len(gpus):
             raise InputError(f"trainer.devices={devices}, but there are {len(gpus)} GPUs here")

@@ -22,8 +22,9 @@ class Record(lightning.Callback):
 
     state_key = "Record"
 
-    def __init__(self, run: RunFolder, metrics: Metrics, seed: int) -> None:
-        self.run, self.metrics, self.seed = run, metrics, seed
+    def __init__(self, run: RunFolder, metrics: Metrics, seed: int, config: str) -> None:
+        self.run, self.metrics, self.seed, self.config = run, metrics, seed, config
+        self.status = "running"
         self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
         self.started = self.marked = time.perf_counter()
         self.opened = False
@@ -67,22 +68,26 @@ class Record(lightning.Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        self.write(trainer, "stopped" if isinstance(exception, Interrupted | KeyboardInterrupt) else "failed")
+        self.status = "stopped" if isinstance(exception, Interrupted | KeyboardInterrupt) else "failed"
+        self.write(trainer)
+
+    def finish(self, trainer: lightning.Trainer) -> None:
+        """The run is whole: its last checkpoint is written too."""
+        self.status = "finished"
+        self.write(trainer)
 
     @rank_zero_only
-    def write(self, trainer: lightning.Trainer, status: str = "running") -> None:
+    def write(self, trainer: lightning.Trainer) -> None:
         """Both files, from what is known by now; a full disk costs a warning, not the run."""
         self.metrics.save()
         untrained: Mapping[str, float] = self.metrics.rows.get(0, {})
         timing = {name.partition("/")[2]: value for name, value in self.rates().items()}
         results = {
-            "status": status,
+            "status": self.status,
             "metrics": self.metrics.latest,
             "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
             "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
-            "provenance": provenance(
-                self.run.config.read_text(), str(trainer.precision), trainer.world_size, self.seed
-            ),
+            "provenance": provenance(self.config, str(trainer.precision), trainer.world_size, self.seed),
         }
         try:
             write_json(self.run.results, results)

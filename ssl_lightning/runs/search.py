@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from omegaconf import OmegaConf
 
 from ssl_lightning.errors import InputError
@@ -196,7 +197,7 @@ def _draw(values: Mapping[int, float], best: int, objective: str, path: Path) ->
     axes.plot(list(values), list(values.values()), "o", color="#4477aa")
     axes.plot([best], [values[best]], "*", markersize=16, color="#cc6677", label=f"best: trial {best}")
     axes.set(xlabel="trial", ylabel=objective)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path)

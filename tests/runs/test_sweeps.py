@@ -364,7 +364,9 @@ def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
     def given(devices: object, gpus: list[str], slots: int = 2, threads: int | None = None) -> list[str | None]:
         config = OmegaConf.create({"trainer": {"devices": devices}})
         made = [environment(config, slot, slots, threads, gpus) for slot in range(slots)]
-        assert {one["OMP_NUM_THREADS"] for one in made} == {str(threads or 8 // slots)}
+        assert {one["OMP_NUM_THREADS"] for one in made} == {
+            str(threads or 8 // slots // (devices if isinstance(devices, int) else 1))
+        }
         return [one.get("CUDA_VISIBLE_DEVICES") for one in made]
 
     assert given(1, []) == [None, None]
