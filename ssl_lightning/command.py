@@ -28,6 +28,10 @@ _CHOICES = "${hydra:runtime.choices.method}_${hydra:runtime.choices.data}"
 Task = Callable[[DictConfig], Any]
 
 
+# Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone, which may lie in several places.
+sys.path.append(str(Path(__file__).parent / "plugins"))
+
+
 def command(name: str) -> Callable[[Task], Callable[[], None]]:
     """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
 
