@@ -48,8 +48,7 @@ def _attend(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if hasattr(attention, "q_norm"):
         q, k = _norm(attention.q_norm, q), _norm(attention.k_norm, k)
     q, k, v = (t.transpose(1, 2) for t in (_rotate(q, cos, sin), _rotate(k, cos, sin), v))
-    shared = {"enable_gqa": True} if widths[0] != widths[1] else {}
-    h = F.scaled_dot_product_attention(q, k, v, is_causal=True, **shared)
+    h = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=widths[0] != widths[1])
     return attention.o_proj(h.transpose(1, 2).reshape(B, N, -1))
 
 

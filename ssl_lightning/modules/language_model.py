@@ -89,7 +89,9 @@ class LanguageModel(nn.Module):
         for name in ("cls", "lm_head"):  # BERT; GPT-2, Llama, RoBERTa ...
             if hasattr(model, name):
                 return getattr(model, name)(h)
-        raise InputError(f"the head of transformers' {type(model).__name__} is not known here; take another architecture")
+        raise InputError(
+            f"the head of transformers' {type(model).__name__} is not known here; take another architecture"
+        )
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles the networks below the head too, since methods call `hidden` and `decoded`, not the module."""

@@ -17,7 +17,7 @@ Batch = dict[str, Any]
 class Tokens(nn.Module):
     """What transforms of tokens know of the tokenizer; those that only look at tokens need not `read` it."""
 
-    reads = ("tokens",)
+    reads: tuple[str, ...] = ("tokens",)
     is_ordinary: Tensor
     """(V,) bool: not a special token, such as padding or [MASK]."""
     ordinary_ids: Tensor
@@ -66,11 +66,9 @@ class MaskTokens(Tokens):
         whole_word: words are chosen, not tokens, until about as many tokens are; 80/10/10 is drawn for each token.
     """
 
-    makes = ("inputs", "targets", "masked")
+    makes: tuple[str, ...] = ("inputs", "targets", "masked")
 
-    def __init__(
-        self, rate: float = 0.15, replace: float = 0.8, random: float = 0.1, whole_word: bool = False
-    ) -> None:
+    def __init__(self, rate: float = 0.15, replace: float = 0.8, random: float = 0.1, whole_word: bool = False) -> None:
         super().__init__()
         if not 0 < rate <= 1:
             raise InputError(f"transform.rate={rate} must be above 0 and at most 1")
