@@ -72,9 +72,10 @@ def language_model(
         return LanguageModel(_load(pretrained, head, vocab_size, ids), pad_id, head == "causal")
     if width % heads:
         raise InputError(f"backbone.width={width} does not divide by backbone.heads={heads}")
+    unused = pad_id + 1 if "roberta" in architecture else 0  # positions: RoBERTa's begin behind padding's id
     sizes = {
         "vocab_size": vocab_size,
-        "max_position_embeddings": max_length,
+        "max_position_embeddings": max_length + unused,
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
@@ -123,7 +124,7 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     lacking = vocab_size - model.config.vocab_size
     if lacking > _SPECIAL:
         raise InputError(
-            f"backbone.pretrained={pretrained} has {model.config.vocab_size} tokens, but the tokenizer has {vocab_size};"
+            f"backbone.pretrained={pretrained} has {model.config.vocab_size} tokens, but the tokenizer {vocab_size};"
             " take the tokenizer that belongs to it"
         )
     if lacking > 0:

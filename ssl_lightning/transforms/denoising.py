@@ -1,4 +1,4 @@
-"""The noise of BART, Lewis et al. 2019, https://arxiv.org/abs/1910.13461, Sec. 2.2: text infilling, sentences shuffled."""
+"""BART's noise, Lewis et al. 2019, https://arxiv.org/abs/1910.13461, Sec. 2.2: text infilling, shuffled sentences."""
 
 from typing import Any
 
