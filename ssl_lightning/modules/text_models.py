@@ -117,6 +117,9 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
 
 
 def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
     try:
         model = _auto(head).from_pretrained(pretrained, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError) as error:

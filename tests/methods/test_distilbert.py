@@ -78,8 +78,9 @@ def test_the_embedding_is_the_students(teacher: Path) -> None:
 
 def test_a_teacher_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     language_model("bert", 9, 0, width=16, layers=2, heads=2).model.save_pretrained(tmp_path)
+    backbone = language_model("bert", VOCABULARY, 0, width=16, layers=2, heads=2)
     with pytest.raises(InputError, match="has 9 tokens, but the tokenizer 40"):
-        make(tmp_path)
+        DistilBERT(backbone, None, None, str(tmp_path))
 
 
 def test_a_teacher_of_one_layer_is_refused() -> None:

@@ -145,10 +145,7 @@ def test_a_student_has_every_second_layer(architecture: str) -> None:
     teacher = make(architecture, layers=5)
     student = every_second_layer(teacher)
     weights = teacher.state_dict()
-    depth = {
-        name.split(".")[i + 1] for name in student.state_dict() for i, x in enumerate(name.split(".")) if x in LAYERS
-    }
-    assert depth == {"0", "1"}
+    assert student.model.config.num_hidden_layers == 2
     for name, value in student.state_dict().items():
         parts = name.split(".")
         at = next((i for i, part in enumerate(parts) if part in LAYERS), None)
@@ -225,5 +222,5 @@ def test_wrong_use_is_named(changes: dict[str, Any], message: str) -> None:
 
 
 def test_too_long_windows_are_named() -> None:
-    with pytest.raises(InputError, match="windows of 30 tokens are longer than backbone.max_length=24"):
+    with pytest.raises(InputError, match=r"windows of 30 tokens are longer than backbone.max_length=24"):
         make("bert")(torch.ones(1, 30, dtype=torch.long))
