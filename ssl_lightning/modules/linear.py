@@ -1,14 +1,16 @@
 """Matrix products of linear layers by oneDNN, on CPUs where the other library at hand, MKL, is slow.
 
 On CPUs that are not Intel's MKL leaves AVX-512 aside: on an AMD EPYC its float32 products reach half the rate of
-oneDNN's. torch asks oneDNN for convolutions, and a linear layer is one, of size 1 x 1.
+oneDNN's. The operator is the one that torch.compile takes; where torch does not have it, nothing changes.
 """
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -20,17 +22,49 @@ def mkl_is_slow() -> bool:
     except OSError:
         return False
     other = "vendor_id" in cpu and "GenuineIntel" not in cpu
-    return other and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    return other and torch.backends.mkl.is_available() and onednn_is_there()
+
+
+def onednn_is_there() -> bool:
+    """Whether torch was built with oneDNN's linear operator."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`, (..., K) -> (..., N), as a convolution where that is the faster one."""
+    """`torch.nn.functional.linear`, (..., K) -> (..., N), by oneDNN if it is float32 on a CPU where that is faster."""
     suits = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-    if not suits or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if not suits or not mkl_is_slow() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
-    image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, K, M, 1), channels last
-    y = F.conv2d(image, weight[:, :, None, None], bias)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[0])
+    return by_onednn(x, weight, bias)
+
+
+def by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., K), (N, K), (N,) -> (..., N), of float32 on the CPU, none of them empty."""
+    return _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    """x (M, K) times weight (N, K) transposed, plus bias (N,)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            _product(g, weight.T) if for_x else None,
+            _product(g.T, x.T) if for_weight else None,
+            g.sum(dim=0) if for_bias else None,
+        )
 
 
 class OneDNNLinear(nn.Linear):
