@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from ssl_lightning.data import tokenizers
 from ssl_lightning.data.python_docs import python_docs
 from ssl_lightning.data.tokenizers import Tokenizer, bpe, byte, char, learns, load, pretrained, wordpiece
 from ssl_lightning.errors import InputError
@@ -189,13 +188,6 @@ def test_a_tokenizer_that_is_not_there(tmp_path):
 def test_which_of_them_learn():
     assert [learns(make) for make in (byte, char, partial(bpe, vocab_size=300), wordpiece)] == [False, True, True, True]
     assert not learns(partial(pretrained, name="gpt2"))
-
-
-def test_sentencepiece_names():
-    assert tokenizers._metaspace("\u2581the") == b" the"
-    assert tokenizers._metaspace("<0xC3>") == b"\xc3"
-    assert tokenizers._begins_word(b" the")
-    assert not tokenizers._begins_word(b"\xc3")
 
 
 def test_a_slow_tokenizer_of_transformers_works_too():
