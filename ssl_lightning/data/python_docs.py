@@ -18,6 +18,7 @@ from ssl_lightning.errors import InputError
 
 LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo", "ensurepip"}
 LEFT_OUT |= {"pydoc_data"}
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at_most: int = 4_000_000) -> Corpus:
@@ -78,8 +79,15 @@ def _docstrings(file: Path) -> Iterator[str]:
             tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
-        text = ast.get_docstring(node) if isinstance(node, documented) else None
-        if text:
+    for node in _with_docstrings(tree):
+        if text := ast.get_docstring(node):
             yield text.strip() + "\n"
+
+
+def _with_docstrings(node: ast.AST) -> Iterator[Documented]:
+    """A module, class or function and those inside it, in the order of the source; expressions hold none."""
+    if isinstance(node, Documented):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.ExceptHandler):
+            yield from _with_docstrings(child)

@@ -163,13 +163,14 @@ def _between(separator: re.Pattern[bytes], data: mmap.mmap | bytes, begin: int) 
 @contextlib.contextmanager
 def _mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
     """The bytes of a file without reading them into memory."""
-    try:
-        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with contextlib.ExitStack() as opened:
+        try:
+            stream = opened.enter_context(file.open("rb"))
+            data = opened.enter_context(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):  # what is empty, or on some file systems, cannot be mapped
+            yield read_bytes(file)
+        else:
             yield data
-    except ValueError:  # an empty file cannot be mapped
-        yield b""
-    except OSError:
-        yield read_bytes(file)
 
 
 def _named(files: list[Path]) -> str:

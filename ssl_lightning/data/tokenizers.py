@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
+from ssl_lightning.data.spelling import BYTES, begins_word, byte_level, metaspace, text_bytes
 from ssl_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,14 +109,16 @@ class Tokenizer:
     def word_starts(self) -> torch.Tensor:
         import torch
 
-        starts = [token in self._specials or _begins_word(spelled) for token, spelled in enumerate(self._spelled)]
+        starts = [token in self._specials or begins_word(spelled) for token, spelled in enumerate(self._spelled)]
         return torch.tensor(starts)
 
     @cached_property
     def token_bytes(self) -> torch.Tensor:
         import torch
 
-        sizes = [0 if token in self._specials else len(_text(spelled)) for token, spelled in enumerate(self._spelled)]
+        sizes = [
+            0 if token in self._specials else len(text_bytes(spelled)) for token, spelled in enumerate(self._spelled)
+        ]
         return torch.tensor(sizes)
 
     @cached_property
@@ -132,10 +134,10 @@ class Tokenizer:
 
     def _speller(self, names: list[str]) -> Callable[[str], str | bytes]:
         if self.inner.is_fast and "ByteLevel" in str(json.loads(self.encoder.inner)["decoder"]):
-            return _byte_level
+            return byte_level
         if any(name.startswith("##") for name in names):
             return str
-        return _metaspace
+        return metaspace
 
 
 def load(folder: str | Path) -> Tokenizer:
@@ -265,41 +267,3 @@ def _own(fast: Any) -> Tokenizer:
     fast.add_special_tokens(list(SPECIALS.values()))
     roles = {f"{role}_token": token for role, token in SPECIALS.items()}
     return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, clean_up_tokenization_spaces=False, **roles))
-
-
-def _byte_characters() -> list[str]:
-    """The printable character by which GPT-2's tokenizer writes each of the 256 bytes (``bytes_to_unicode``)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) if byte in printable else chr(256 + others.index(byte)) for byte in range(256)]
-
-
-BYTES = _byte_characters()
-_BYTE_OF = {character: number for number, character in enumerate(BYTES)}
-
-
-def _byte_level(name: str) -> bytes:
-    if all(character in _BYTE_OF for character in name):
-        return bytes(_BYTE_OF[character] for character in name)
-    return name.encode()  # a token that was added by hand is written as it is
-
-
-def _metaspace(name: str) -> bytes:
-    """As SentencePiece writes tokens: a low line for a space, <0x0A> for a byte."""
-    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-        return bytes.fromhex(name[3:5])
-    return name.replace("\u2581", " ").encode()
-
-
-def _text(spelled: str | bytes) -> bytes:
-    return spelled.removeprefix("##").encode() if isinstance(spelled, str) else spelled
-
-
-def _begins_word(spelled: str | bytes) -> bool:
-    if isinstance(spelled, str):
-        return not spelled.startswith("##")
-    if not spelled:
-        return True
-    first = spelled.decode("utf-8", "ignore")[:1]
-    # letters, marks and numbers go on with a word, and so do the bytes that are but a part of a character
-    return bool(first) and spelled[0] & 0xC0 != 0x80 and unicodedata.category(first)[0] not in "LMN"
