@@ -66,6 +66,8 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if composed(*overrides).data._target_.endswith("TextData") and group in ("data", "tokenizer"):
         overrides += ["~transform", "~backbone"]
+    if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
+        overrides += ["data=python_docs", "~transform"]
     return overrides
 
 

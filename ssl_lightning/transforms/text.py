@@ -128,7 +128,8 @@ class NextSentence(MaskTokens):
         second = (length + 1) // 2
         fits = (document[:, None] != document) & (real >= second[:, None])
         partner, found = _random_true(fits, generator)
-        order = _rank(torch.rand(1, len(tokens), generator=generator, device=tokens.device))[0]
+        score = torch.rand(1, len(tokens), generator=generator, device=tokens.device)
+        order = _rank(score.masked_fill(~found, 2.0))[0]
         foreign = (order < len(tokens) // 2) & found
         own = torch.arange(len(tokens), device=tokens.device)
         source = torch.where(foreign, partner, own)

@@ -178,6 +178,15 @@ def test_half_of_the_pairs_are_foreign() -> None:
     assert int(made["is_next"].sum()) == 100
 
 
+def test_half_are_foreign_even_if_not_all_can_be() -> None:
+    """Five full windows of one document find nothing as long as they need; the three others find each other."""
+    document = torch.tensor([0] * 6 + [1, 2])
+    tokens = windows(8, 20, [20] * 5 + [10, 8, 7])
+    made = apply(NextSentence(), tokens, document=document)
+    assert made["is_next"].tolist()[:5] == [1] * 5, "no partner is as long"
+    assert made["is_next"].tolist()[5:] == [0] * 3
+
+
 def test_lengths_do_not_tell() -> None:
     _, made = pairs(B=2000, lengths=[31, 30, 12, 5])
     separators = (made["inputs"] == SEP).float().argmax(1) * 100 + (made["inputs"] != PAD).sum(1)
