@@ -53,7 +53,9 @@ def _attend(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _by_hand(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling():
+        return False
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def _norm(norm: Any, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class LanguageModel(nn.Module):
         self.out_dim: int = model.config.hidden_size
         self.vocab_size: int = model.config.vocab_size
         self.max_length: int = model.config.max_position_embeddings
-        self._is_plain_decoder = is_plain_decoder(model)
+        self._decode = decode if is_plain_decoder(model) else None
         self._has_segments = getattr(model.config, "type_vocab_size", 0) > 1
         use_onednn(model)
 
@@ -48,8 +48,8 @@ class LanguageModel(nn.Module):
         embeddings for it (BERT); others tell sentences by the tokens between them.
         """
         self._check_length(inputs)
-        if self._is_plain_decoder:
-            return decode(self.body, inputs)
+        if self._decode is not None:
+            return self._decode(self.body, inputs)
         if self.causal:  # no token sees what follows it, so padding at the end needs no mask
             return self.body(input_ids=inputs, use_cache=False).last_hidden_state
         encoder = self.body.encoder if self.model.config.is_encoder_decoder else self.body
@@ -96,6 +96,8 @@ class LanguageModel(nn.Module):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles the networks below the head too, since methods call `hidden` and `decoded`, not the module."""
         super().compile(*args, **kwargs)
+        if self._decode is not None:
+            self._decode = torch.compile(decode, *args, **kwargs)
         parts = [self.body.encoder, self.body.decoder] if self.model.config.is_encoder_decoder else [self.body]
         for part in parts:
             part.compile(*args, **kwargs)

@@ -117,6 +117,24 @@ def test_saved_and_loaded(architecture: str, tmp_path: Path) -> None:
     assert list(model.state_dict()) == list(again.state_dict())
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at the states of the encoder
+@pytest.mark.parametrize("architecture", ["bert", "llama", "bart"])
+def test_compiled_networks_are_the_same(architecture: str) -> None:
+    model, tokens = make(architecture, layers=1), windows(padded=6)
+    expected = our_logits(model, tokens)
+    graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    model.compile(backend=backend, dynamic=False)
+    found = our_logits(model, tokens)
+    assert graphs
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch._dynamo.reset()
+
+
 def test_dropout_where_asked() -> None:
     model = make("bert", dropout=0.5).train()
     assert not torch.equal(model(windows()), model(windows()))
