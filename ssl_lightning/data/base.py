@@ -70,6 +70,12 @@ class ArrayData(LightningDataModule):
         """The test set; opened, and downloaded or decoded, at the first call."""
         return self._open("test")
 
+    def store(self, folder: Path) -> None:
+        """Writes to a run folder what the run needs of the data to be opened again without it."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes what ``store`` wrote, if it did, in place of making it anew; before ``setup``."""
+
     @property
     def validated(self) -> Any:
         """What the validation loss is measured on."""
