@@ -18,6 +18,7 @@ _HARMLESS = (
     ".*GPU available but not used.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*`srun` command is available on your system but is not used.*",  # a login node, or one task a job
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 
