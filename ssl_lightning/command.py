@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.configs import CONF
 from ssl_lightning.runs.folder import find_run
+from ssl_lightning.runs.slurm import launcher_mistake, register_resolvers
 from ssl_lightning.runs.stop import Interrupted
 
 Task = Callable[[DictConfig], Any]
@@ -34,6 +35,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         @functools.wraps(task)
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            register_resolvers()
             arguments = sys.argv[1:]
             try:
                 _refuse_unknown_options(arguments)
@@ -125,6 +127,8 @@ def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | Non
     for link in chain:
         if isinstance(link, InputError):
             return str(link)
+        if (line := launcher_mistake(link)) is not None:
+            return line
     if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     return _composition_mistake(error, name, arguments)
@@ -140,7 +144,7 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
         key = key.lstrip("+~")
         group = CONF / key
         if group.is_dir():
-            choices = sorted(file.stem for file in group.glob("*.yaml") if not file.stem.startswith("_"))
+            choices = _choices(key)
             wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
             if wrong:
                 return f"there is no {key} '{wrong[0]}'; {_did_you_mean(wrong[0], choices)}"
@@ -148,6 +152,17 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
             return f"there is no '{key}'; {_did_you_mean(key, keys)}"
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return f"{first} ({others[0]})" if others else first
+
+
+def _choices(group: str) -> list[str]:
+    """What there is in a group of configs, Hydra's own and its plugins' included."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+    return [name for name in names if not name.startswith("_")]
 
 
 def _keys(name: str, overrides: Iterable[str]) -> list[str]:
