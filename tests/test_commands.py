@@ -139,6 +139,23 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
 
 
+def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_behind(tmp_path):
+    options = [*TINY, "callbacks=minimal", "callbacks.progress.every_n_seconds=0", "trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_lightning.pretrain", *options, "data.num_workers=2", "hydra.run.dir=run"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("step 9/"):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(said.splitlines()) == 1, said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_a_multirun_makes_a_folder_a_job_and_a_failing_job_does_not_stop_it(tmp_path):
     result = command("pretrain", "-m", *TINY, "callbacks=minimal", "objective=train/loss",
                      "method=simclr,moco", "data.batch_size=64,60", cwd=tmp_path)  # fmt: skip

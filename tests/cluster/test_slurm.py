@@ -1,7 +1,6 @@
 """Runs as jobs of a real SLURM: sweeps, stopped jobs, several tasks."""
 
-import csv
-import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,8 @@ LAUNCHER = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.lau
 
 def sweep(cluster: Cluster, folder: Path, *overrides: str) -> list[str]:
     """The command of a sweep over SLURM into `folder`."""
-    import sys
-
     return [sys.executable, "-m", "ssl_lightning.pretrain", "-m", *LAUNCHER, f"hydra.sweep.dir={folder}", *overrides]
 
 
 def test_a_sweep_is_an_array_of_jobs(cluster: Cluster, tmp_path: Path) -> None:
-    print(cluster.run(*sweep(cluster, tmp_path / "sweep", *TINY, "seed=1,2"), cwd=tmp_path, timeout=120))
-    print(*(tmp_path/"sweep").rglob("*"), sep="\n")
-    for f in (tmp_path/"sweep"/".submitit").rglob("*"): 
-        if f.suffix in (".out", ".err", ".sh"): print(f, f.read_text())
-    assert 0
+    cluster.run(*sweep(cluster, tmp_path / "sweep", *TINY, "seed=1,2"), cwd=tmp_path, timeout=120)
