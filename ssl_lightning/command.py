@@ -16,12 +16,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.runs.configs import CONF
 from ssl_lightning.runs.folder import find_run
+from ssl_lightning.runs.processes import launch_name, launched_rank, launcher
 from ssl_lightning.runs.slurm import launcher_mistake, register_resolvers
 from ssl_lightning.runs.stop import Interrupted
 
+_CHOICES = "${hydra:runtime.choices.method}_${hydra:runtime.choices.data}"
 Task = Callable[[DictConfig], Any]
 
 
@@ -40,6 +42,8 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 _refuse_unknown_options(arguments)
                 sys.argv[1:] = _with_run_folder(arguments)
+                if name == "pretrain":
+                    sys.argv[1:] = _as_one_of_many(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
             except Interrupted as interrupted:
                 _exit(name, str(interrupted), 128 + interrupted.signal)
@@ -96,8 +100,24 @@ def _with_run_folder(arguments: list[str]) -> list[str]:
             run = find_run(value).path.resolve()
             _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
             rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={_quoted(run)}"]
+            rest.append("hydra.output_subdir=null")  # written by `pretrain`, at once: other processes read it
             argument = f"resume={_quoted(run)}"
         rest.append(argument)
+    return rest
+
+
+def _as_one_of_many(arguments: list[str]) -> list[str]:
+    """Under torchrun and srun: all processes have one run folder, which does not change when they are started again."""
+    started = launcher()
+    if started is None:
+        return arguments
+    if {"-m", "--multirun"} & set(arguments):
+        raise InputError(f"a multirun starts the processes of its jobs itself: leave out {started}")
+    rest = list(arguments)
+    if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
+    if launched_rank() > 0:
+        rest += ["hydra.output_subdir=null", "hydra/job_logging=disabled"]
     return rest
 
 
@@ -121,14 +141,10 @@ def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
 
 def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | None:
     """The one line for an error that the user can mend; None for what is a defect of ours."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    for link in chain:
-        if isinstance(link, InputError):
-            return str(link)
-        if (line := launcher_mistake(link)) is not None:
-            return line
+    if (mistake := mistake_behind(error)) is not None:
+        return str(mistake)
+    if (line := launcher_mistake(error)) is not None:
+        return line
     if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     return _composition_mistake(error, name, arguments)

@@ -102,3 +102,12 @@ def gather_uneven(x: Tensor) -> Tensor:
 def mean_over_ranks(x: Tensor) -> Tensor:
     """Mean of a floating-point tensor over ranks, any shape, the same bits on every rank, with gradient."""
     return x if world_size() == 1 else gather(x[None]).mean(dim=0)
+
+
+def largest(value: int) -> int:
+    """The largest `value` of all ranks, on all of them, which must all ask; it does not wait for the GPU."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value)
+    dist.all_reduce(found, dist.ReduceOp.MAX, group=_host_group())
+    return int(found)

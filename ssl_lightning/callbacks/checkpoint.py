@@ -8,6 +8,7 @@ from typing import Any, Literal
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
+from ssl_lightning.distributed import largest
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
@@ -79,13 +80,15 @@ class LastAndBest(Checkpoint):
             self._save_somewhere(trainer)
 
     def _save(self, trainer: lightning.Trainer, path: Path) -> bool:
-        try:
-            trainer.save_checkpoint(path)
-        except OSError as error:
+        self.metrics.save()  # first, so that no row is lost that a run going on from here would not write again
+        trainer.save_checkpoint(path)
+        failure: OSError | None = trainer.strategy.checkpoint_io.failure  # type: ignore[attr-defined]
+        if failure is not None:
             print(
-                f"\nwarning: {path} was not written ({error.strerror}); training goes on, the one before it stays",
+                f"\nwarning: {path} was not written ({failure.strerror}); training goes on, the one before it stays",
                 flush=True,
             )
+        if largest(failure is not None):
             return False
         if path == self.run.last:
             self.saved_at = trainer.global_step
@@ -94,7 +97,9 @@ class LastAndBest(Checkpoint):
     def _save_somewhere(self, trainer: lightning.Trainer) -> None:
         if self._save(trainer, self.run.last):
             return
-        rescue = Path(tempfile.mkdtemp(prefix="ssl-lightning-")) / "last.ckpt"
+        folder = tempfile.mkdtemp(prefix="ssl-lightning-") if trainer.is_global_zero else ""
+        rescue = Path(trainer.strategy.broadcast(folder)) / "last.ckpt"
         if not self._save(trainer, rescue):
             raise InputError(f"the end of this run could be saved neither in {self.run.last} nor in {rescue}")
-        print(f"the end of this run was saved in {rescue}; move it to {self.run.last} to go on", flush=True)
+        if trainer.is_global_zero:
+            print(f"the end of this run was saved in {rescue}; move it to {self.run.last} to go on", flush=True)

@@ -7,6 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from ssl_lightning.distributed import gather_uneven, rank
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
 
@@ -48,7 +49,7 @@ class Health(lightning.Callback):
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.judged_at:
             self.judged_at = step
-            h = torch.cat(list(self.recent)).float()
+            h = gather_uneven(torch.cat(list(self.recent)).float())  # of all ranks, so that they judge alike
             figures = {
                 "health/embedding_std": float(embedding_std(h)),
                 "health/effective_rank": float(effective_rank(h)),
@@ -75,12 +76,11 @@ class Health(lightning.Callback):
             logger.log_metrics(figures, step=trainer.global_step)
 
     def _judge(self, figures: dict[str, float]) -> None:
-        std, rank = figures["health/embedding_std"], figures["health/effective_rank"]
         broken = [
             f"{name} = {value:.3g} < {least:g}"
             for name, value, least in (
-                ("health/embedding_std", std, self.min_std),
-                ("health/effective_rank", rank, self.min_rank),
+                ("health/embedding_std", figures["health/embedding_std"], self.min_std),
+                ("health/effective_rank", figures["health/effective_rank"], self.min_rank),
             )
             if not value >= least
         ]
@@ -88,6 +88,9 @@ class Health(lightning.Callback):
             message = f"the embedding has collapsed: {' and '.join(broken)}, twice in a row"
             if self.stop:
                 raise Collapse(f"{message}; stopped, as callbacks.health.stop=true asks")
-            print(f"\nWARNING: {message}. Try a lower learning rate, or another temperature or momentum.", flush=True)
+            if rank() == 0:
+                print(
+                    f"\nWARNING: {message}. Try a lower learning rate, or another temperature or momentum.", flush=True
+                )
             self.told = True
         self.suspected = bool(broken)

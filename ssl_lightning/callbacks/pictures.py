@@ -31,6 +31,7 @@ class Pictures(lightning.Callback):
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
+    @rank_zero_only
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         count = min(self.images, len(data.train))
@@ -44,6 +45,7 @@ class Pictures(lightning.Callback):
         mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (data.mean, data.std))
         return (images.float().cpu() * std + mean).clamp(0, 1)
 
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
         self._save(trainer, "curves", curves_figure(metrics))
@@ -53,13 +55,14 @@ class Pictures(lightning.Callback):
         if data.val is None or len(data.val) < 4:
             return
         found = split_features(pl_module, data, "val")
+        if not trainer.is_global_zero:
+            return
         if not found["features"].isfinite().all():
             return
         chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
         labels = found["labels"][chosen] if "labels" in found else None
         self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))
 
-    @rank_zero_only
     def _save(self, trainer: lightning.Trainer, name: str, figure: Figure) -> None:
         path = self.run.figures / f"{name}.png"
         try:

@@ -61,6 +61,8 @@ class Probe(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         bank, val = (split_features(pl_module, data, split) for split in ("bank", "val"))
         self.measured_at = trainer.global_step
+        if not trainer.is_global_zero:  # every process has all features; one of them is enough to look
+            return
         if not all(part["features"].isfinite().all() for part in (bank, val)):
             print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
             return

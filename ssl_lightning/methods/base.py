@@ -54,7 +54,8 @@ class Method(lightning.LightningModule):
     def _log_scalars(self, stage: str, result: Mapping[str, Tensor], step: int) -> None:
         scalars = {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
         self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=stage == "val")
-        self.log("step", torch.tensor(float(step)), batch_size=1)  # the row of the log
+        # The row of the log; equal on all ranks.
+        self.log("step", torch.tensor(float(step)), batch_size=1, sync_dist=stage == "val")
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         progress = self.trainer.global_step / max(1, self.total_steps)

@@ -1,10 +1,13 @@
-"""Batch normalisation in groups, as if each group were on a device of its own."""
+"""Batch normalisation over other samples than those of one device: in groups of them, or over all devices."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ssl_lightning.distributed import gather, mean_over_ranks, world_size
 from ssl_lightning.errors import InputError
 
 
@@ -12,8 +15,8 @@ class SplitBatchNorm(nn.Module):
     """Batch normalisation over consecutive groups of the batch (the single-device stand-in for MoCo's many GPUs).
 
     In training, (B, C, ...) is cut into `splits` groups of B / splits samples and each is normalised by its own
-    statistics; the running ones move by the mean over the groups. In evaluation it is ordinary batch normalisation,
-    and so are its parameters and buffers, by the same names.
+    statistics; the running ones move by the mean over the groups of all devices. In evaluation it is ordinary batch
+    normalisation, and so are its parameters and buffers, by the same names.
 
     Raises:
         InputError: a batch that does not divide into `splits` groups of two or more.
@@ -47,10 +50,51 @@ class SplitBatchNorm(nn.Module):
             for group, mean, var in zip(x.chunk(self.splits), means, variances, strict=True)
         ]
         with torch.no_grad():
-            self.running_mean.lerp_(means.mean(0), self.momentum)
-            self.running_var.lerp_(variances.mean(0), self.momentum)
+            self.running_mean.lerp_(mean_over_ranks(means.mean(0)), self.momentum)
+            self.running_var.lerp_(mean_over_ranks(variances.mean(0)), self.momentum)
             self.num_batches_tracked.add_(1)
         return torch.cat(groups)
+
+
+class GatherBatchNorm(_BatchNorm):
+    """Batch normalisation over the batches of all devices: `torch.nn.SyncBatchNorm` for those that it refuses, CPUs.
+
+    One gather a layer brings count, mean and sum of squares of every device together (Chan, Golub and LeVeque 1979,
+    Eq. 2.1), with gradient; so unequal batches are weighed as they should be.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any (B, C, ...)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(input)
+        axes = [0, *range(2, input.ndim)]
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        own = x.mean(axes)
+        squares = (x - _along_channels(own, x)).square().sum(axes)
+        count = torch.full_like(own, x.numel() / len(own))
+        counts, means, sums = gather(torch.stack([count, own, squares])[None]).unbind(1)  # each (W, C)
+        total = counts.sum(0)
+        mean = (counts * means).sum(0) / total
+        variance = (sums + counts * (means - mean).square()).sum(0) / total
+        self._track(mean.detach(), (variance * total / (total - 1)).detach())
+        scale = (variance + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
+        shift = (0 if self.bias is None else self.bias) - mean * scale
+        return (x * _along_channels(scale, x) + _along_channels(shift, x)).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+
+
+def _along_channels(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(1, -1, *[1] * (x.ndim - 2))
 
 
 def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
@@ -59,13 +103,31 @@ def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
     Raises:
         InputError: a kind of batch normalisation that does more than normalise, as timm's BatchNormAct2d.
     """
+    return _replaced(module, lambda norm: SplitBatchNorm(norm, splits), "be split; use method.bn_splits=1")
+
+
+def gather_batch_norm(module: nn.Module) -> nn.Module:
+    """Replaces every batch normalisation in `module`, in place, by one over all devices; returns the module.
+
+    Raises:
+        InputError: a kind of batch normalisation that does more than normalise, as timm's BatchNormAct2d.
+    """
+
+    def gathering(norm: _BatchNorm) -> nn.Module:
+        twin = GatherBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        twin._parameters, twin._buffers, twin.training = norm._parameters, norm._buffers, norm.training
+        return twin
+
+    return _replaced(module, gathering, "span several CPUs; use trainer.sync_batchnorm=false")
+
+
+def _replaced(module: nn.Module, make: Callable[[_BatchNorm], nn.Module], not_possible: str) -> nn.Module:
     if isinstance(module, _BatchNorm):
         if type(module).forward is not _BatchNorm.forward:
             raise InputError(
-                f"the backbone's {type(module).__name__} does more than batch normalisation and cannot be split;"
-                " use method.bn_splits=1"
+                f"the backbone's {type(module).__name__} does more than batch normalisation and cannot {not_possible}"
             )
-        return SplitBatchNorm(module, splits)
+        return make(module)
     for name, child in module.named_children():
-        setattr(module, name, split_batch_norm(child, splits))
+        setattr(module, name, _replaced(child, make, not_possible))
     return module

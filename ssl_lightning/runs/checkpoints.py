@@ -13,8 +13,14 @@ from lightning.pytorch.plugins import CheckpointIO
 from ssl_lightning.errors import InputError
 
 
+class Damaged(InputError):
+    """A file that is no whole checkpoint any more; another one may be."""
+
+
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Writes a whole checkpoint or none: `path` always holds the newest complete one.
+
+    Of `last.ckpt` the one before it is kept as `previous.ckpt`.
 
     Raises:
         OSError: the disk is full or not writable; what was at `path` is still there.
@@ -28,6 +34,10 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
+        if path.name == "last.ckpt" and path.exists():
+            previous = path.with_name("previous.ckpt")
+            previous.unlink(missing_ok=True)
+            os.link(path, previous)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -37,27 +47,45 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     """Loads tensors and plain values only; nothing in the file is executed.
 
     Raises:
-        InputError: no such file, a damaged file, or one that holds more than tensors and plain values.
+        InputError: no such file, or one that holds more than tensors and plain values.
+        Damaged: cut off, or some of its bytes are not those that were written.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is damaged or not a checkpoint")
+        raise Damaged(f"{path} is damaged or not a checkpoint")
     try:
+        with zipfile.ZipFile(path) as content:
+            wrong = content.testzip()  # torch.load itself does not look at the checksums
+        if wrong is not None:
+            raise Damaged(f"{path} is damaged: the checksum of {wrong} is wrong")
         loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
+    except Damaged:
+        raise
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise Damaged(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
     return loaded
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's way to `write_checkpoint` and `read_checkpoint`."""
+    """Lightning's way to `write_checkpoint` and `read_checkpoint`.
+
+    A file that cannot be written leaves its `failure` here instead of raising it: only the first process writes, and
+    the others wait for it behind the call.
+    """
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
+        self.failure = None
+        try:
+            write_checkpoint(checkpoint, Path(path))
+        except OSError as error:
+            self.failure = error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read_checkpoint(path, map_location or "cpu")

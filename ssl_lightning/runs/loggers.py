@@ -4,6 +4,8 @@ import secrets
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import write_atomically
 
@@ -39,12 +41,12 @@ def wandb(
     if group is None and (sweep / "multirun.yaml").exists():
         group = sweep.name
     file = Path(folder) / "wandb_id"
-    if not file.exists():
+    if _writes() and not file.exists():
         write_atomically(file, secrets.token_hex(4))
     return WandbLogger(
         save_dir=folder,
         project=project,
-        id=file.read_text().strip(),
+        id=file.read_text().strip() if file.exists() else None,
         resume="allow",
         offline=mode == "offline",
         group=group,
@@ -70,8 +72,12 @@ def tensorboard(folder: str) -> Any:
     return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
 
 
+def _writes() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 def close(logger: Any) -> None:
     """Ends a logger for good: left open, W&B's run would take in the next job of a multirun."""
     logger.finalize("finished")
-    if type(logger).__name__ == "WandbLogger":
+    if type(logger).__name__ == "WandbLogger" and _writes():
         logger.experiment.finish()

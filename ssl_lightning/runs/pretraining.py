@@ -10,12 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs import report
 from ssl_lightning.runs.build import build_data, build_method, refuse_what_cannot_work
-from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.checkpoints import Damaged, read_checkpoint
+from ssl_lightning.runs.folder import RunFolder, write_atomically
 from ssl_lightning.runs.loggers import close
 from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.processes import launched_again, launched_rank, processes_to_start, run_processes
 from ssl_lightning.runs.record import Record
-from ssl_lightning.runs.stop import Interrupted
+from ssl_lightning.runs.stop import REQUEUE, Interrupted, requeue
 
 
 def pretrain(config: DictConfig) -> float | None:
@@ -25,12 +26,20 @@ def pretrain(config: DictConfig) -> float | None:
         InputError: parts that do not fit, or data, hardware or options that are not there.
         Interrupted: a signal stopped the run; it can go on by `resume=`.
     """
-    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     refuse_what_cannot_work(config)
-    checkpoint = _checkpoint_to_resume(config, run)
+    if config.resume and launched_rank() == 0:
+        write_atomically(RunFolder(Path(config.resume)).config, OmegaConf.to_yaml(config))
+    count = processes_to_start(config.trainer)
+    return train(config) if count == 1 else run_processes(count, config)
+
+
+def train(config: DictConfig) -> float | None:
+    """`pretrain` in this process, one of `trainer.devices`."""
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    checkpoint = _checkpoint_to_go_on_from(config, run)
     metrics = Metrics(run.metrics)
     data, method = build_data(config), build_method(config)
-    record = Record(run, metrics, config.seed)
+    record = Record(run, metrics, config.seed, OmegaConf.to_yaml(config))
     callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
     trainer = instantiate(
         config.trainer,
@@ -47,23 +56,42 @@ def pretrain(config: DictConfig) -> float | None:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     lightning.seed_everything(config.seed, verbose=False)
     report.opening(config, run, method, data, trainer, resumed=checkpoint is not None)
+    stopped: Interrupted | None = None
     try:
         trainer.fit(method, data, ckpt_path=checkpoint)
     except Interrupted as interrupted:
-        raise Interrupted(interrupted.signal, interrupted.step, run.path) from None
+        stopped = Interrupted(interrupted.signal, interrupted.step, run.path)
     except SystemExit:
         raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
     finally:
         for logger in trainer.loggers:
             close(logger)
+    if stopped is not None:
+        if stopped.signal in REQUEUE and trainer.is_global_zero:
+            requeue(config.max_requeues)
+        raise stopped
     report.closing(run, metrics, trainer)
     return metrics.latest.get(config.objective) if config.objective else None
 
 
-def _checkpoint_to_resume(config: DictConfig, run: RunFolder) -> Path | None:
-    if not config.resume:
+def _checkpoint_to_go_on_from(config: DictConfig, run: RunFolder) -> Path | None:
+    """The newest whole checkpoint of the run, if it is to be gone on with."""
+    if not config.resume and not launched_again():
         return None
-    for checkpoint in (run.last, run.best):
-        if checkpoint.exists():
-            return checkpoint
-    raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")
+    damaged = []
+    for checkpoint in (run.last, run.previous, run.best):
+        if not checkpoint.exists():
+            continue
+        try:
+            step = read_checkpoint(checkpoint)["global_step"]
+        except Damaged as error:
+            damaged.append(str(error))
+            continue
+        if damaged and launched_rank() == 0:
+            print(f"warning: {'; '.join(damaged)}; going on from {checkpoint.name}, step {step}", flush=True)
+        return checkpoint
+    if damaged:
+        raise InputError("; ".join(damaged))
+    if config.resume:
+        raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")
+    return None

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.stop import Interrupted
 
 
 class Record(lightning.Callback):
@@ -21,8 +22,9 @@ class Record(lightning.Callback):
 
     state_key = "Record"
 
-    def __init__(self, run: RunFolder, metrics: Metrics, seed: int) -> None:
-        self.run, self.metrics, self.seed = run, metrics, seed
+    def __init__(self, run: RunFolder, metrics: Metrics, seed: int, config: str) -> None:
+        self.run, self.metrics, self.seed, self.config = run, metrics, seed, config
+        self.status = "running"
         self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
         self.started = self.marked = time.perf_counter()
         self.opened = False
@@ -61,11 +63,13 @@ class Record(lightning.Callback):
         self.write(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.status = "finished"
         self.write(trainer)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
+        self.status = "stopped" if isinstance(exception, Interrupted | KeyboardInterrupt) else "failed"
         self.write(trainer)
 
     @rank_zero_only
@@ -75,12 +79,11 @@ class Record(lightning.Callback):
         untrained: Mapping[str, float] = self.metrics.rows.get(0, {})
         timing = {name.partition("/")[2]: value for name, value in self.rates().items()}
         results = {
+            "status": self.status,
             "metrics": self.metrics.latest,
             "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
             "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
-            "provenance": provenance(
-                self.run.config.read_text(), str(trainer.precision), trainer.world_size, self.seed
-            ),
+            "provenance": provenance(self.config, str(trainer.precision), trainer.world_size, self.seed),
         }
         try:
             write_json(self.run.results, results)

@@ -1,16 +1,26 @@
 """Lightning's Trainer as this project uses it."""
 
 import ctypes
+import inspect
 import logging
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.modules.norm import gather_batch_norm
 from ssl_lightning.runs.checkpoints import AtomicCheckpointIO
+from ssl_lightning.runs.processes import launcher, local_devices
 
 _HARMLESS = (
     ".*does not have many workers.*",  # whole-array batches need none
@@ -44,12 +54,46 @@ def _keep_freed_memory() -> None:
     mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
+class SyncedBatchNorm(lightning.Callback):
+    """Batch normalisation over the batches of all devices: torch's own on GPUs, ours on CPUs, which torch's refuses."""
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        convert_sync_batchnorm(pl_module) if trainer.strategy.root_device.type == "cuda" else gather_batch_norm(
+            pl_module
+        )
+
+
+def buffers_broadcast(on: bool) -> dict[str, Any]:
+    """The option of `DistributedDataParallel` that lets every forward pass overwrite all buffers by those of rank 0."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": on}
+
+
+def _strategy(name: str, several: bool, sync_batchnorm: bool) -> Any:
+    if name == "fsdp":
+        return ModelParallelStrategy("auto", 1, save_distributed_checkpoint=False)
+    if not several:
+        return "auto"
+    # With synchronised statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
+    return DDPStrategy(gradient_as_bucket_view=True, **buffers_broadcast(not sync_batchnorm))
+
+
+def _environment() -> ClusterEnvironment:
+    started = launcher()
+    if started == "srun":
+        return SLURMEnvironment(auto_requeue=False)  # callbacks.interruption does it
+    return TorchElasticEnvironment() if started == "torchrun" else LightningEnvironment()
+
+
 def make_trainer(
     *,
     accelerator: str = "auto",
     precision: str = "auto",
     deterministic: bool = False,
     devices: int | str | list[int] = 1,
+    num_nodes: int = 1,
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto",
+    sync_batchnorm: bool = True,
     max_epochs: int | None = None,
     max_steps: int = -1,
     accumulate_grad_batches: int = 1,
@@ -62,6 +106,9 @@ def make_trainer(
 
     `max_steps`, where it is given, alone decides the length. (With both limits, Lightning 2.6 ends a run that was
     resumed at the end of an epoch one epoch early.)
+
+    On several devices, 'auto' is 'ddp' (DistributedDataParallel); 'fsdp' shards weights and optimizer state (FSDP2).
+    `sync_batchnorm`: batch statistics are those of the batches of all devices.
 
     Raises:
         InputError: an accelerator or a number of devices that this machine does not have; an option it does not know.
@@ -77,25 +124,33 @@ def make_trainer(
         torch.set_float32_matmul_precision("high")
     else:
         _keep_freed_memory()
+    if strategy not in ("auto", "ddp", "fsdp"):
+        raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
+    several = num_nodes > 1 or local_devices(accelerator, devices, strategy) > 1
+    synced = several and sync_batchnorm
     try:
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             accelerator=accelerator,
             precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
             deterministic=deterministic,
             benchmark=not deterministic,
-            devices=devices,
+            devices=local_devices(accelerator, devices, strategy) if devices == "auto" else devices,
+            num_nodes=num_nodes,
+            strategy=_strategy(strategy, several, synced),
             max_epochs=max_epochs if max_steps < 0 else None,
             max_steps=max_steps,
             accumulate_grad_batches=accumulate_grad_batches,
             gradient_clip_val=gradient_clip_val,
             log_every_n_steps=log_every_n_steps,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            callbacks=[*callbacks, *([SyncedBatchNorm()] if synced else [])],
+            plugins=[AtomicCheckpointIO(), _environment()],
             use_distributed_sampler=False,
-            sync_batchnorm=torch.cuda.is_available(),  # of several GPUs; there is none for CPUs
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             **options,
         )
     except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
+    # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.interruption tells all ranks.
+    setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
+    return trainer

@@ -8,7 +8,6 @@ import torch
 from distributed.harness import run
 from methods.recipe import METHODS, each_tensor, make_batch, make_method
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_lightning.distributed import gather, mean_over_ranks, rank, world_size
@@ -16,9 +15,12 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses import contrastive
 from ssl_lightning.methods import moco
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.norm import SplitBatchNorm
+from ssl_lightning.modules import norm
+from ssl_lightning.modules.norm import gather_batch_norm
+from ssl_lightning.runs.trainer import buffers_broadcast
 
 STEPS, B = 3, 16
+BROADCAST = "buffers broadcast over a queue fed locally"
 MUTATIONS = {
     "gather without gradient": (
         contrastive,
@@ -32,7 +34,10 @@ MUTATIONS = {
         SimpleNamespace(gather=lambda x: gather(x * world_size() - x.detach() * (world_size() - 1)), rank=rank),
     ),
     "queue fed locally": (moco, "gather", lambda x: x),
+    BROADCAST: (moco, "gather", lambda x: x),
     "groups not shared out": (moco.MoCo, "setup", lambda self, stage: None),
+    "statistics of this rank alone": (norm, "gather", lambda x: x.repeat(world_size(), *[1] * (x.ndim - 1))),
+    "a reduction's result dropped": (norm, "mean_over_ranks", lambda x: (mean_over_ranks(x), x)[1]),
 }
 """Mistakes that are easily made: (module, attribute, what stands there instead)."""
 
@@ -48,27 +53,18 @@ class Loss(nn.Module):
         return self.method.loss(batch)["loss"]
 
 
-def without_batch_statistics(method: Method, keep_split: bool) -> None:
-    """No batch normalisation, which sees half the batch and has no double for gloo, but the split one if wanted."""
-    gone = _BatchNorm if keep_split else _BatchNorm | SplitBatchNorm
-    for module in list(method.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, gone):
-                setattr(module, name, nn.Identity())
-
-
-def train(
-    name: str, changes: dict[str, Any], batches: list[dict[str, Any]], keep_split: bool = False, mutation: str = ""
-) -> dict[str, Tensor]:
-    """Losses, averaged over ranks, and the weights and queues after three plain steps on this rank's rows."""
+def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mutation: str = "") -> dict[str, Tensor]:
+    """Losses, averaged over ranks, and all weights and buffers after three plain steps on this rank's rows."""
     with pytest.MonkeyPatch.context() as patch:
         if mutation:
             patch.setattr(*MUTATIONS[mutation])
         torch.manual_seed(0)
         method = make_method(name, **changes).double()
         method.setup("fit")
-        without_batch_statistics(method, keep_split)
-        model = DistributedDataParallel(Loss(method)) if world_size() > 1 else Loss(method)
+        gather_batch_norm(method)
+        model = Loss(method)
+        if world_size() > 1:
+            model = DistributedDataParallel(model, **buffers_broadcast(mutation == BROADCAST))
         optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.2)
         losses = []
         for step, batch in enumerate(batches):
@@ -78,8 +74,7 @@ def train(
             optimizer.step()
             method.after_step(step / len(batches))
             losses.append(mean_over_ranks(loss.detach()))
-    buffers = {key: value for key, value in method.named_buffers() if "running" not in key and "num_" not in key}
-    return {"losses": torch.stack(losses), **{k: p.detach() for k, p in method.named_parameters()}, **buffers}
+    return {"losses": torch.stack(losses), **{key: value.detach() for key, value in method.state_dict().items()}}
 
 
 def fixed_batches(name: str) -> list[dict[str, Any]]:
@@ -99,16 +94,16 @@ def difference(*args: Any, mutation: str = "") -> float:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_are_one(name: str) -> None:
-    assert difference(name, {}, fixed_batches(name), False) < 1e-8
+    assert difference(name, {}, fixed_batches(name)) < 1e-8
 
 
-@pytest.mark.parametrize("splits", [2, 4, 8])
-def test_moco_with_its_split_batch_norm(splits: int) -> None:
-    assert difference("moco", {"bn_splits": splits, "queue_size": 40}, fixed_batches("moco"), True) < 1e-8
+@pytest.mark.parametrize("splits", [1, 2, 4, 8])
+def test_moco_with_whole_and_split_batch_norm(splits: int) -> None:
+    assert difference("moco", {"bn_splits": splits, "queue_size": 40}, fixed_batches("moco")) < 1e-8
 
 
 def test_symmetric_moco() -> None:
-    assert difference("moco", {"bn_splits": 4, "symmetric": True, "queue_size": 40}, fixed_batches("moco"), True) < 1e-8
+    assert difference("moco", {"bn_splits": 4, "symmetric": True, "queue_size": 40}, fixed_batches("moco")) < 1e-8
 
 
 def test_training_moves_everything() -> None:
@@ -124,14 +119,17 @@ def test_training_moves_everything() -> None:
         ("simclr", "gather without gradient"),
         ("simclr", "labels of rank 0"),
         ("simclr", "gradients times world size"),
+        ("simclr", "statistics of this rank alone"),
         ("moco", "queue fed locally"),
+        ("moco", BROADCAST),
         ("moco", "groups not shared out"),
+        ("moco", "a reduction's result dropped"),
     ],
 )
 def test_a_mistake_would_be_seen(name: str, mutation: str) -> None:
-    keep_split = mutation == "groups not shared out"
-    changes = {"bn_splits": 4 if keep_split else 1} if name == "moco" else {}
-    assert difference(name, changes, fixed_batches(name), keep_split, mutation=mutation) > 1e-6
+    whole = {"queue fed locally": 1, BROADCAST: 1}  # with several groups the keys are gathered for these, too
+    changes = {"bn_splits": whole.get(mutation, 4)} if name == "moco" else {}
+    assert difference(name, changes, fixed_batches(name), mutation=mutation) > 1e-6
 
 
 def odd_splits() -> str:

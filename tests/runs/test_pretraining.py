@@ -30,7 +30,8 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
     run = train(tmp_path / "run", *TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50")
     results = json.loads(run.results.read_text())
-    assert set(results) == {"metrics", "controls", "timing", "provenance"}
+    assert set(results) == {"status", "metrics", "controls", "timing", "provenance"}
+    assert results["status"] == "finished"
     for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
         assert 0 <= results["controls"][name] <= 1
         assert 0 <= results["metrics"][name] <= 1
@@ -46,7 +47,7 @@ def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps))
     assert {file.name for file in run.figures.iterdir()} == {"views.png", "curves.png", "embedding.png"}
-    assert {file.name for file in run.last.parent.iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {file.name for file in run.last.parent.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 
 
 @pytest.mark.parametrize("method", METHODS)

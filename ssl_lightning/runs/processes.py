@@ -1,0 +1,227 @@
+"""The processes of one run: those that torchrun or srun started, or those that a run starts itself on its machine.
+
+A run on several local devices has a process for each, and one more that watches: whatever happens to one of them, the
+others end with it, none is left behind, and a sweep goes on with its next job.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from ssl_lightning.errors import InputError, mistake_behind
+from ssl_lightning.runs.stop import SIGNALS, Interrupted
+
+GRACE = 15.0
+"""Seconds that the other processes have to end, once one of them has."""
+
+
+def launcher() -> Literal["torchrun", "srun"] | None:
+    """What started this process as one of several; None: nothing did."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun"
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return "srun"
+    return None
+
+
+def launched_rank() -> int:
+    """Number of this process among those that torchrun or srun started, from 0."""
+    return int(os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launcher() or "", ""), 0))
+
+
+def launched_again() -> bool:
+    """Whether SLURM (requeue) or torchrun (restart) started this job before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0 or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def launch_name() -> str:
+    """A name that the processes of one launch share, and keep when they are started again."""
+    if launcher() == "srun":
+        return f"job_{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_STEP_ID', 0)}"
+    try:
+        began = os.stat(f"/proc/{os.getppid()}").st_ctime
+    except OSError:
+        return f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}"
+    return time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(began))
+
+
+def processes_to_start(trainer: DictConfig) -> int:
+    """How many processes this one has to start for `config.trainer`; 1: none, it trains itself.
+
+    Raises:
+        InputError: several machines, and nothing that could start processes on the others.
+    """
+    if launcher() or "LOCAL_RANK" in os.environ:
+        return 1
+    if trainer.num_nodes > 1:
+        raise InputError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun to start it on every machine")
+    return local_devices(trainer.accelerator, trainer.devices, trainer.strategy)
+
+
+def local_devices(accelerator: str, devices: Any, strategy: str) -> int:
+    """Number of devices that `trainer.devices` means on this machine."""
+    import torch
+
+    gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
+    if devices in ("auto", -1, "-1"):
+        return max(1, gpus) if strategy != "auto" or devices != "auto" else 1
+    if isinstance(devices, int):
+        return devices
+    chosen = devices.split(",") if isinstance(devices, str) else list(devices)
+    return (
+        int(devices) if isinstance(devices, str) and devices.isdigit() else len([c for c in chosen if str(c).strip()])
+    )
+
+
+def run_processes(count: int, config: DictConfig) -> Any:
+    """Trains in `count` processes of this machine; returns what `pretrain` returns in the first of them.
+
+    Raises:
+        InputError, Interrupted: what a process met, or that one was killed.
+        RuntimeError: a defect in a process; its traceback is printed.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssl-lightning-") as folder:
+        places = [Path(folder) / f"{rank}.json" for rank in range(count)]
+        processes = _start(places, config)
+        with _forwarded_signals(processes) as received:
+            try:
+                _wait(processes)
+            finally:
+                for process in processes:
+                    process.kill()
+                    process.wait()
+        outcomes = [json.loads(place.read_text()) if place.exists() else {} for place in places]
+    return _result(outcomes, [process.returncode for process in processes], received)
+
+
+def _start(places: list[Path], config: DictConfig) -> list[subprocess.Popen]:
+    task = pickle.dumps((config, HydraConfig.instance().cfg))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = max(1, len(os.sched_getaffinity(0)) // len(places)) if hasattr(os, "sched_getaffinity") else 1
+    processes = []
+    for rank, place in enumerate(places):
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            **os.environ,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(len(places)),
+            "NODE_RANK": "0",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+        }
+        command = [sys.executable, "-m", "ssl_lightning.runs.processes", str(place)]
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+        assert process.stdin is not None
+        process.stdin.write(len(task).to_bytes(8, "big") + task)
+        process.stdin.flush()
+        processes.append(process)
+    return processes
+
+
+@contextlib.contextmanager
+def _forwarded_signals(processes: list[subprocess.Popen]) -> Iterator[list[int]]:
+    """Hands signals on, which the processes, being in sessions of their own, would not get from the terminal."""
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for process in processes:
+            process.send_signal(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {name: signal.signal(name, forward) for name in SIGNALS}
+    try:
+        yield received
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _wait(processes: list[subprocess.Popen]) -> None:
+    """Until all have ended, or `GRACE` seconds after the first that failed."""
+    well = {None, 0, *(128 + number for number in SIGNALS)}
+    end = float("inf")
+    while any(process.poll() is None for process in processes) and time.monotonic() < end:
+        if end == float("inf") and any(process.poll() not in well for process in processes):
+            end = time.monotonic() + GRACE
+        time.sleep(0.05)
+
+
+def _result(outcomes: list[dict[str, Any]], codes: list[int], received: list[int]) -> Any:
+    found = {outcome["kind"]: outcome for outcome in reversed(outcomes) if outcome}
+    if "interrupted" in found:
+        raise Interrupted(found["interrupted"]["signal"], found["interrupted"]["step"], found["interrupted"]["folder"])
+    if received:
+        raise KeyboardInterrupt
+    if "input" in found:
+        raise InputError(found["input"]["message"])
+    killed = [rank for rank, (outcome, code) in enumerate(zip(outcomes, codes, strict=True)) if not outcome and code]
+    if killed and "error" not in found:
+        raise InputError(f"process {killed[0]} of {len(codes)} was ended from outside (status {codes[killed[0]]})")
+    if "error" in found:
+        print(found["error"]["traceback"], file=sys.stderr)
+        raise RuntimeError(found["error"]["message"])
+    return outcomes[0]["value"]
+
+
+def _serve(place: Path) -> int:
+    """One process of a run, its task on the standard input: its exit status; what it met lies in the file `place`."""
+    from ssl_lightning.runs.folder import write_json
+    from ssl_lightning.runs.pretraining import pretrain
+
+    size = int.from_bytes(os.read(0, 8), "big")
+    task = b""
+    while len(task) < size:
+        task += os.read(0, size - len(task))
+    config, hydra = pickle.loads(task)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    HydraConfig.instance().set_config(hydra)
+    outcome: dict[str, Any]
+    try:
+        outcome, status = {"kind": "done", "value": pretrain(config)}, 0
+    except InputError as error:
+        outcome, status = {"kind": "input", "message": str(error)}, 2
+    except Interrupted as stop:
+        outcome = {"kind": "interrupted", "signal": stop.signal, "step": stop.step, "folder": str(stop.folder)}
+        status = 128 + stop.signal
+    except BaseException as error:
+        if isinstance(cause := mistake_behind(error), InputError):
+            outcome, status = {"kind": "input", "message": str(cause)}, 2
+        else:
+            message = f"{type(error).__name__}: {error}"
+            outcome, status = {"kind": "error", "message": message, "traceback": traceback.format_exc()}, 1
+    write_json(place, outcome)
+    return status
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that watches it is gone, which closes the pipe."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    code = _serve(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
