@@ -46,7 +46,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                     sys.argv[1:] = _as_one_of_many(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
             except Interrupted as interrupted:
-                _exit(name, str(interrupted), 128 + interrupted.signal)
+                _exit_stopped(interrupted, name)
             except KeyboardInterrupt:
                 _exit(name, "stopped", 130)
             except Exception as error:
@@ -57,6 +57,10 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def single(config: DictConfig) -> Any:
             try:
                 return task(config)
+            except Interrupted as interrupted:
+                if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
+                    _exit_stopped(interrupted, name)
+                raise
             except Exception as error:
                 if HydraConfig.get().mode is RunMode.RUN:  # a sweep tells which job failed, and goes on
                     _exit_if_mistaken(error, name, sys.argv[1:])
@@ -65,6 +69,12 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _exit_stopped(interrupted: Interrupted, name: str) -> None:
+    if launched_rank() > 0:
+        sys.exit(0)  # any other status makes srun and torchrun kill the first process, which may still be saving
+    _exit(name, str(interrupted), 128 + interrupted.signal)
 
 
 def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
@@ -117,7 +127,7 @@ def _as_one_of_many(arguments: list[str]) -> list[str]:
     if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
     if launched_rank() > 0:
-        rest += ["hydra.output_subdir=null", "hydra/job_logging=disabled"]
+        rest += ["hydra.output_subdir=null", "hydra/job_logging=none"]
     return rest
 
 

@@ -169,7 +169,7 @@ def _wait(processes: list[subprocess.Popen]) -> None:
 
 def _result(outcomes: list[dict[str, Any]], codes: list[int], received: list[int]) -> Any:
     found = {outcome["kind"]: outcome for outcome in reversed(outcomes) if outcome}
-    if "interrupted" in found:
+    if "interrupted" in found and "input" not in found:  # which would be that it could not be queued again
         raise Interrupted(found["interrupted"]["signal"], found["interrupted"]["step"], found["interrupted"]["folder"])
     if received:
         raise KeyboardInterrupt

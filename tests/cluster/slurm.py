@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,12 +162,16 @@ class Cluster:
 
         return until(ended, f"the end of job {number}", seconds)
 
+    def cancel_all(self) -> None:
+        """Ends every job without mercy, and waits for that."""
+        for option in ("--signal=KILL", "--quiet"):
+            self.run("scancel", option, "--user", getpass.getuser(), check=False)
+        until(lambda: not self.run("squeue", "--noheader", check=False).strip(), "the end of all jobs", 40)
+
     def stop(self) -> None:
         """Cancels every job, then ends the daemons, the last one first."""
         if len(self.daemons) == 3:
-            self.run("scancel", "--signal=KILL", "--user", getpass.getuser(), check=False)
-            self.run("scancel", "--user", getpass.getuser(), check=False)
-            until(lambda: not self.run("squeue", "--noheader", check=False).strip(), "the end of all jobs", 40)
+            self.cancel_all()
         while self.daemons:
             daemon = self.daemons.pop()
             daemon.send_signal(signal.SIGTERM)
@@ -188,8 +191,3 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
-
-
-def ssl(name: str) -> str:
-    """`ssl-<name>` as a batch script calls it: with the interpreter of the tests."""
-    return f"{sys.executable} -m ssl_lightning.{name}"
