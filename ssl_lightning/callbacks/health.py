@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_uneven, rank
+from ssl_lightning.distributed import gather_uneven, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
 
@@ -40,16 +40,30 @@ class Health(lightning.Callback):
         self.recent: deque[Tensor] = deque()
         self.suspected, self.told, self.judged_at = False, False, 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """With the embeddings of all ranks, so that a run that is gone on with sees what one never stopped would."""
+        recent = gather_uneven(torch.cat(list(self.recent))).cpu() if self.recent else None
+        judgement = (self.suspected, self.told, self.judged_at)
+        return {"recent": recent, "batches": len(self.recent), "judgement": judgement}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.suspected, self.told, self.judged_at = state_dict["judgement"]
+        if state_dict["recent"] is not None:
+            self.recent = deque(state_dict["recent"].chunk(world_size())[rank()].chunk(state_dict["batches"]))
+
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.recent.append(outputs["embedding"])
+        h = outputs["embedding"]
+        self.recent.append(h)
         while sum(len(h) for h in list(self.recent)[1:]) >= self.samples:
             self.recent.popleft()
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.judged_at:
             self.judged_at = step
-            h = gather_uneven(torch.cat(list(self.recent)).float())  # of all ranks, so that they judge alike
+            h = gather_uneven(
+                torch.cat([part.to(h.device) for part in self.recent]).float()
+            )  # of all ranks, so that they judge alike
             figures = {
                 "health/embedding_std": float(embedding_std(h)),
                 "health/effective_rank": float(effective_rank(h)),

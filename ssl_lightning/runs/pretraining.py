@@ -50,8 +50,7 @@ def train(config: DictConfig) -> float | None:
     )
     if config.compile:
         method.compile_parts()
-    if checkpoint is not None:
-        metrics.forget_after(read_checkpoint(checkpoint)["global_step"])
+    metrics.forget_after(-1 if checkpoint is None else read_checkpoint(checkpoint)["global_step"])
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     lightning.seed_everything(config.seed, verbose=False)
