@@ -16,8 +16,8 @@ from ssl_lightning.runs.folder import RunFolder
 pytestmark = pytest.mark.slurm
 
 PRETRAIN = (sys.executable, "-m", "ssl_lightning.pretrain")
-RUN = (*TINY, "callbacks=minimal", "trainer.max_epochs=40")
-"""A run that takes some seconds: 280 steps, a checkpoint after every 7."""
+RUN = (*TINY, "callbacks=minimal", "trainer.max_epochs=20")
+"""A run that takes some seconds: 140 steps, a checkpoint after every 7."""
 WITH_WORKERS = (*RUN, "data.num_workers=1")
 SWEEP = (*PRETRAIN, "-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_per_cpu=1G")
 """The command of a sweep, as on any cluster but for the small node."""
@@ -54,7 +54,7 @@ def logs(sweep: Path) -> str:
 
 
 def in_training(folder: Path) -> None:
-    until(RunFolder(folder).last.exists, f"the first checkpoint of {folder}")
+    until(RunFolder(folder).last.exists, f"the first checkpoint of {folder}", 120)
 
 
 def test_a_sweep_is_an_array_of_jobs(cluster: Cluster, tmp_path: Path) -> None:
@@ -84,6 +84,20 @@ def test_one_job_of_an_array_is_signalled_requeues_itself_and_the_sweep_waits(cl
     assert "Traceback" not in logs(sweep)
 
 
+def test_a_job_that_is_signalled_before_its_training_starts_again_too(cluster: Cluster, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    with subprocess.Popen(
+        [*SWEEP, f"hydra.sweep.dir={sweep}", *TINY, "seed=1"], env=cluster.environment, cwd=tmp_path
+    ) as process:
+        until(RunFolder(sweep / "0").config.exists, "the start of the job")  # torch is not even imported
+        job = next(sweep.glob(".submitit/[0-9]*")).name
+        cluster.run("scancel", "--signal=USR2", job)
+        assert process.wait(120) == 0
+    assert cluster.job(job)["Restarts"] == "1"
+    assert "(going on)" not in logs(sweep)
+    assert results(sweep / "0")["status"] == "finished"
+
+
 def test_tasks_of_a_job_are_one_run_and_requeued_in_the_middle_it_ends_with_the_same_weights(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -109,7 +123,7 @@ def test_tasks_of_a_job_are_one_run_and_requeued_in_the_middle_it_ends_with_the_
 
 def test_the_time_limit_requeues_a_job_as_often_as_it_may(cluster: Cluster, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40", "max_requeues=1")
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=10", "max_requeues=1")
     long = (*TINY, "callbacks=minimal", "trainer.max_epochs=100000")
     done = subprocess.run(
         [*SWEEP, f"hydra.sweep.dir={sweep}", *limit, *long, "seed=1"],
