@@ -32,6 +32,7 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("pretrain", "data.batchsize=3", "there is no 'data.batchsize'; did you mean data.batch_size?"),
         ("pretrain", "batch_size=3", "there is no 'batch_size'; did you mean data.batch_size?"),
         ("pretrain", "--confg-name=x", "there is no option --confg-name; did you mean --config-name?"),
+        ("pretrain", "hydra/launcher=slrm", "there is no hydra/launcher 'slrm'; did you mean slurm?"),
         ("pretrain", "resume=/nowhere", "there is no run at /nowhere"),
         ("evaluate", "run=/nowhere", "there is no run at /nowhere"),
         ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
@@ -42,6 +43,42 @@ def one_line(result: subprocess.CompletedProcess) -> str:
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, argument, answer):
     assert answer in one_line(command(name, argument, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lacking", "argument", "answer"),
+    [
+        ("plugin", "seed=1", "hydra/launcher=slurm needs more packages: pip install 'ssl-lightning[slurm]'"),
+        ("srun", "seed=1", "there is no srun on this machine"),
+        (
+            "devices",
+            "trainer=ddp",
+            "SLURM must be told the number of devices on each node: trainer.devices=8, not auto",
+        ),
+        ("controller", "seed=1", "SLURM does not take the job: "),
+    ],
+)
+def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answer):
+    environment = {"SLURM_CONF": "/nowhere"}
+    if lacking == "plugin":  # a package of that name hides the plugins, which are in a namespace
+        (tmp_path / "hydra_plugins").mkdir()
+        (tmp_path / "hydra_plugins" / "__init__.py").touch()
+        environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    if lacking == "srun":
+        environment["PATH"] = "/nowhere"
+    if lacking == "controller":
+        (tmp_path / "bin").mkdir()
+        for name in ("srun", "sbatch"):
+            (tmp_path / "bin" / name).write_text(
+                "#!/bin/sh\necho 'sbatch: error: invalid partition: gpus' >&2; exit 1\n"
+            )
+            (tmp_path / "bin" / name).chmod(0o755)
+        environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        answer += "invalid partition: gpus"
+    result = command("pretrain", "-m", "hydra/launcher=slurm", argument, cwd=tmp_path, **environment)
+    assert answer in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["methd=simclr"]])
