@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,25 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.runs.configs import CONF
-from ssl_lightning.runs.folder import find_run
+from ssl_lightning.runs.folder import find_run, quoted
 from ssl_lightning.runs.processes import launch_name, launched_rank, launcher
 from ssl_lightning.runs.slurm import launcher_mistake, register_resolvers
 from ssl_lightning.runs.stop import Interrupted
+from ssl_lightning.runs.sweeps import SweepFailed, resumed_arguments
 
 _CHOICES = "${hydra:runtime.choices.method}_${hydra:runtime.choices.data}"
 Task = Callable[[DictConfig], Any]
 
 
+# Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone, which may lie in several places.
+sys.path.append(str(Path(__file__).parent / "plugins"))
+
+
 def command(name: str) -> Callable[[Task], Callable[[], None]]:
     """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
 
-    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else (with its traceback).
+    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: jobs of a sweep that
+        failed, or a defect (with its traceback).
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -41,7 +48,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             arguments = sys.argv[1:]
             try:
                 _refuse_unknown_options(arguments)
-                sys.argv[1:] = _with_run_folder(arguments)
+                sys.argv[1:] = _with_run_folder(_with_sweep_folder(arguments, name))
                 if name == "pretrain":
                     sys.argv[1:] = _as_one_of_many(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
@@ -49,6 +56,8 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 _exit_stopped(interrupted, name)
             except KeyboardInterrupt:
                 _exit(name, "stopped", 130)
+            except SweepFailed as failed:
+                _exit(name, str(failed), 1)
             except Exception as error:
                 _exit_if_mistaken(error, name, arguments)
                 raise
@@ -62,10 +71,18 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                     _exit_stopped(interrupted, name)
                 raise
             except Exception as error:
-                if HydraConfig.get().mode is RunMode.RUN:  # a sweep tells which job failed, and goes on
+                if HydraConfig.get().mode is RunMode.RUN:
                     _exit_if_mistaken(error, name, sys.argv[1:])
-                raise
+                    raise
+                line = _mistake(error, name, sys.argv[1:])  # a sweep goes on, and tells at its end which jobs failed
+                if line is None:
+                    traceback.print_exc()
+                    raise
+                print(f"ssl-{name}: this job fails: {line}", file=sys.stderr, flush=True)
+                raise InputError(line) from error
 
+        single.command = name  # type: ignore[attr-defined]
+        main.job = single  # type: ignore[attr-defined]
         return main
 
     return decorate
@@ -98,6 +115,15 @@ def _refuse_unknown_options(arguments: list[str]) -> None:
             raise InputError(f"there is no option {option}; {_did_you_mean(option, known)}")
 
 
+def _with_sweep_folder(arguments: list[str], name: str) -> list[str]:
+    """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if name == "pretrain" and key == "resume_sweep" and value not in ("null", ""):
+            return resumed_arguments(value, [other for other in arguments if other != argument])
+    return arguments
+
+
 def _with_run_folder(arguments: list[str]) -> list[str]:
     """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
     rest: list[str] = []
@@ -105,13 +131,13 @@ def _with_run_folder(arguments: list[str]) -> list[str]:
         key, _, value = argument.partition("=")
         if key == "run":
             places = [value] if os.path.exists(value) else value.split(",")
-            argument = f"run={','.join(_quoted(find_run(place).path.resolve()) for place in places)}"
+            argument = f"run={','.join(quoted(find_run(place).path.resolve()) for place in places)}"
         if key == "resume" and value not in ("null", ""):
             run = find_run(value).path.resolve()
             _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
-            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={_quoted(run)}"]
+            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={quoted(run)}"]
             rest.append("hydra.output_subdir=null")  # written by `pretrain`, at once: other processes read it
-            argument = f"resume={_quoted(run)}"
+            argument = f"resume={quoted(run)}"
         rest.append(argument)
     return rest
 
@@ -121,20 +147,14 @@ def _as_one_of_many(arguments: list[str]) -> list[str]:
     started = launcher()
     if started is None:
         return arguments
-    if {"-m", "--multirun"} & set(arguments):
+    if {"-m", "--multirun"} & set(arguments) or any(argument.startswith("sweep=") for argument in arguments):
         raise InputError(f"a multirun starts the processes of its jobs itself: leave out {started}")
     rest = list(arguments)
     if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
     if launched_rank() > 0:
-        rest += ["hydra.output_subdir=null", "hydra/job_logging=none"]
+        rest.append("hydra.output_subdir=null")
     return rest
-
-
-def _quoted(path: Path) -> str:
-    """A path as Hydra's grammar takes it, whatever characters are in it."""
-    escaped = str(path).replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
@@ -172,7 +192,7 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
         if group.is_dir():
             choices = _choices(key)
             wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
-            if wrong:
+            if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
                 return f"there is no {key} '{wrong[0]}'; {_did_you_mean(wrong[0], choices)}"
         elif keys and key not in keys and not override.startswith("+") and not key.startswith("hydra"):
             return f"there is no '{key}'; {_did_you_mean(key, keys)}"

@@ -193,16 +193,6 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
         os.killpg(process.pid, 0)
 
 
-def test_a_multirun_makes_a_folder_a_job_and_a_failing_job_does_not_stop_it(tmp_path):
-    result = command("pretrain", "-m", *TINY, "callbacks=minimal", "objective=train/loss",
-                     "method=simclr,moco", "data.batch_size=64,60", cwd=tmp_path)  # fmt: skip
-    assert "method.bn_splits" in result.stderr
-    (sweep,) = (tmp_path / "multirun").iterdir()
-    jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
-    assert [job.name for job in jobs] == ["0", "1", "2", "3"]
-    assert [(job / "checkpoints/last.ckpt").exists() for job in jobs] == [True, True, True, False]
-
-
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",

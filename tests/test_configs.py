@@ -169,7 +169,9 @@ def test_no_target_is_forgotten() -> None:
     seen = {
         target
         for group, choice in CHOICES
-        for _, target in targets(OmegaConf.to_container(composed(override(group, choice)), resolve=False))
+        for _, target in targets(
+            OmegaConf.to_container(composed(override(group, choice), with_hydra=True), resolve=False)
+        )
     }
     assert written <= seen
 

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "runs": {"evaluation", "distributed", "modules", "optim"},
     "callbacks": {"evaluation", "runs", "distributed"},
     "command": {"runs"},
+    "plugins": {"runs"},
     "pretrain": {"command", "runs"},
     "evaluate": {"command", "runs"},
     "bench": {"command", "runs"},

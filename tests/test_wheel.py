@@ -14,6 +14,7 @@ def test_a_wheel_composes_runs_outside_the_checkout(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
+    assert (site / "ssl_lightning/plugins/hydra_plugins/ssl_lightning/grid.py").exists()
     script = f"import sys; sys.path.insert(0, {str(site)!r});"
     script += "import ssl_lightning.pretrain as pretrain; print(pretrain.__file__); pretrain.main()"
     result = subprocess.run(

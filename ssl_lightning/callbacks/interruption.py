@@ -5,6 +5,7 @@ from types import FrameType
 from typing import Any
 
 import lightning
+from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import largest
 from ssl_lightning.runs.stop import REQUEUE, SIGNALS, Interrupted
@@ -18,11 +19,12 @@ def _weight(number: int) -> int:
     return number + _REQUEUED * (number in REQUEUE)
 
 
-class Interruption(lightning.Callback):
+class Interruption(Checkpoint):
     """The first signal, to any process of the run, ends it after the current optimizer step; a second Ctrl-C at once.
 
     The other signals may come several times: a scheduler tells all processes, and each tells those that it started.
-    `runs.stop.Interrupted` carries the news out of the Trainer after the checkpoint callback has saved.
+    `runs.stop.Interrupted` carries the news out of the Trainer after the checkpoint callback has saved. (A `Checkpoint`
+    itself, because Lightning calls those last: all others have seen the step when it is raised.)
     """
 
     def __init__(self) -> None:

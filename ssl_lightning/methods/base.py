@@ -7,6 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
+from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.errors import InputError
 from ssl_lightning.optim.groups import parameter_groups
 
@@ -42,20 +43,20 @@ class Method(lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         result = self.loss(batch)
-        every, step = self.trainer.log_every_n_steps, self.trainer.global_step + 1  # type: ignore[attr-defined]
-        if every and step % every == 0:  # the steps that Lightning writes; naming values at all others costs 2 ms each
-            rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
-            self._log_scalars("train", {**result, "learning_rate": rate}, step)
+        step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
+        if every and step % every == 0 and whole:
+            # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
+            scalars = {name: float(mean_over_ranks(value)) for name, value in _scalars("train", result).items()}
+            scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+            for logger in self.trainer.loggers:
+                logger.log_metrics(scalars, step=step)
         return result
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        self._log_scalars("val", self.loss(batch), self.trainer.global_step)
-
-    def _log_scalars(self, stage: str, result: Mapping[str, Tensor], step: int) -> None:
-        scalars = {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
-        self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=stage == "val")
-        # The row of the log; equal on all ranks.
-        self.log("step", torch.tensor(float(step)), batch_size=1, sync_dist=stage == "val")
+        result = self.loss(batch)
+        scalars = {**_scalars("val", result), "step": torch.tensor(float(self.trainer.global_step))}  # the log's row
+        self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         progress = self.trainer.global_step / max(1, self.total_steps)
@@ -82,3 +83,7 @@ class Method(lightning.LightningModule):
         for child in self.children():
             if any(True for _ in child.parameters()):
                 child.compile(dynamic=False)
+
+
+def _scalars(stage: str, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}

@@ -64,6 +64,12 @@ def find_run(where: str | Path) -> RunFolder:
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
 
 
+def quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes it, whatever characters are in it."""
+    escaped = str(path).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes beside and renames, so that a reader or a crash never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)

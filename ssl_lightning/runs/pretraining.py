@@ -58,6 +58,7 @@ def train(config: DictConfig) -> float | None:
     stopped: Interrupted | None = None
     try:
         trainer.fit(method, data, ckpt_path=checkpoint)
+        record.finish(trainer)
     except Interrupted as interrupted:
         stopped = Interrupted(interrupted.signal, interrupted.step, run.path)
     except SystemExit:

@@ -101,13 +101,13 @@ def run_processes(count: int, config: DictConfig) -> Any:
         processes = _start(places, config)
         with _forwarded_signals(processes) as received:
             try:
-                _wait(processes)
+                first = _wait(processes)
             finally:
                 for process in processes:
                     process.kill()
                     process.wait()
         outcomes = [json.loads(place.read_text()) if place.exists() else {} for place in places]
-    return _result(outcomes, [process.returncode for process in processes], received)
+    return _result(outcomes, first, received)
 
 
 def _start(places: list[Path], config: DictConfig) -> list[subprocess.Popen]:
@@ -157,17 +157,20 @@ def _forwarded_signals(processes: list[subprocess.Popen]) -> Iterator[list[int]]
             signal.signal(name, handler)
 
 
-def _wait(processes: list[subprocess.Popen]) -> None:
-    """Until all have ended, or `GRACE` seconds after the first that failed."""
+def _wait(processes: list[subprocess.Popen]) -> int | None:
+    """Until all have ended, or `GRACE` seconds after the first that failed: its number."""
     well = {None, 0, *(128 + number for number in SIGNALS)}
-    end = float("inf")
+    first, end = None, float("inf")
     while any(process.poll() is None for process in processes) and time.monotonic() < end:
-        if end == float("inf") and any(process.poll() not in well for process in processes):
-            end = time.monotonic() + GRACE
+        failed = [rank for rank, process in enumerate(processes) if process.poll() not in well]
+        if failed and first is None:
+            first, end = failed[0], time.monotonic() + GRACE
         time.sleep(0.05)
+    return first
 
 
-def _result(outcomes: list[dict[str, Any]], codes: list[int], received: list[int]) -> Any:
+def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[int]) -> Any:
+    """What the processes came to; `first` is the one that failed first."""
     found = {outcome["kind"]: outcome for outcome in reversed(outcomes) if outcome}
     if "interrupted" in found and "input" not in found:  # which would be that it could not be queued again
         raise Interrupted(found["interrupted"]["signal"], found["interrupted"]["step"], found["interrupted"]["folder"])
@@ -175,13 +178,17 @@ def _result(outcomes: list[dict[str, Any]], codes: list[int], received: list[int
         raise KeyboardInterrupt
     if "input" in found:
         raise InputError(found["input"]["message"])
-    killed = [rank for rank, (outcome, code) in enumerate(zip(outcomes, codes, strict=True)) if not outcome and code]
-    if killed and "error" not in found:
-        raise InputError(f"process {killed[0]} of {len(codes)} was ended from outside (status {codes[killed[0]]})")
-    if "error" in found:
-        print(found["error"]["traceback"], file=sys.stderr)
-        raise RuntimeError(found["error"]["message"])
-    return outcomes[0]["value"]
+    failed = outcomes[first] if first is not None else next((o for o in outcomes if o.get("kind") != "done"), None)
+    if failed is None:
+        return outcomes[0]["value"]
+    if not failed:
+        folder = HydraConfig.get().runtime.output_dir
+        raise InputError(
+            f"process {outcomes.index(failed)} of {len(outcomes)} was ended from outside;"
+            f" go on with: ssl-pretrain resume={folder}"
+        )
+    print(failed["traceback"], file=sys.stderr)
+    raise RuntimeError(failed["message"])
 
 
 def _serve(place: Path) -> int:

@@ -63,13 +63,17 @@ class Record(lightning.Callback):
         self.write(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.status = "finished"
         self.write(trainer)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         self.status = "stopped" if isinstance(exception, Interrupted | KeyboardInterrupt) else "failed"
+        self.write(trainer)
+
+    def finish(self, trainer: lightning.Trainer) -> None:
+        """The run is whole: its last checkpoint is written too."""
+        self.status = "finished"
         self.write(trainer)
 
     @rank_zero_only

@@ -1,0 +1,37 @@
+"""`hydra/launcher=local`: the jobs of a sweep side by side on this machine."""
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+class LocalLauncher(Launcher):
+    """Gives every job a process of its own, so that one that dies takes no other with it.
+
+    Args:
+        n_jobs: jobs at once.
+        threads: CPU threads of a job; None shares the cores out, or takes OMP_NUM_THREADS where it is set.
+    """
+
+    def __init__(self, n_jobs: int, threads: int | None = None) -> None:
+        self.n_jobs, self.threads = n_jobs, threads
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from ssl_lightning.runs.local_jobs import run_side_by_side
+
+        setup_globals()
+        configs = []
+        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+                config.hydra.sweep.dir = str(self.config.hydra.sweep.dir)
+            configs.append(config)
+        command = getattr(self.task_function, "command", "pretrain")
+        return run_side_by_side(configs, command=command, n_jobs=self.n_jobs, threads=self.threads)
