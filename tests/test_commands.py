@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command
 
+import ssl_lightning.command
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 
@@ -60,9 +62,10 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, arg
 )
 def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answer):
     environment = {"SLURM_CONF": "/nowhere"}
-    if lacking == "plugin":  # a package of that name hides the plugins, which are in a namespace
+    if lacking == "plugin":  # a package of that name hides the namespace that plugins are in, but for our own
         (tmp_path / "hydra_plugins").mkdir()
-        (tmp_path / "hydra_plugins" / "__init__.py").touch()
+        ours = Path(ssl_lightning.command.__file__).parent / "plugins" / "hydra_plugins"
+        (tmp_path / "hydra_plugins" / "__init__.py").write_text(f"__path__.append({str(ours)!r})")
         environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     if lacking == "srun":
         environment["PATH"] = "/nowhere"
