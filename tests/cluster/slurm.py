@@ -144,9 +144,7 @@ class Cluster:
         """Submits the text of a batch script from `folder`, where its output goes too; returns the job's id."""
         file = folder / "job.sh"
         file.write_text(f"#!/bin/bash\n{script}\n")
-        return self.run(
-            "sbatch", "--parsable", "--output=%j.out", "--open-mode=append", *options, str(file), cwd=folder
-        ).strip()
+        return self.run("sbatch", "--parsable", "--output=%j.out", *options, str(file), cwd=folder).strip()
 
     def job(self, number: str) -> dict[str, str]:
         """What `scontrol show job` says of it: JobState, Restarts, ExitCode and so on."""
