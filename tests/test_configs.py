@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -31,6 +31,8 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 GIVEN = {
     "data": {"transform"},
     "data.source": {"root", "split"},
+    "data.probe": {"root", "split"},
+    "data.tokenizer": {"texts"},
     "method": {"backbone", "optimizer", "schedule"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps", "steps_per_epoch"},
@@ -57,6 +59,18 @@ def override(group: str, choice: str) -> str:
     return f"{new}{group}={choice}"
 
 
+def chosen(group: str, choice: str) -> list[str]:
+    """A choice in the default run; one of text without the parts that are made for its images."""
+    overrides = [override(group, choice)]
+    if group == "tokenizer":
+        overrides.append("data=python_docs")
+    if composed(*overrides).data._target_.endswith("TextData") and group in ("data", "tokenizer"):
+        overrides += ["~transform", "~backbone"]
+    if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
+        overrides += ["data=python_docs", "~transform"]
+    return overrides
+
+
 @pytest.fixture(autouse=True)
 def leave_hydra_as_it_was() -> Any:
     yield
@@ -68,9 +82,9 @@ def leave_hydra_as_it_was() -> Any:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
-    chosen = override(group, choice)
-    HydraConfig.instance().set_config(composed(chosen, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
-    config = composed(chosen)
+    overrides = chosen(group, choice)
+    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
+    config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     refuse_untrusted(config)
     refuse_wrong_values(config)
@@ -137,7 +151,7 @@ def calls(node: Any, key: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_keys_are_arguments(group: str, choice: str) -> None:
-    config = OmegaConf.to_container(composed(override(group, choice)), resolve=False)
+    config = OmegaConf.to_container(composed(*chosen(group, choice)), resolve=False)
     for key, call in calls(config):
         parameters = dict(inspect.signature(get_object(call["_target_"])).parameters)
         if parameters.pop("options", None):  # what the function hands on
@@ -170,7 +184,7 @@ def test_no_target_is_forgotten() -> None:
         target
         for group, choice in CHOICES
         for _, target in targets(
-            OmegaConf.to_container(composed(override(group, choice), with_hydra=True), resolve=False)
+            OmegaConf.to_container(composed(*chosen(group, choice), with_hydra=True), resolve=False)
         )
     }
     assert written <= seen
@@ -217,11 +231,15 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
 
 
 def substitute_data(data: DictConfig, root: Path) -> list[str]:
-    """Writes a few random images of the shape of `data`; returns the overrides that lead to them."""
+    """Writes a few random images of the shape of `data`, or texts; returns the overrides that lead to them."""
     source = data.source._target_.rpartition(".")[2]
     overrides = [f"data.root={root}"]
     if source == "image_folder":
         write_folder(root / data.source.folder, data.num_classes or 10, data.image_size, data.channels)
+    elif source == "text_files":
+        write_texts(root, data.source.files)
+        if data.probe:
+            write_labelled_lines(root, data.probe.files)
     elif source == "torchvision_images" and data.channels == 1:
         write_idx_files(root, data.source.name)
     elif source == "torchvision_images":  # checksums keep these files from being made up
@@ -241,6 +259,24 @@ def write_folder(folder: Path, classes: int, size: int, channels: int, each: int
             Image.fromarray(image.squeeze()).save(place / f"{len(list(place.iterdir()))}.png")
 
 
+def write_texts(root: Path, files: str, count: int = 60) -> None:
+    """Files that a path or a pattern leads to, each a document of 300 words."""
+    rng = np.random.default_rng(0)
+    for number in range(count if "*" in files else 1):
+        place = root / files.replace("*", str(number))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        letters = rng.choice(list("aeinorst"), (300 if "*" in files else 5000, 4))
+        place.write_text(" ".join(map("".join, letters)))
+
+
+def write_labelled_lines(root: Path, files: str) -> None:
+    """Two files of a pattern, each a class of 40 lines."""
+    for name in ("pos", "neg"):
+        place = root / files.replace("*", name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("".join(f"{name} text {number}\n" for number in range(40)))
+
+
 def write_idx_files(root: Path, name: str, count: int = 80) -> None:
     """The training part of an MNIST-like set: two zeros, 8 for uint8, the number of axes, the axes, the bytes."""
     folder = root / {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}[name] / "raw"
@@ -251,6 +287,20 @@ def write_idx_files(root: Path, name: str, count: int = 80) -> None:
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, dtype=">i4").tobytes()
             (folder / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
+
+
+@pytest.mark.parametrize("name", ["tinyshakespeare", "movie_reviews"])
+def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
+    config = composed(f"data={name}", "~transform", "~backbone")
+    overrides = substitute_data(config.data, tmp_path / "data")
+    cache = f"data.cache={tmp_path / 'cache'}"
+    config = composed(f"data={name}", "~transform", "~backbone", "data.val_size=20", cache, *overrides)
+    data = instantiate(config.data, transform=torch.nn.Identity())
+    data.prepare_data()
+    data.setup()
+    assert len(data.train) >= data.batch_size
+    assert data.facts["vocab_size"] == data.tokenizer.vocab_size
+    assert data.num_classes == (2 if name == "movie_reviews" else None)
 
 
 def test_the_default_run_needs_no_file() -> None:

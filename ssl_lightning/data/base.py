@@ -71,9 +71,19 @@ class ArrayData(LightningDataModule):
         return self._open("test")
 
     @property
+    def validated(self) -> Any:
+        """What the validation loss is measured on."""
+        return self.val
+
+    @property
     def classes(self) -> list[str] | None:
         """Names of the labels; None without labels or before ``setup``."""
         return None if self.bank is None else self.bank.classes
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What only the data knows and a network is built from; empty before ``setup``, and for most data."""
+        return {}
 
     def _open(self, split: str) -> Any:
         if split not in self._sets:
@@ -96,10 +106,14 @@ class ArrayData(LightningDataModule):
         self.val = train.subset(np.flatnonzero(val)) if count else None
         self.bank = train.subset(rest) if train.labels is not None else None
         rest = np.concatenate([rest, np.arange(len(train), len(pretrain))])
-        if self.fraction < 1:
-            keep = max(1, round(self.fraction * len(rest)))
-            rest = np.sort(np.random.default_rng(mix("fraction", self.seed)).permutation(rest)[:keep])
-        self.train = pretrain.subset(rest)
+        self.train = pretrain.subset(self._fraction_of(rest))
+
+    def _fraction_of(self, rows: np.ndarray) -> np.ndarray:
+        """``fraction`` of the rows, in order; a smaller fraction is a part of a larger one."""
+        if self.fraction == 1:
+            return rows
+        keep = max(1, round(self.fraction * len(rows)))
+        return np.sort(np.random.default_rng(mix("fraction", self.seed)).permutation(rows)[:keep])
 
     @property
     def _rank(self) -> int:
@@ -135,12 +149,13 @@ class ArrayData(LightningDataModule):
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
-        size = 0 if self.val is None else len(self.val) // self._world_size * self._world_size
+        held = self.validated
+        size = 0 if held is None else len(held) // self._world_size * self._world_size
         if not size:
             return []
         width = min(self.batch_size, size)
         sampler = BatchSampler(size, width, self._rank, self._world_size, shuffle=False, drop_last=False)
-        return self._kept(self._loader(self.val, sampler))
+        return self._kept(self._loader(held, sampler))
 
     def features_loader(self, split: str) -> Loader:
         """This process's share of "train", "bank", "val" or "test", in order, each sample once over all processes."""

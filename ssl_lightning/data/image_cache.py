@@ -36,11 +36,6 @@ class DecodedFolder:
     corrupt: dict[int, str]
 
 
-def default_cache() -> Path:
-    """``$SSL_CACHE``, or ``~/.cache/ssl-lightning``."""
-    return Path(os.environ.get("SSL_CACHE") or "~/.cache/ssl-lightning").expanduser()
-
-
 def decoded(folder: Path, files: list[str], size: int, channels: int, cache: Path) -> DecodedFolder:
     """All ``files`` (paths relative to ``folder``, in this order) as one array, from the cache if they are in it.
 

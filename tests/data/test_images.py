@@ -160,7 +160,7 @@ def test_impossible_settings(settings, message):
 
 def composed(name, *overrides):
     with initialize_config_dir(str(CONF), version_base=None):
-        config = compose(overrides=[f"+data={name}", "+seed=7", *overrides])
+        config = compose("pretrain", [f"data={name}", "seed=7", *overrides])
     with open_dict(config):
         return config
 

@@ -78,7 +78,7 @@ def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mut
 
 
 def fixed_batches(name: str) -> list[dict[str, Any]]:
-    return [make_batch(name, B, seed, torch.float64) for seed in range(STEPS)]
+    return [make_batch(name, B, seed, torch.float64, padded=False) for seed in range(STEPS)]
 
 
 def difference(*args: Any, mutation: str = "") -> float:

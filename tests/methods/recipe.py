@@ -2,12 +2,13 @@
 
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,8 +19,21 @@ from ssl_lightning.runs.trainer import make_trainer
 
 CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
-TINY = {"ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2}}
-"""By target of a backbone: what makes it small."""
+VOCABULARY, LENGTH = 40, 24
+TINY = {
+    "ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2},
+    "ssl_lightning.modules.text_models.language_model": {
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "max_length": LENGTH,
+        "vocab_size": VOCABULARY,
+        "pad_id": 0,
+        "cls_id": 2,
+        "sep_id": 3,
+    },
+}
+"""By target of a backbone: what makes it small, and what a tokenizer would tell it."""
 
 
 @cache
@@ -40,15 +54,54 @@ def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
     )
 
 
-def make_batch(name: str, B: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """Random images of the method's data after its transform."""
+def reads_text(name: str) -> bool:
+    return "tokens" in get_class(compose_method(name).data._target_).gives
+
+
+def make_batch(
+    name: str, B: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32, padded: bool = True
+) -> dict[str, Any]:
+    """Random images, or windows of tokens, of the method's data after its transform; `padded`: some are short."""
     config = compose_method(name)
     generator = torch.Generator().manual_seed(seed)
-    C, S = config.data.channels, config.data.image_size
-    image = torch.randint(0, 256, (B, C, S, S), dtype=torch.uint8, generator=generator)
-    label = torch.randint(0, config.data.num_classes, (B,), generator=generator)
-    batch = instantiate(config.transform)({"image": image, "index": torch.arange(B), "label": label}, generator)
-    return each_tensor(batch, lambda x: x.to(dtype) if x.is_floating_point() else x)
+    transform = instantiate(config.transform)
+    batch = {"index": torch.arange(B)}
+    if reads_text(name):
+        batch |= make_tokens(B, generator, padded)
+        transform.read(toy_tokenizer())
+    else:
+        C, S = config.data.channels, config.data.image_size
+        batch["image"] = torch.randint(0, 256, (B, C, S, S), dtype=torch.uint8, generator=generator)
+        batch["label"] = torch.randint(0, config.data.num_classes, (B,), generator=generator)
+    return each_tensor(transform(batch, generator), lambda x: x.to(dtype) if x.is_floating_point() else x)
+
+
+def make_tokens(B: int, generator: torch.Generator, padded: bool) -> dict[str, Tensor]:
+    """Windows of ordinary tokens; every third is half a window if `padded`."""
+    tokens = torch.randint(5, VOCABULARY, (B, LENGTH), generator=generator)
+    if padded:
+        tokens[::3, LENGTH // 2 :] = 0
+    return {"tokens": tokens, "document": torch.arange(B) // 2}
+
+
+def toy_tokenizer() -> SimpleNamespace:
+    """What transforms know of a tokenizer: five special tokens, every other token begins a word, 7 is a full stop."""
+    return SimpleNamespace(
+        vocab_size=VOCABULARY,
+        pad_id=0,
+        unk_id=1,
+        cls_id=2,
+        sep_id=3,
+        mask_id=4,
+        special_ids=list(range(5)),
+        word_starts=torch.arange(VOCABULARY) % 2 == 0,
+        decode=lambda ids: "".join("." if token == 7 else f" {token}" for token in ids),
+    )
+
+
+def network_input(batch: dict[str, Any]) -> Tensor:
+    """What `forward` embeds, of a batch."""
+    return batch["tokens"] if "tokens" in batch else batch["image"].float()
 
 
 def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:
