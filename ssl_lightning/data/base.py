@@ -141,6 +141,9 @@ class ArrayData(LightningDataModule):
         while self._kept_loaders:
             self._kept_loaders.pop().close()
 
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown()  # which Lightning calls only after a run that went well
+
     def _position(self) -> tuple[int, int]:
         """(epoch, batches of it that were begun and finished), also right after a resume in the middle of an epoch."""
         epoch = 0 if self.trainer.overfit_batches else self.trainer.current_epoch

@@ -73,7 +73,7 @@ def train(config: DictConfig) -> float | None:
             close(logger)
     if stopped is not None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
-            requeue(config.max_requeues)
+            requeue(config.max_requeues, run.path)
         raise stopped
     report.closing(run, metrics, trainer)
     return metrics.latest.get(config.objective) if config.objective else None
