@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS
+from methods.recipe import METHODS, compose_method
 from runs.harness import WATCHED, train
 from runs.killing import PLACES, run
 from torch import Tensor
@@ -16,14 +16,30 @@ from torch import Tensor
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
-STEPS = (*WATCHED, "callbacks.checkpoint.every_n_steps=3", "callbacks.probe.times=2")
+STEPS = ("callbacks.checkpoint.every_n_steps=3",)
+IMAGES = (*WATCHED, "callbacks.probe.times=2")
+TEXT = (
+    "trainer=cpu",
+    "backbone.width=16",
+    "backbone.layers=2",
+    "backbone.heads=2",
+    "data.length=32",
+    "data.batch_size=16",
+    "data.fraction=0.01",
+    "data.val_size=0.01",
+    "trainer.max_steps=14",
+    "trainer.log_every_n_steps=2",
+    "callbacks.health.every_n_steps=4",
+    "callbacks.pictures=null",
+)
 SMALL = {"moco": ("method.queue_size=128", "method.bn_splits=2"), "byol": ("method.out_dim=16",)}
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
 
 def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
     several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={world_size}") if world_size > 1 else ()
-    return (f"method={method}", *STEPS, *several, *SMALL.get(method, ()))
+    reads_text = compose_method(method).data._target_.endswith("TextData")
+    return (f"method={method}", *(TEXT if reads_text else IMAGES), *STEPS, *several, *SMALL.get(method, ()))
 
 
 def state(folder: Path) -> dict[str, Any]:
