@@ -66,9 +66,7 @@ def test_the_cache_changes_nothing(architecture: str) -> None:
 
 def test_a_seed_is_a_text_and_a_long_beginning_is_cut() -> None:
     causal = model("llama", "causal").model
-    first, again, other = (
-        list(islice(continued(causal, [5] * 40, LENGTH, generator(seed)), 20)) for seed in (1, 1, 2)
-    )
+    first, again, other = (list(islice(continued(causal, [5] * 40, LENGTH, generator(seed)), 20)) for seed in (1, 1, 2))
     assert first == again != other
 
 
