@@ -37,6 +37,12 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
         ("evaluate", "rn=/nowhere", "there is no 'rn'; did you mean run?"),
         ("bench", "stps=3", "there is no 'stps'; did you mean steps?"),
+        ("export", "run=/nowhere", "there is no run at /nowhere"),
+        ("export", "format=transformers", "run is missing: ssl-export run=..."),
+        ("export", "frmat=transformers", "there is no 'frmat'; did you mean format?"),
+        ("generate", "run=/nowhere", "there is no run at /nowhere"),
+        ("generate", "temprature=1", "there is no 'temprature'; did you mean temperature?"),
+        ("generate", "--mulitrun", "there is no option --mulitrun; did you mean --multirun?"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, argument, answer):
@@ -44,9 +50,10 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, arg
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["pretrain", "export", "generate"])
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["methd=simclr"]])
-def test_answers_that_need_no_torch_do_not_import_it(tmp_path, arguments):
-    script = "import sys, atexit; from ssl_lightning.pretrain import main; "
+def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
+    script = f"import sys, atexit; from ssl_lightning.{name} import main; "
     script += "atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else 'LIGHT')); main()"
     result = subprocess.run(
         [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -39,12 +39,13 @@ def generate(config: DictConfig) -> None:
         text = text_model_of_run(run, str(config.checkpoint), "continue, fill or restore a text")
     text.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.perf_counter()
+    kept = [str(key) for key in config if key not in ("text", "run", "checkpoint")]
     made = {"causal": _continue, "masked": _fill, "seq2seq": _restore}[text.head](text, config)
     content = {
         "text": config.text,
         **made,
         "checkpoint": origin,
-        "options": {key: value for key, value in config.items() if key not in ("text", "run", "checkpoint")},
+        "options": {key: config[key] for key in kept},
         "timing": {"wall_seconds": time.perf_counter() - began},
         "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, config.seed),
     }
@@ -78,7 +79,7 @@ def refuse_wrong_options(config: DictConfig) -> None:
 
 def _continue(text: TextModel, config: DictConfig) -> dict[str, Any]:
     tokenizer, end = text.tokenizer, text.model.config.eos_token_id
-    ids = tokenizer(config.text, split_special_tokens=True)["input_ids"]
+    ids = tokenizer(config.text, split_special_tokens=True, verbose=False)["input_ids"]
     if ids and ids[-1] == end:
         ids = ids[:-1]
     if not ids:
@@ -132,7 +133,7 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     ids, probabilities = best_fillings(text.model, inputs, tokenizer.mask_token_id, config.words)
     masks = [
         [
-            {"word": _decode(tokenizer, [token]).strip() or _name(tokenizer, token), "token": token, "probability": p}
+            {"word": _word(tokenizer, token), "token": token, "probability": p}
             for token, p in zip(row, values, strict=True)
         ]
         for row, values in zip(ids.tolist(), probabilities.tolist(), strict=True)
@@ -159,7 +160,7 @@ def _restore(text: TextModel, config: DictConfig) -> dict[str, Any]:
 
 
 def _encoded(text: TextModel, written: str) -> dict[str, torch.Tensor]:
-    inputs = dict(text.tokenizer(written, return_tensors="pt").to(text.model.device))
+    inputs = dict(text.tokenizer(written, return_tensors="pt", verbose=False).to(text.model.device))
     length = inputs["input_ids"].shape[1]
     if length > text.max_length:
         raise InputError(f"the text has {length} tokens, but the model takes {text.max_length}: shorten it")
@@ -170,9 +171,10 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def _name(tokenizer: Any, token: int) -> str:
-    """What stands for a token that is no text of its own: a space, a byte, a special one."""
-    return str(tokenizer.convert_ids_to_tokens(token))
+def _word(tokenizer: Any, token: int) -> str:
+    """Its text; of a space, a byte or a special token, which is no text of its own, its name."""
+    text = _decode(tokenizer, [token]).strip()
+    return text if text.isprintable() and text.strip("\ufffd") else str(tokenizer.convert_ids_to_tokens(token))
 
 
 def _write(text: str) -> None:

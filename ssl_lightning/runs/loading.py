@@ -20,7 +20,8 @@ def load_method(run: RunFolder, checkpoint: str = "last") -> tuple[Any, Tokenize
         InputError: no checkpoint, one of another architecture, or a run on text without its tokenizer.
     """
     config, tokenizer = load_config(run.config), None
-    if "tokens" in get_class(config.data._target_).gives:
+    data: Any = get_class(config.data._target_)
+    if "tokens" in data.gives:
         if not run.tokenizer.is_dir():
             raise InputError(f"the tokenizer of the run is not there: {run.tokenizer}")
         tokenizer = load(run.tokenizer)

@@ -24,7 +24,7 @@ class TextModel:
     max_length: int
     """Tokens of the longest text."""
     forbidden: tuple[int, ...] = ()
-    """Special tokens that no text goes on with."""
+    """Tokens that no text goes on with: special ones, which stand in no window that a run trains on."""
 
 
 def text_model_of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
@@ -51,8 +51,7 @@ def text_model_of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
     names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in takes]
     inner.model_input_names = inner.init_kwargs["model_input_names"] = names  # the second is what is saved
     inner.model_max_length = method.backbone.max_length
-    forbidden = tuple(token for token in tokenizer.special_ids if token != model.config.eos_token_id)
-    return TextModel(model, inner, head, method.backbone.max_length, forbidden)
+    return TextModel(model, inner, head, method.backbone.max_length, tuple(tokenizer.special_ids))
 
 
 def _frame(tokenizer: Any, before: str, after: str) -> None:
