@@ -21,6 +21,7 @@ from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.runs.configs import CONF
 from ssl_lightning.runs.folder import find_run, quoted
 from ssl_lightning.runs.processes import launch_name, launched_rank, launcher
+from ssl_lightning.runs.slurm import launcher_mistake, register_resolvers
 from ssl_lightning.runs.stop import Interrupted
 from ssl_lightning.runs.sweeps import SweepFailed, resumed_arguments
 
@@ -43,6 +44,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         @functools.wraps(task)
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            register_resolvers()
             arguments = sys.argv[1:]
             try:
                 _refuse_unknown_options(arguments)
@@ -53,7 +55,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                     sys.argv[1:] = _as_one_of_many(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
             except Interrupted as interrupted:
-                _exit(name, str(interrupted), 128 + interrupted.signal)
+                _exit_stopped(interrupted, name)
             except KeyboardInterrupt:
                 _exit(name, "stopped", 130)
             except SweepFailed as failed:
@@ -66,6 +68,10 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def single(config: DictConfig) -> Any:
             try:
                 return task(config)
+            except Interrupted as interrupted:
+                if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
+                    _exit_stopped(interrupted, name)
+                raise
             except Exception as error:
                 if HydraConfig.get().mode is RunMode.RUN:
                     _exit_if_mistaken(error, name, sys.argv[1:])
@@ -82,6 +88,12 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         return main
 
     return decorate
+
+
+def _exit_stopped(interrupted: Interrupted, name: str) -> None:
+    if launched_rank() > 0:
+        sys.exit(0)  # any other status makes srun and torchrun kill the first process, which may still be saving
+    _exit(name, str(interrupted), 128 + interrupted.signal)
 
 
 def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
@@ -169,6 +181,8 @@ def _mistake(error: BaseException, name: str, arguments: list[str]) -> str | Non
     """The one line for an error that the user can mend; None for what is a defect of ours."""
     if (mistake := mistake_behind(error)) is not None:
         return str(mistake)
+    if (line := launcher_mistake(error)) is not None:
+        return line
     if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     return _composition_mistake(error, name, arguments)
@@ -184,7 +198,7 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
         key = key.lstrip("+~")
         group = CONF / key
         if group.is_dir():
-            choices = sorted(file.stem for file in group.glob("*.yaml") if not file.stem.startswith("_"))
+            choices = _choices(key)
             wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
             if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
                 return f"there is no {key} '{wrong[0]}'; {_did_you_mean(wrong[0], choices)}"
@@ -192,6 +206,17 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
             return f"there is no '{key}'; {_did_you_mean(key, keys)}"
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return f"{first} ({others[0]})" if others else first
+
+
+def _choices(group: str) -> list[str]:
+    """What there is in a group of configs, Hydra's own and its plugins' included."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+    return [name for name in names if not name.startswith("_")]
 
 
 def _keys(name: str, overrides: Iterable[str]) -> list[str]:

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command
 
+import ssl_lightning.command
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 
@@ -32,6 +34,7 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("pretrain", "data.batchsize=3", "there is no 'data.batchsize'; did you mean data.batch_size?"),
         ("pretrain", "batch_size=3", "there is no 'batch_size'; did you mean data.batch_size?"),
         ("pretrain", "--confg-name=x", "there is no option --confg-name; did you mean --config-name?"),
+        ("pretrain", "hydra/launcher=slrm", "there is no hydra/launcher 'slrm'; did you mean slurm?"),
         ("pretrain", "resume=/nowhere", "there is no run at /nowhere"),
         ("evaluate", "run=/nowhere", "there is no run at /nowhere"),
         ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
@@ -48,6 +51,43 @@ def one_line(result: subprocess.CompletedProcess) -> str:
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, argument, answer):
     assert answer in one_line(command(name, argument, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lacking", "argument", "answer"),
+    [
+        ("plugin", "seed=1", "hydra/launcher=slurm needs more packages: pip install 'ssl-lightning[slurm]'"),
+        ("srun", "seed=1", "there is no srun on this machine"),
+        (
+            "devices",
+            "trainer=ddp",
+            "SLURM must be told the number of devices on each node: trainer.devices=8, not auto",
+        ),
+        ("controller", "seed=1", "SLURM does not take the job: "),
+    ],
+)
+def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answer):
+    environment = {"SLURM_CONF": "/nowhere"}
+    if lacking == "plugin":  # a package of that name hides the namespace that plugins are in, but for our own
+        (tmp_path / "hydra_plugins").mkdir()
+        ours = Path(ssl_lightning.command.__file__).parent / "plugins" / "hydra_plugins"
+        (tmp_path / "hydra_plugins" / "__init__.py").write_text(f"__path__.append({str(ours)!r})")
+        environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    if lacking == "srun":
+        environment["PATH"] = "/nowhere"
+    if lacking == "controller":
+        (tmp_path / "bin").mkdir()
+        for name in ("srun", "sbatch"):
+            (tmp_path / "bin" / name).write_text(
+                "#!/bin/sh\necho 'sbatch: error: invalid partition: gpus' >&2; exit 1\n"
+            )
+            (tmp_path / "bin" / name).chmod(0o755)
+        environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        answer += "invalid partition: gpus"
+    result = command("pretrain", "-m", "hydra/launcher=slurm", argument, cwd=tmp_path, **environment)
+    assert answer in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 2
 
 
 @pytest.mark.parametrize("name", ["pretrain", "export", "generate"])
@@ -144,6 +184,23 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
     )
     assert all((ours[key] == theirs[key]).all() for key in ours)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
+
+
+def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_behind(tmp_path):
+    options = [*TINY, "callbacks=minimal", "callbacks.progress.every_n_seconds=0", "trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_lightning.pretrain", *options, "data.num_workers=2", "hydra.run.dir=run"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("step 9/"):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(said.splitlines()) == 1, said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):

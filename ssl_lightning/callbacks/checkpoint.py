@@ -59,15 +59,23 @@ class LastAndBest(Checkpoint):
         if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self.saved_at:
             self._save(trainer, self.run.last)
 
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.check_val_every_n_epoch is None:  # validation goes by steps
+            self._keep_best(trainer)
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.check_val_every_n_epoch is not None:
+            self._keep_best(trainer)
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._save(trainer, self.run.last)
+
+    def _keep_best(self, trainer: lightning.Trainer) -> None:
         here = self.sign * self.metrics.latest.get(self.monitor, -self.sign * math.inf)
         score = trainer.strategy.broadcast(here)  # metrics are known to the first process alone
         if score > self.best:
             before, self.best = self.best, score
             if not self._save(trainer, self.run.best):
                 self.best = before
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._save(trainer, self.run.last)
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException

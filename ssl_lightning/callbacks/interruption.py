@@ -8,12 +8,21 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import largest
-from ssl_lightning.runs.stop import SIGNALS, Interrupted
+from ssl_lightning.runs.stop import REQUEUE, SIGNALS, Interrupted
+
+_REQUEUED = 1024
+"""Above the number of any signal."""
+
+
+def _weight(number: int) -> int:
+    """Of several signals, one that asks for another start counts: before SLURM kills a job, it sends SIGTERM too."""
+    return number + _REQUEUED * (number in REQUEUE)
 
 
 class Interruption(Checkpoint):
-    """The first signal, to any process of the run, ends it after the current optimizer step; a second one at once.
+    """The first signal, to any process of the run, ends it after the current optimizer step; a second Ctrl-C at once.
 
+    The other signals may come several times: a scheduler tells all processes, and each tells those that it started.
     `runs.stop.Interrupted` carries the news out of the Trainer after the checkpoint callback has saved. (A `Checkpoint`
     itself, because Lightning calls those last: all others have seen the step when it is raised.)
     """
@@ -28,9 +37,12 @@ class Interruption(Checkpoint):
             self.before[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._restore()
-        self.received = number
-        print("\nstopping after this step; once more to stop at once", flush=True)
+        if number == signal.SIGINT:
+            self._restore()
+        if not self.received:
+            also = "; once more to stop at once" if number == signal.SIGINT else ""
+            print(f"\nstopping after this step{also}", flush=True)
+        self.received = max(self.received, number, key=_weight)
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
@@ -41,8 +53,8 @@ class Interruption(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if (whole_step or trainer.is_last_batch) and (number := largest(self.received)):
-            raise Interrupted(number, trainer.global_step)
+        if (whole_step or trainer.is_last_batch) and (weight := largest(_weight(self.received))):
+            raise Interrupted(weight % _REQUEUED, trainer.global_step)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self._restore()

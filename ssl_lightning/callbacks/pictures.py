@@ -1,5 +1,6 @@
 """The pictures that every run leaves in `figures/`, and in loggers that take images."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
 
 matplotlib.use("Agg")
+_TASK = re.compile(r"(train|val)/\w*accuracy")
 
 
 class Pictures(lightning.Callback):
@@ -34,12 +36,13 @@ class Pictures(lightning.Callback):
     @rank_zero_only
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if "views" not in data.transform.makes:
+            return
         count = min(self.images, len(data.train))
         images = data.train.__getitems__([row * len(data.train) // count for row in range(count)])
         batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
-        if "views" in batch:
-            columns = [data.plain(images)["image"], *batch["views"]]
-            self._save(trainer, "views", views_figure([self._shown(column, data) for column in columns]))
+        columns = [data.plain(images)["image"], *batch["views"]]
+        self._save(trainer, "views", views_figure([self._shown(column, data) for column in columns]))
 
     def _shown(self, images: Tensor, data: Any) -> Tensor:
         mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (data.mean, data.std))
@@ -94,6 +97,8 @@ def curves_figure(metrics: Metrics) -> Figure:
     """Loss, probes beside their control, and health over the steps."""
     panels = {
         "loss": ("train/loss", "val/loss"),
+        "bits per byte": ("val/bits_per_byte",),
+        "accuracy of the task": tuple(sorted(name for name in metrics.latest if _TASK.fullmatch(name))),
         "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
         "effective rank": ("health/effective_rank",),
         "learning rate": ("train/learning_rate",),
@@ -125,11 +130,9 @@ def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | Non
     ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
     figure = Figure(figsize=(5.5, 5))
     axes = figure.subplots()
-    colours = None if labels is None else labels.numpy()
     many = labels is not None and int(labels.max()) >= 10
-    points = axes.scatter(
-        places[:, 0], places[:, 1], c=colours, s=8, cmap="nipy_spectral" if many else "tab10", alpha=0.8
-    )
+    colours, palette = (None, None) if labels is None else (labels.numpy(), "nipy_spectral" if many else "tab10")
+    points = axes.scatter(places[:, 0], places[:, 1], c=colours, s=8, cmap=palette, alpha=0.8)
     if labels is not None and not many:
         handles, _ = points.legend_elements(num=None)  # type: ignore[arg-type]
         present = [int(label) for label in labels.unique()]

@@ -62,7 +62,9 @@ class TrainingProgress(ProgressBar):
         if not self.enabled or (now - self.shown < (0.25 if self.bar else self.every_n_seconds) and not last):
             return
         self.shown = now
-        figures = self._figures(trainer, float(outputs["loss"].detach()), len(batch["index"]) * trainer.world_size)
+        figures = self._figures(
+            trainer, float(outputs.get("mean_loss", outputs["loss"]).detach()), len(batch["index"]) * trainer.world_size
+        )
         if self.bar:
             self.bar.update(self.task, completed=trainer.global_step, figures=figures)
         else:

@@ -70,6 +70,12 @@ class ArrayData(LightningDataModule):
         """The test set; opened, and downloaded or decoded, at the first call."""
         return self._open("test")
 
+    def store(self, folder: Path) -> None:
+        """Writes to a run folder what the run needs of the data to be opened again without it."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes what ``store`` wrote, if it did, in place of making it anew; before ``setup``."""
+
     @property
     def validated(self) -> Any:
         """What the validation loss is measured on."""
@@ -134,6 +140,9 @@ class ArrayData(LightningDataModule):
     def teardown(self, stage: str | None = None) -> None:
         while self._kept_loaders:
             self._kept_loaders.pop().close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown()  # which Lightning calls only after a run that went well
 
     def _position(self) -> tuple[int, int]:
         """(epoch, batches of it that were begun and finished), also right after a resume in the middle of an epoch."""

@@ -1,5 +1,6 @@
 """A DataLoader that asks where to begin only when its first batch is wanted."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,9 +9,25 @@ from torch.utils.data import DataLoader
 
 from ssl_lightning.data.sampler import BatchSampler
 
+_SECONDS_TO_FINISH = 30
+"""SLURM's default (KillWait) between SIGTERM and SIGKILL."""
+
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Signals often go to all processes of a job; the one that trains still needs its workers, to finish its step.
+
+    A worker that was asked to end (as Python itself does at its exit) ends by itself a little later.
+    """
+    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_FINISH) and None)
 
 
 class Loader:
@@ -41,6 +58,7 @@ class Loader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0 and keep_workers,
+            worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # the workers' base seed would otherwise be drawn from the global RNG
         )
 

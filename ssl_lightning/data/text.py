@@ -91,9 +91,15 @@ class TextData(ArrayData):
         self.num_classes: int | None = None
         self.bytes_per_token: float | None = None
 
-    def use_tokenizer(self, folder: str | Path) -> None:
-        """Takes the tokenizer of a run, saved there, in place of the one that would be made; before ``setup``."""
-        self.tokenizer = load(folder)
+    def store(self, folder: Path) -> None:
+        """Saves the tokenizer, in the format of transformers."""
+        assert self.tokenizer is not None
+        self.tokenizer.save(folder / "tokenizer")
+
+    def restore(self, folder: Path) -> None:
+        """Takes the tokenizer that ``store`` saved in place of the one that would be made."""
+        if (folder / "tokenizer").is_dir():
+            self.tokenizer = load(folder / "tokenizer")
 
     @property
     def validated(self) -> TokenArray | None:
@@ -102,11 +108,11 @@ class TextData(ArrayData):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """``vocab_size``, ``pad_id``, and ``bytes_per_token`` of the held-out documents (or all, if none are)."""
+        """Of the tokenizer; and ``bytes_per_token`` of the held-out documents (or all, if none are)."""
         if self.tokenizer is None or self.bytes_per_token is None:
             return {}
-        known = {"vocab_size": self.tokenizer.vocab_size, "pad_id": self.tokenizer.pad_id}
-        return {**known, "bytes_per_token": self.bytes_per_token}
+        ids = {name: getattr(self.tokenizer, name) for name in ("vocab_size", "pad_id", "cls_id", "sep_id")}
+        return {**ids, "bytes_per_token": self.bytes_per_token, "tokens_per_sample": self.length}
 
     def plain(self, batch: dict) -> dict:
         """The batch as evaluation sees it: as it is."""

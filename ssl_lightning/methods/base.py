@@ -29,34 +29,62 @@ class Method(lightning.LightningModule):
         super().__init__()
         self.optimizer, self.schedule = optimizer, schedule
         self.total_steps = 0
+        self.weights: list[Tensor] = []
+        self.samples = 1
 
     def forward(self, x: Tensor) -> Tensor:
         """The downstream embedding (B, D)."""
         raise NotImplementedError
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss."""
+        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss.
+
+        `weight`, if given, is the number of targets whose mean the loss is: ranks and accumulated batches then count
+        by it. Without it they count alike.
+        """
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
         """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
 
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
             # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
-            scalars = {name: float(mean_over_ranks(value)) for name, value in _scalars("train", result).items()}
+            weight = result.get("weight", torch.ones(()))
+            share = weight / mean_over_ranks(weight)
+            scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
             for logger in self.trainer.loggers:
                 logger.log_metrics(scalars, step=step)
-        return result
+        return self._weighed(result) if "weight" in result else result
+
+    def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
+        """The loss summed over its targets, until `on_before_optimizer_step` divides by the number of all of them.
+
+        The mean of means is not the mean where ranks or accumulated batches have different numbers of targets.
+        """
+        if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
+            return result
+        self.weights.append(result["weight"])
+        self.samples = len(result["embedding"])
+        shown = {**result, "mean_loss": result["loss"].detach()}
+        return {**shown, "loss": result["loss"] * result["weight"] / len(result["embedding"])}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.weights:
+            mean = mean_over_ranks(torch.stack(self.weights).mean()) * len(self.weights)
+            divided = mean / (self.trainer.accumulate_grad_batches * self.samples)
+            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divided)
+            self.weights.clear()
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)
         scalars = {**_scalars("val", result), "step": torch.tensor(float(self.trainer.global_step))}  # the log's row
-        self.log_dict(scalars, batch_size=len(result["embedding"]), sync_dist=True)
+        count = int(result["weight"]) if "weight" in result else len(result["embedding"])
+        self.log_dict(scalars, batch_size=count, sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         progress = self.trainer.global_step / max(1, self.total_steps)
@@ -86,4 +114,4 @@ class Method(lightning.LightningModule):
 
 
 def _scalars(stage: str, result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{stage}/{name}": value.detach() for name, value in result.items() if name != "embedding"}
+    return {f"{stage}/{name}": value.detach() for name, value in result.items() if name not in ("embedding", "weight")}

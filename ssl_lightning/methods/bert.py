@@ -56,7 +56,7 @@ class BERT(Method):
         loss, accuracy = token_cross_entropy(rows, self.backbone.logits, targets, chunk)
         result = {"masked_accuracy": accuracy, "weight": loss.new_tensor(len(targets))}
         if self.next_sentence is not None:
-            result |= self._follow(h, batch)
+            result |= {"token_loss": loss.detach(), **self._follow(h, batch)}
             loss = loss + result["next_sentence_loss"]
         return {"loss": loss, "embedding": mean_of_visible(h.detach(), visible), **result}
 

@@ -74,7 +74,7 @@ class DistilBERT(Method):
             rows, self.backbone.logits, targets, guide_rows, self.teacher.logits, self.temperature, chunk
         )
         cosine = _apart(h, guide.detach(), visible, masked)
-        result = {"soft_loss": soft, "hard_loss": hard, "cosine_loss": cosine, "masked_accuracy": accuracy}
+        result = {"soft_loss": soft, "token_loss": hard, "cosine_loss": cosine, "masked_accuracy": accuracy}
         loss = self.soft_weight * soft + self.hard_weight * hard + self.cosine_weight * cosine
         if self.teacher_learns:
             own, right = token_cross_entropy(guide_rows, self.teacher.logits, targets, chunk)

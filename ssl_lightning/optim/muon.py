@@ -14,15 +14,34 @@ from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
 
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the Newton-Schulz iteration (Jordan et al. 2024): singular values go to between 0.7 and 1.2."""
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Of each matrix of (L, m, n) about the nearest one with orthonormal rows or columns.
+
+    In bfloat16 on GPUs; in float32 on CPUs, many of which emulate the other. (`torch.optim.Muon` knows bfloat16 alone.)
+    """
+    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.promote_types(matrices.dtype, torch.float32))
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    a, b, c = QUINTIC
+    for _ in range(steps):
+        gram = torch.bmm(x, x.mT)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
 
 class MuonAdamW(Optimizer):
-    """`torch.optim.Muon` on parameter groups with `hidden: True` (as `parameter_groups` makes), AdamW on the others.
+    """Muon on parameter groups with `hidden: True` (as `parameter_groups` makes), AdamW on the others.
 
-    A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. `torch.optim.Muon` computes in
-    bfloat16 on every device, which is slow on CPUs without bfloat16 instructions.
+    A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. Matrices of one shape are
+    orthogonalised together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
 
-    All state is in this optimizer, in plain tensors and numbers; the two engines are made anew each step and write
-    into it. So schedulers, checkpoints (`weights_only=True`) and moved weights need nothing special.
+    All state is in this optimizer, in plain tensors and numbers. So schedulers, checkpoints (`weights_only=True`) and
+    moved weights need nothing special.
     """
 
     def __init__(
@@ -33,15 +52,15 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        steps: int = 5,
     ) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise InputError(f"MuonAdamW needs torch 2.9 or newer, this is {torch.__version__}: use optimizer=adamw")
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,
             "momentum": momentum,
             "betas": tuple(betas),
             "eps": eps,
+            "steps": steps,
             "hidden": False,
         }
         super().__init__(params, defaults)
@@ -65,32 +84,28 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _step_muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        matrices = [_matrix(p) for p in params]
-        engine = torch.optim.Muon(
-            matrices,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            adjust_lr_fn="match_rms_adamw",
-        )
-        for p, matrix in zip(params, matrices, strict=True):
-            engine.state[matrix] = self.state[p]
-        engine.step()
-        for p, matrix in zip(params, matrices, strict=True):
-            if matrix.data_ptr() != p.data_ptr():
-                p.copy_(matrix.view_as(p))
+        grads = [p.grad for p in params if p.grad is not None]
+        buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in params]
+        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov's look ahead
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for index, update in enumerate(updates):
+            by_shape.setdefault(tuple(update.shape), []).append(index)
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        for shape, indices in by_shape.items():
+            stacked = orthogonalise(torch.stack([updates[i].flatten(1) for i in indices]), group["steps"])
+            rate = 0.2 * group["lr"] * max(stacked.shape[1:]) ** 0.5
+            moved = [matrix.view(shape) for matrix in stacked.unbind()]
+            torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)
 
     def _step_adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
         engine = AdamW(
-            params, lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=group["weight_decay"]
+            params,
+            lr=group["lr"],
+            betas=group["betas"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            fused=True,
         )
         engine.state = self.state
         engine.step()
-
-
-def _matrix(p: Tensor) -> Tensor:
-    """`p` (O, ...) and its gradient as (O, I) matrices: views where the memory format allows, else copies."""
-    assert p.grad is not None
-    matrix = p.detach().flatten(1)
-    matrix.grad = p.grad.flatten(1)
-    return matrix

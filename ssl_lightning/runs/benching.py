@@ -56,7 +56,8 @@ def bench(config: DictConfig) -> float:
         config.trainer, {"max_steps": 10**6, "limit_val_batches": 0, "accumulate_grad_batches": 1, "devices": 1}
     )
     trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
-    data, method = build_data(config), build_method(config)
+    data = build_data(config)
+    method = build_method(config, data)
     if config.compile:
         method.compile_parts()
     data.prepare_data()
@@ -78,7 +79,7 @@ def bench(config: DictConfig) -> float:
             _step(method.to(device), next(batches), str(trainer.precision)), device, config.warmup, config.steps
         )
     with console.status("end to end"), _peak_memory(device, memory, "end_to_end"):
-        method.load_state_dict(build_method(config).state_dict())
+        method.load_state_dict(build_method(config, data).state_dict())
         trainer.fit(method, data)
         seconds["end_to_end"] = clock.seconds / config.steps
     rates = {name: batch_size / value for name, value in seconds.items()}

@@ -23,10 +23,10 @@ def refuse_what_cannot_work(config: DictConfig) -> None:
         InputError: a target that is not trusted, a wrong key or value, or parts that do not fit each other.
     """
     refuse_untrusted(config)
+    refuse_misfit(config)
     refuse_wrong_values(config)
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
-    refuse_misfit(config)
 
 
 def refuse_untrusted(config: DictConfig) -> None:
@@ -125,21 +125,33 @@ def build_data(config: DictConfig) -> Any:
     return instantiate(config.data, transform=instantiate(config.transform))
 
 
-def build_method(config: DictConfig) -> Any:
-    """The method of a run with the initial weights that belong to its seed."""
+def build_method(config: DictConfig, data: Any = None) -> Any:
+    """The method of a run with the initial weights that belong to its seed.
+
+    What stands as null in the config of the backbone and only `data` knows (`data.facts`), it is asked.
+    """
     import lightning
     import torch
 
     lightning.seed_everything(config.seed, verbose=False)
     method = instantiate(
         config.method,
-        backbone=instantiate(config.backbone),
+        backbone=instantiate(config.backbone, **_facts(config.backbone, data)),
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
     )
     if config.channels_last:
         method.to(memory_format=torch.channels_last)
     return method
+
+
+def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
+    unknown = [key for key in ("vocab_size", "pad_id", "cls_id", "sep_id") if key in backbone and backbone[key] is None]
+    if not unknown or data is None:
+        return {}
+    data.prepare_data()
+    data.setup()
+    return {key: data.facts[key] for key in unknown}
 
 
 def load_config(path: Path) -> DictConfig:

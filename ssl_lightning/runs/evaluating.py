@@ -38,6 +38,7 @@ def evaluate(config: DictConfig) -> float:
         if value is not None:
             composed.data[key] = value
     data = build_data(composed)
+    data.restore(run.path)
     data.prepare_data()
     data.setup()
     if data.bank is None:
@@ -45,8 +46,8 @@ def evaluate(config: DictConfig) -> float:
             "an evaluation needs labels and the data of this run has none; give class folders by data.root"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    untrained = build_method(composed).to(device)
-    trained = build_method(composed).to(device)
+    untrained = build_method(composed, data).to(device)
+    trained = build_method(composed, data).to(device)
     checkpoint = _checkpoint(run, str(config.checkpoint))
     try:
         trained.load_state_dict(read_checkpoint(checkpoint, device)["state_dict"])

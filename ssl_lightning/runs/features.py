@@ -18,7 +18,8 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
     weight = next(method.parameters())
 
     def embed(x: Tensor) -> Tensor:
-        return method(data.plain({key: x})[key].to(weight.dtype))
+        x = data.plain({key: x})[key]
+        return method(x.to(weight.dtype) if x.is_floating_point() else x)
 
     with evaluating(method):
         return extract(embed, data.features_loader(split), method.device, gather_uneven, key)

@@ -38,7 +38,10 @@ def train(config: DictConfig) -> float | None:
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     checkpoint = _checkpoint_to_go_on_from(config, run)
     metrics = Metrics(run.metrics)
-    data, method = build_data(config), build_method(config)
+    data = build_data(config)
+    if checkpoint is not None:
+        data.restore(run.path)
+    method = build_method(config, data)
     record = Record(run, metrics, config.seed, OmegaConf.to_yaml(config))
     callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
     trainer = instantiate(
@@ -54,6 +57,8 @@ def train(config: DictConfig) -> float | None:
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     lightning.seed_everything(config.seed, verbose=False)
+    if trainer.is_global_zero:
+        data.store(run.path)
     report.opening(config, run, method, data, trainer, resumed=checkpoint is not None)
     stopped: Interrupted | None = None
     try:
@@ -68,7 +73,7 @@ def train(config: DictConfig) -> float | None:
             close(logger)
     if stopped is not None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
-            requeue(config.max_requeues)
+            requeue(config.max_requeues, run.path)
         raise stopped
     report.closing(run, metrics, trainer)
     return metrics.latest.get(config.objective) if config.objective else None

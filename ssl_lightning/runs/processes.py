@@ -172,7 +172,7 @@ def _wait(processes: list[subprocess.Popen]) -> int | None:
 def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[int]) -> Any:
     """What the processes came to; `first` is the one that failed first."""
     found = {outcome["kind"]: outcome for outcome in reversed(outcomes) if outcome}
-    if "interrupted" in found:
+    if "interrupted" in found and "input" not in found:  # which would be that it could not be queued again
         raise Interrupted(found["interrupted"]["signal"], found["interrupted"]["step"], found["interrupted"]["folder"])
     if received:
         raise KeyboardInterrupt

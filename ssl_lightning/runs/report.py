@@ -11,6 +11,17 @@ from rich.table import Table
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
 
+_FIGURES = {
+    "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
+    "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
+    "val/loss": ("loss", "{:.4f}"),
+    "val/perplexity": ("perplexity", "{:.2f}"),
+    "val/bits_per_byte": ("bits per byte", "{:.3f}"),
+    "val/masked_accuracy": ("hidden tokens guessed", "{:.1%}"),
+    "val/token_accuracy": ("tokens guessed", "{:.1%}"),
+    "val/next_sentence_accuracy": ("next sentence told", "{:.1%}"),
+}
+
 
 @rank_zero_only
 def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer: Any, *, resumed: bool) -> None:
@@ -32,12 +43,12 @@ def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer:
 def closing(run: RunFolder, metrics: Metrics, trainer: Any) -> None:
     """Each probe beside its control, the speed, and where to look."""
     table = Table(title=f"after {trainer.global_step} steps", title_justify="left")
-    for heading in ("held-out accuracy", "this run", "untrained encoder"):
+    for heading in ("held out", "this run", "untrained encoder"):
         table.add_column(heading, justify="left" if heading.startswith("held") else "right")
-    for name, label in (("probe/knn_accuracy", "kNN"), ("probe/linear_accuracy", "linear")):
+    for name, (label, shown) in _FIGURES.items():
         if name in metrics.latest:
             control = metrics.rows.get(0, {}).get(name)
-            table.add_row(label, f"{metrics.latest[name]:.1%}", "" if control is None else f"{control:.1%}")
+            table.add_row(label, shown.format(metrics.latest[name]), "" if control is None else shown.format(control))
     console = Console()
     if table.row_count:
         console.print(table)

@@ -5,6 +5,8 @@ import signal as signals
 import subprocess
 from pathlib import Path
 
+from ssl_lightning.errors import InputError
+
 REQUEUE = tuple(getattr(signals, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signals, name))
 """What a scheduler sends before it takes the machine away: the job is to be queued again."""
 SIGNALS = (signals.SIGINT, signals.SIGTERM, *REQUEUE)
@@ -21,14 +23,30 @@ class Interrupted(BaseException):
         self.signal, self.step, self.folder = signal, step, folder
 
 
-def requeue(limit: int) -> None:
-    """Puts the SLURM job that this process is in back in the queue, unless it was started `limit` times again."""
-    job, starts = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
+def requeue(limit: int, folder: Path) -> None:
+    """Puts the SLURM job that this process is in, if any, back in the queue.
+
+    Raises:
+        InputError: it was started `limit` times again, or SLURM refuses; the message says how to go on by hand.
+    """
+    job = slurm_job()
     if job is None:
         return
+    starts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     if starts >= limit:
-        print(f"job {job} was started {starts} times again, as often as max_requeues allows", flush=True)
-        return
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"job {job} could not be queued again: {done.stderr.strip()}", flush=True)
+        refusal = f"was started {starts} times again, as often as max_requeues allows"
+    else:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        refusal = f"could not be queued again ({' '.join(done.stderr.split())})"
+    raise InputError(f"job {job} {refusal}; go on with: ssl-pretrain resume={folder}")
+
+
+def slurm_job() -> str | None:
+    """The SLURM job of this process as `scontrol` takes it, None outside of SLURM.
+
+    One job of an array needs its own number: to SLURM, the plain id of one of them is that of the whole array.
+    """
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID")

@@ -27,8 +27,8 @@ _HARMLESS = (
     ".*The number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
-    ".*`srun` command is available on your system but is not used.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*`srun` command is available on your system but is not used.*",  # a login node, or one task a job
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 

@@ -155,14 +155,14 @@ def test_a_transform_learns_the_tokenizer(made):
 
 
 def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
-    char(["".join(TEXTS), "more"]).save(tmp_path / "kept")
+    char(["".join(TEXTS), "more"]).save(tmp_path / "tokenizer")
     data = TextData(documents, "", nn.Identity(), char, length=16, batch_size=8, cache=str(tmp_path / "cache"))
-    data.use_tokenizer(tmp_path / "kept")
+    data.restore(tmp_path)
     data.prepare_data()
     data.setup()
     assert "m" in data.tokenizer.decode(data.tokenizer.encode("m"))
     assert data.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
-    other = made(tokenizer=partial(pretrained, name=str(tmp_path / "kept")))
+    other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
     assert other.tokenizer.key == data.tokenizer.key
 
 

@@ -51,7 +51,8 @@ def test_each_part_is_what_torch_does() -> None:
         muon.step()
         adamw.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert a.ndim == 4 or torch.equal(a, b)
+        if a.ndim < 4:  # theirs computes in bfloat16
+            torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
 
 
 def test_a_convolution_is_a_matrix_in_every_memory_format() -> None:
