@@ -49,6 +49,8 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 _refuse_unknown_options(arguments)
                 sys.argv[1:] = _with_run_folder(_with_sweep_folder(arguments, name))
+                if name == "generate":
+                    sys.argv[1:] = [_verbatim(argument) for argument in sys.argv[1:]]
                 if name == "pretrain":
                     sys.argv[1:] = _as_one_of_many(sys.argv[1:])
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(single)()
@@ -140,6 +142,12 @@ def _with_run_folder(arguments: list[str]) -> list[str]:
             argument = f"resume={quoted(run)}"
         rest.append(argument)
     return rest
+
+
+def _verbatim(argument: str) -> str:
+    """`text=` takes what stands behind it as it is, whatever commas, brackets and quotes mean to Hydra."""
+    key, equals, text = argument.partition("=")
+    return f"text={quoted(text)}" if key == "text" and equals else argument
 
 
 def _as_one_of_many(arguments: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,12 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
         ("evaluate", "rn=/nowhere", "there is no 'rn'; did you mean run?"),
         ("bench", "stps=3", "there is no 'stps'; did you mean steps?"),
+        ("export", "run=/nowhere", "there is no run at /nowhere"),
+        ("export", "format=transformers", "run is missing: ssl-export run=..."),
+        ("export", "frmat=transformers", "there is no 'frmat'; did you mean format?"),
+        ("generate", "run=/nowhere", "there is no run at /nowhere"),
+        ("generate", "temprature=1", "there is no 'temprature'; did you mean temperature?"),
+        ("generate", "--mulitrun", "there is no option --mulitrun; did you mean --multirun?"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, argument, answer):
@@ -84,9 +91,10 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
     assert result.returncode == 2
 
 
+@pytest.mark.parametrize("name", ["pretrain", "export", "generate"])
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["methd=simclr"]])
-def test_answers_that_need_no_torch_do_not_import_it(tmp_path, arguments):
-    script = "import sys, atexit; from ssl_lightning.pretrain import main; "
+def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
+    script = f"import sys, atexit; from ssl_lightning.{name} import main; "
     script += "atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else 'LIGHT')); main()"
     result = subprocess.run(
         [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -225,3 +233,44 @@ def test_bench_measures_compute_data_and_both(tmp_path):
     assert all(rate > 0 for rate in measured["samples_per_second"].values())
     assert all(peak > 2**20 for peak in measured["peak_memory_bytes"].values())
     assert "is larger than the set" in one_line(command("bench", *TINY, "data.batch_size=20000", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("method", "text", "made"),
+    [("causal_lm", "To be, or [not] ${to} be's", "continuation"), ("mlm", "a [MASK], it's a [MASK]", "masks")],
+)
+def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path, method, text, made):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"The {n}th cat sat on the mat, and the dog ran {n} times.\n\n" for n in range(300)))
+    options = (
+        f"method={method}", "data=text_files", "data.root=.", "data.source.files=corpus.txt", "tokenizer=byte",
+        "data.length=32", "data.batch_size=8", "trainer=cpu", "trainer.max_steps=3", "backbone.width=16",
+        "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "hydra.run.dir=run",
+    )  # fmt: skip
+    done = command("pretrain", *options, cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(tmp_path / "cache")
+    corpus.unlink()
+    done = command("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (written,) = (tmp_path / "run/generate").iterdir()
+    content = json.loads(written.read_text())
+    assert content["text"] == text
+    assert content[made]
+    if method == "causal_lm":
+        assert done.stdout == f"{text}{content['continuation']}\n"
+        assert len(content["tokens"]) == 40
+    done = command("export", "run=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        p.name for p in (tmp_path / "run/export").iterdir()
+    }
+    assert "must be above 0" in one_line(command("generate", "run=run", f"text={text}", "temperature=0", cwd=tmp_path))
+
+
+def test_what_makes_no_text_says_which_runs_do(tmp_path):
+    assert command("pretrain", *TINY, "callbacks=minimal", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    able = "methods that can: causal_lm, denoising_lm, distil_mlm, mlm, nsp"
+    assert able in one_line(command("generate", "run=run", "text=a", cwd=tmp_path))
+    assert able in one_line(command("export", "run=run", cwd=tmp_path))
+    assert "text is missing" in one_line(command("generate", "run=run", cwd=tmp_path))

@@ -200,7 +200,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
         show_progress=sys.stderr.isatty(),
     )
     fast.train_from_iterator(texts, trainer)
-    return _own(fast)
+    return _own(fast, mask_takes_space=True)
 
 
 def wordpiece(
@@ -261,9 +261,12 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate([*SPECIALS.values(), *tokens])}
 
 
-def _own(fast: Any) -> Tokenizer:
+def _own(fast: Any, mask_takes_space: bool = False) -> Tokenizer:
+    """`mask_takes_space`: "[MASK]" in a text covers the space before it, which belongs to a word's first token."""
+    from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
 
-    fast.add_special_tokens(list(SPECIALS.values()))
+    fast.add_special_tokens([token for role, token in SPECIALS.items() if role != "mask"])
+    fast.add_special_tokens([AddedToken(SPECIALS["mask"], lstrip=mask_takes_space, normalized=False)])
     roles = {f"{role}_token": token for role, token in SPECIALS.items()}
     return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, clean_up_tokenization_spaces=False, **roles))

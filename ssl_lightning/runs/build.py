@@ -13,6 +13,7 @@ from ssl_lightning.runs.configs import CONF
 
 _TRUSTED = ("ssl_lightning", "torch.optim")
 _RESOLVERS = ("oc.env", "hydra", "now")
+LANGUAGE_MODEL = "ssl_lightning.modules.text_models.language_model"
 
 
 def refuse_what_cannot_work(config: DictConfig) -> None:
@@ -80,6 +81,17 @@ def refuse_misfit(config: DictConfig) -> None:
             f"method {_short(method)} reads {_list(method.reads)}, which transform {_short(transform)} does not make;"
             f" transforms that fit: {_list(fitting)}"
         )
+
+
+def text_methods() -> str:
+    """The names of the methods whose own backbone is a language model, as a list to read."""
+    names = []
+    for file in sorted((CONF / "method").glob("*.yaml")):
+        choice: Any = OmegaConf.load(file)
+        backbones = [entry["override /backbone"] for entry in choice.defaults if "override /backbone" in entry]
+        if backbones and _target("backbone", backbones[0]) == LANGUAGE_MODEL:
+            names.append(file.stem)
+    return _list(names)
 
 
 def _class(target: str) -> Any:

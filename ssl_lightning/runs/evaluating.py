@@ -16,7 +16,7 @@ from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.build import build_data, build_method, load_config
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.features import raw_features, split_features, split_groups
-from ssl_lightning.runs.folder import RunFolder, find_run, write_json
+from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.provenance import provenance
 
 _RAW_NUMBERS = 5 * 10**8
@@ -48,7 +48,7 @@ def evaluate(config: DictConfig) -> float:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     untrained = build_method(composed, data).to(device)
     trained = build_method(composed, data).to(device)
-    checkpoint = _checkpoint(run, str(config.checkpoint))
+    checkpoint = run.checkpoint(str(config.checkpoint))
     try:
         trained.load_state_dict(read_checkpoint(checkpoint, device)["state_dict"])
     except (RuntimeError, KeyError) as error:
@@ -86,10 +86,6 @@ def evaluate(config: DictConfig) -> float:
     )
     _show(console, figures, out, len(data.test))
     return figures["this run"]["probe/knn_accuracy"]
-
-
-def _checkpoint(run: RunFolder, name: str) -> Path:
-    return {"last": run.last, "best": run.best}.get(name, Path(name))
 
 
 def _show(console: Console, figures: dict[str, dict[str, float]], out: Path, samples: int) -> None:

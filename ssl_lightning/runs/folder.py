@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,15 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.ckpt"
+
+    def checkpoint(self, name: str) -> Path:
+        """`last` or `best`, or a path of its own."""
+        return {"last": self.last, "best": self.best}.get(name, Path(name))
+
+    @property
+    def tokenizer(self) -> Path:
+        """A folder, of runs on text."""
+        return self.path / "tokenizer"
 
     @property
     def metrics(self) -> Path:
@@ -64,9 +74,10 @@ def find_run(where: str | Path) -> RunFolder:
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
 
 
-def quoted(path: Path) -> str:
-    """A path as Hydra's grammar takes it, whatever characters are in it."""
-    escaped = str(path).replace("'", "\\'")
+def quoted(text: Path | str) -> str:
+    """A path or any other text as Hydra's grammar takes it, so that no character in it means anything there."""
+    escaped = re.sub(r"(\\*)\$\{", lambda found: f"{2 * found[1]}\\${{", str(text))
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
     return f"'{escaped}'"
 
 
