@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import mean_over_ranks
+from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
 from ssl_lightning.optim.groups import parameter_groups
 
@@ -40,6 +40,11 @@ class Method(lightning.LightningModule):
 
     def after_step(self, progress: float) -> None:
         """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
+
+    def configure_model(self) -> None:
+        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        if self.device_mesh is not None:
+            shard(self, self.device_mesh["data_parallel"], "loss")
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         result = self.loss(batch)

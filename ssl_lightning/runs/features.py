@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_uneven
+from ssl_lightning.distributed import gather_uneven, whole
 from ssl_lightning.evaluation.features import evaluating, extract
 
 
@@ -20,7 +20,7 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
     def embed(x: Tensor) -> Tensor:
         return method(data.plain({key: x})[key].to(weight.dtype))
 
-    with evaluating(method):
+    with evaluating(method), whole(method):
         return extract(embed, data.features_loader(split), method.device, gather_uneven, key)
 
 
