@@ -25,6 +25,9 @@ class Method(lightning.LightningModule):
     smallest_batch: ClassVar[int] = 2
     """What compares the samples of a batch, or normalises over them, needs two."""
 
+    compares_batch: ClassVar[bool] = False
+    """Whether the samples of a batch are each other's negatives, so that accumulated small batches are not a large one."""
+
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
         self.optimizer, self.schedule = optimizer, schedule
@@ -45,6 +48,16 @@ class Method(lightning.LightningModule):
         """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
+
+    def on_train_start(self) -> None:
+        parts = self.trainer.accumulate_grad_batches
+        if self.compares_batch and parts > 1 and self.trainer.is_global_zero:
+            print(
+                f"warning: trainer.accumulate_grad_batches={parts} adds up gradients, but {type(self).__name__}'s"
+                " negatives are those of one micro-batch; for those of a large batch raise data.batch_size and set"
+                " method.chunk_size",
+                flush=True,
+            )
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         result = self.loss(batch)
