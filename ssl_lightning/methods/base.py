@@ -26,7 +26,7 @@ class Method(lightning.LightningModule):
     """What compares the samples of a batch, or normalises over them, needs two."""
 
     compares_batch: ClassVar[bool] = False
-    """Whether the samples of a batch are each other's negatives, so that accumulated small batches are not a large one."""
+    """Whether the samples of a batch are each other's negatives: accumulated small batches are then not a large one."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Method(lightning.LightningModule):
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
             # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
-            weight = result.get("weight", torch.ones(()))
+            weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
