@@ -48,6 +48,17 @@ def test_two_halves_are_the_batch(name: str, tmp_path: Path, capsys: pytest.Capt
         )
 
 
+@pytest.mark.parametrize("name", ["mlm", "nsp", "causal_lm", "denoising_lm"])
+def test_two_halves_with_unequal_numbers_of_tokens_are_the_batch(name: str, tmp_path: Path) -> None:
+    batches = [make_batch(name, 14, seed, torch.float64) for seed in range(2)]
+    counts = [[float(make_method(name).double().loss(part)["weight"]) for part in halves(b)] for b in batches]
+    assert any(first != second for first, second in counts)
+    whole = end(without_batch_statistics(name), batches, tmp_path, 1)
+    accumulated = end(without_batch_statistics(name), [part for b in batches for part in halves(b)], tmp_path, 2)
+    for key, value in whole.items():
+        torch.testing.assert_close(accumulated[key], value, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["moco", "byol", "simclr"])
 def test_the_loss_of_two_halves(name: str) -> None:
     """Their mean is the loss of the batch, but where samples are each other's negatives."""
