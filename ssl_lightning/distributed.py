@@ -4,12 +4,15 @@ Data-parallel training averages the gradients of all ranks. So the right gradien
 then the mean over the anchors of this rank (or the full loss on every rank). Never multiply by the world size.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from ssl_lightning.errors import InputError
 
@@ -111,3 +114,57 @@ def largest(value: int) -> int:
     found = torch.tensor(value)
     dist.all_reduce(found, dist.ReduceOp.MAX, group=_host_group())
     return int(found)
+
+
+def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
+    """Splits weights, gradients and optimizer state of `module` among the ranks of `mesh`, in place (FSDP2).
+
+    Each child that is called as a module holds its whole weights only while it computes; all other weights are whole
+    while one of the methods `entries` of `module` runs, or its forward pass. Weights that children share are among
+    these, and those of children with `called_by_parts = True`, whose methods are called past their forward pass.
+    """
+    for part in module.modules():
+        for p in part.parameters(recurse=False):
+            if not p.is_contiguous():  # FSDP2 refuses weights in channels_last: their inputs are instead
+                part.register_forward_pre_hook(_channels_last)
+                p.data = p.data.contiguous()
+    children = list(module.children())
+    for child in children:
+        elsewhere = {id(p) for other in children if other is not child for p in other.parameters()}
+        own = {id(p) for p in child.parameters()}
+        if own and not own & elsewhere and not getattr(child, "called_by_parts", False):
+            child.register_forward_hook(_no_view)
+            fully_shard(child, mesh=mesh, reshard_after_forward=True)
+    fully_shard(module, mesh=mesh)
+    for entry in entries:
+        register_fsdp_forward_method(module, entry)
+
+
+@contextlib.contextmanager
+def whole(module: nn.Module) -> Iterator[None]:
+    """Inside, each rank holds all weights of a sharded `module`: ranks may call it as often as they like.
+
+    Else each call is a collective, and a rank with fewer batches than others would leave these waiting.
+    """
+    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    for part in parts:
+        part.unshard()
+        if part is not module:
+            part.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for part in parts:
+            if part is not module:
+                part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
+
+
+def _channels_last(module: nn.Module, inputs: Any) -> Any:
+    x, *others = inputs
+    return (x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, *others)
+
+
+def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """FSDP2 hangs its hooks on what a module returns; written to in place, a view would lose them."""
+    return output.clone() if isinstance(output, Tensor) and output._is_view() else output

@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import mean_over_ranks
+from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
 from ssl_lightning.optim.groups import parameter_groups
 
@@ -24,6 +24,9 @@ class Method(lightning.LightningModule):
     """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
     smallest_batch: ClassVar[int] = 2
     """What compares the samples of a batch, or normalises over them, needs two."""
+
+    compares_batch: ClassVar[bool] = False
+    """Whether the samples of a batch are each other's negatives: accumulated small batches are then not a large one."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -47,13 +50,28 @@ class Method(lightning.LightningModule):
     def after_step(self, progress: float) -> None:
         """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
 
+    def configure_model(self) -> None:
+        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        if self.device_mesh is not None:
+            shard(self, self.device_mesh["data_parallel"], "loss")
+
+    def on_train_start(self) -> None:
+        parts = self.trainer.accumulate_grad_batches
+        if self.compares_batch and parts > 1 and self.trainer.is_global_zero:
+            print(
+                f"warning: trainer.accumulate_grad_batches={parts} adds up gradients, but {type(self).__name__}'s"
+                " negatives are those of one micro-batch; for those of a large batch raise data.batch_size and set"
+                " method.chunk_size",
+                flush=True,
+            )
+
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
             # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
-            weight = result.get("weight", torch.ones(()))
+            weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.chunks import in_chunks
 from ssl_lightning.modules.heads import mlp
 
 
@@ -23,7 +25,12 @@ class SimCLR(Method):
         hidden_dim: width of the projector's hidden layer.
         out_dim: K, width of the projection z.
         temperature: divides the cosine similarities (Eq. 1).
+        chunk_size: views of a device encoded at once, so that a large batch fits a small memory: activations are those
+            of one chunk, the gradient is that of the whole batch, for one more forward pass. Batch statistics, where
+            the networks have them, are then those of a chunk (of all devices). None encodes all at once.
     """
+
+    compares_batch = True
 
     def __init__(
         self,
@@ -33,17 +40,24 @@ class SimCLR(Method):
         hidden_dim: int = 2048,
         out_dim: int = 128,
         temperature: float = 0.5,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, out_norm=True)
-        self.temperature = temperature
+        self.temperature, self.chunk_size = temperature, chunk_size
+        if chunk_size is not None and chunk_size < 2:
+            raise InputError(f"method.chunk_size={chunk_size} must be 2 or more, or null")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; both views pass the encoder as one batch, as in the authors' code."""
-        h = self(torch.cat(batch["views"]))
-        z1, z2 = self.projector(h).chunk(2)
+        h, z = in_chunks(self._encode, torch.cat(batch["views"]), self.chunk_size, self)
+        z1, z2 = z.chunk(2)
         return {"loss": nt_xent(z1, z2, self.temperature), "embedding": h.chunk(2)[0].detach()}
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self(x)
+        return h, self.projector(h)

@@ -21,6 +21,9 @@ class LanguageModel(nn.Module):
     `causal`: whether tokens see only those before them.
     """
 
+    called_by_parts = True
+    """Methods call `hidden` and `logits`, which a shard of this module alone would not know of."""
+
     def __init__(self, model: Any, pad_id: int, causal: bool) -> None:
         super().__init__()
         self.model, self.pad_id, self.causal = model, pad_id, causal

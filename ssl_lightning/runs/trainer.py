@@ -32,6 +32,9 @@ _HARMLESS = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 
+_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-true")
+"""What Lightning's ModelParallelStrategy knows."""
+
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """'auto' becomes bf16 autocast where a GPU computes in it, and float32 elsewhere.
@@ -69,13 +72,20 @@ def buffers_broadcast(on: bool) -> dict[str, Any]:
     return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": on}
 
 
-def _strategy(name: str, several: bool, sync_batchnorm: bool) -> Any:
+def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
     if name == "fsdp":
-        return ModelParallelStrategy("auto", 1, save_distributed_checkpoint=False)
-    if not several:
+        return ModelParallelStrategy(devices, 1, save_distributed_checkpoint=False)
+    if devices == 1:
         return "auto"
     # With synchronised statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
     return DDPStrategy(gradient_as_bucket_view=True, **buffers_broadcast(not sync_batchnorm))
+
+
+def _refuse_precision(chosen: str, strategy: str) -> None:
+    if strategy == "fsdp" and chosen not in _SHARDED_PRECISIONS:
+        raise InputError(
+            f"trainer.strategy=fsdp does not train in precision={chosen}; it can in {', '.join(_SHARDED_PRECISIONS)}"
+        )
 
 
 def _environment() -> ClusterEnvironment:
@@ -126,17 +136,19 @@ def make_trainer(
         _keep_freed_memory()
     if strategy not in ("auto", "ddp", "fsdp"):
         raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
-    several = num_nodes > 1 or local_devices(accelerator, devices, strategy) > 1
-    synced = several and sync_batchnorm
+    total = num_nodes * local_devices(accelerator, devices, strategy)
+    precision = choose_precision(precision, accelerator)
+    _refuse_precision(precision, strategy)
+    synced = total > 1 and sync_batchnorm
     try:
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
             deterministic=deterministic,
             benchmark=not deterministic,
             devices=local_devices(accelerator, devices, strategy) if devices == "auto" else devices,
             num_nodes=num_nodes,
-            strategy=_strategy(strategy, several, synced),
+            strategy=_strategy(strategy, total, synced),
             max_epochs=max_epochs if max_steps < 0 else None,
             max_steps=max_steps,
             accumulate_grad_batches=accumulate_grad_batches,

@@ -1,15 +1,19 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from distributed.harness import run
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssl_lightning import distributed
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import info_nce_queue, nt_xent
+from ssl_lightning.losses.regression import byol_loss
 
+CUDA = torch.cuda.is_available()
 HALVES = [torch.float16, torch.bfloat16]
 
 
@@ -130,6 +134,54 @@ def test_half_precision_is_lifted_before_any_rounding(dtype: torch.dtype) -> Non
     for loss, truth in zip(under_autocast, exact, strict=True):
         assert truth.dtype == torch.float64
         assert loss.item() == pytest.approx(truth.item(), rel=1e-5)
+
+
+class Dtypes(TorchDispatchMode):
+    """The dtypes of everything that products, norms and softmax compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[str, torch.dtype]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if any(part in name for part in ("mm", "mul", "div", "norm", "softmax", "sum", "pow")):
+            self.seen |= {(name, t.dtype) for t in (out if isinstance(out, tuple) else (out,)) if isinstance(t, Tensor)}
+        return out
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not CUDA, reason="torch sees no GPU")])],
+)
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("inputs", [*HALVES, torch.float32])
+def test_logits_softmax_and_norms_are_float32_under_autocast(
+    device: str, dtype: torch.dtype, inputs: torch.dtype
+) -> None:
+    a, b = (draw(8, 16, seed=seed, dtype=inputs).to(device).requires_grad_() for seed in range(2))
+    queue = F.normalize(draw(32, 16, seed=2), dim=1).float().to(device)
+    for loss in (lambda: nt_xent(a, b, 0.1), lambda: info_nce_queue(a, b, queue, 0.1), lambda: byol_loss(a, b)):
+        with torch.autocast(device, dtype=dtype), Dtypes() as dtypes:
+            assert loss().dtype == torch.float32
+        assert len(dtypes.seen) > 2
+        assert {dtype for _, dtype in dtypes.seen} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_wide_embeddings_of_a_network_under_autocast(dtype: torch.dtype) -> None:
+    """The largest logits: width 10,000, temperature 0.001, from a layer that computes in half precision."""
+    layer, x = torch.nn.Linear(16, 10_000), draw(12, 16, dtype=torch.float32) * 1e3
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        z1, z2 = layer(x), layer(x.flip(0))
+        queue = F.normalize(layer(-x).detach().float(), dim=1)
+        loss = nt_xent(z1, z2, 1e-3) + info_nce_queue(z1, z2, queue, 1e-3)
+    assert z1.dtype == dtype
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in layer.parameters())
 
 
 def test_wrong_inputs_are_named() -> None:

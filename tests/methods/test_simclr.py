@@ -1,11 +1,15 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
-from methods.recipe import make_batch, make_method
+from distributed.harness import run
+from hydra.errors import InstantiationException
+from methods.recipe import fit, make_batch, make_method
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_lightning.distributed import mean_over_ranks, rank, world_size
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.simclr import SimCLR
 
@@ -52,3 +56,55 @@ def test_twins_only(temperature: float) -> None:
     method = make_method("simclr", temperature=temperature).eval()
     one = make_batch("simclr")["views"][0][:1].repeat(8, 1, 1, 1)
     assert method.loss({"views": [one, one]})["loss"].item() == pytest.approx(math.log(15), rel=1e-5)
+
+
+def without_batch_statistics(**changes: int) -> SimCLR:
+    torch.manual_seed(0)
+    method = make_method("simclr", **changes)
+    assert isinstance(method, SimCLR)
+    for parent in list(method.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(parent, name, nn.Identity())
+    return method
+
+
+def gradients(dtype: torch.dtype, B: int, seed: int = 0, **changes: int) -> Tensor:
+    """Of this rank's share of a batch, averaged over ranks as data-parallel training does."""
+    method = without_batch_statistics(**changes).to(dtype)
+    batch = make_batch("simclr", B, seed, dtype)
+    method.loss({"views": [view.chunk(world_size())[rank()] for view in batch["views"]]})["loss"].backward()
+    return mean_over_ranks(torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chunk_size", [2, 6, 31])
+def test_chunks_have_the_gradient_of_the_whole_batch(dtype: torch.dtype, chunk_size: int) -> None:
+    whole, chunked = (gradients(dtype, 16, chunk_size=size) for size in (None, chunk_size))
+    assert whole.abs().max() > 1e-3
+    torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-6)
+
+
+def test_chunks_in_two_processes() -> None:
+    whole = gradients(torch.float64, 16)
+    for found in run(chunked_in_one_of_two):
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-12)
+
+
+def chunked_in_one_of_two() -> Tensor:
+    return gradients(torch.float64, 16, chunk_size=5)
+
+
+def test_chunks_need_two() -> None:
+    with pytest.raises(InstantiationException, match=r"method.chunk_size=1 must be 2 or more, or null"):
+        make_method("simclr", chunk_size=1)
+
+
+def test_a_warning_of_accumulated_negatives(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    batches = [make_batch("simclr", seed=seed) for seed in range(2)]
+    for parts, lines in ((1, 0), (2, 1)):
+        fit(make_method("simclr"), batches, tmp_path, accumulate_grad_batches=parts)
+        out = capsys.readouterr().out
+        assert out.count("negatives are those of one micro-batch") == lines
+        assert len(out.splitlines()) == lines
+        assert out.count("method.chunk_size") == lines

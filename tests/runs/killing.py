@@ -24,7 +24,8 @@ PLACES: dict[str, tuple[Any, str]] = {
 """Where a run can be killed: just before a call of (object, name)."""
 
 _context = mp.get_context("forkserver")
-_context.set_forkserver_preload(["runs.killing", "ssl_lightning.runs.pretraining"])
+_MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("bert", "llama", "bart")]
+_context.set_forkserver_preload(["runs.killing", "ssl_lightning.runs.pretraining", *_MODELS])
 
 
 def _kill_at(place: str, count: int) -> None:

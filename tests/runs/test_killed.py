@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS
+from methods.recipe import METHODS, compose_method
 from runs.harness import WATCHED, train
 from runs.killing import PLACES, run
 from torch import Tensor
@@ -16,14 +16,41 @@ from torch import Tensor
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
-STEPS = (*WATCHED, "callbacks.checkpoint.every_n_steps=3", "callbacks.probe.times=2")
+STEPS = ("callbacks.checkpoint.every_n_steps=3",)
+IMAGES = (*WATCHED, "callbacks.probe.times=2")
+TEXT = (
+    "trainer=cpu",
+    "backbone.width=16",
+    "backbone.layers=2",
+    "backbone.heads=2",
+    "data.length=32",
+    "data.batch_size=16",
+    "data.fraction=0.01",
+    "data.val_size=0.01",
+    "trainer.max_steps=14",
+    "trainer.log_every_n_steps=2",
+    "callbacks.health.every_n_steps=4",
+    "callbacks.pictures=null",
+)
 SMALL = {"moco": ("method.queue_size=128", "method.bn_splits=2"), "byol": ("method.out_dim=16",)}
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
 
+def reads_text(method: str) -> bool:
+    return compose_method(method).data._target_.endswith("TextData")
+
+
+CASES = [
+    pytest.param(method, size, marks=[pytest.mark.slow] if reads_text(method) and (size > 1 or method != "mlm") else [])
+    for method in METHODS
+    for size in (1, 2)
+]
+"""Language models share all that matters here; that each of them does is a slow test."""
+
+
 def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
     several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={world_size}") if world_size > 1 else ()
-    return (f"method={method}", *STEPS, *several, *SMALL.get(method, ()))
+    return (f"method={method}", *(TEXT if reads_text(method) else IMAGES), *STEPS, *several, *SMALL.get(method, ()))
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -72,8 +99,7 @@ def go_on_until_the_end(folder: Path, kills: list[tuple[str, int]], *options: st
     raise AssertionError("the run did not end although it was not killed")
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "world_size"), CASES)
 def test_killed_at_any_place(tmp_path: Path, method: str, world_size: int) -> None:
     options = overrides(method, world_size)
     assert run(tmp_path / "whole", *options, world_size=world_size)

@@ -1,0 +1,57 @@
+"""Gradient accumulation: two halves of a batch are the batch, for methods that do not compare its samples."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from methods.recipe import fit, make_batch, make_method
+from torch import Tensor, nn
+
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.norm import SplitBatchNorm
+
+
+def without_batch_statistics(name: str) -> Method:
+    torch.manual_seed(0)
+    method = make_method(name, lr=0.5, **({"queue_size": 24, "bn_splits": 1} if name == "moco" else {}))
+    for parent in list(method.modules()):
+        for key, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | SplitBatchNorm):
+                setattr(parent, key, nn.Identity())
+    return method.double()
+
+
+def halves(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    def half(value: Any, part: int) -> Any:
+        return [half(v, part) for v in value] if isinstance(value, list) else value.chunk(2)[part]
+
+    return [{key: half(value, part) for key, value in batch.items()} for part in range(2)]
+
+
+def end(method: Method, batches: list[dict[str, Any]], folder: Path, parts: int) -> dict[str, Tensor]:
+    return fit(method, batches, folder, accumulate_grad_batches=parts)[-1]
+
+
+@pytest.mark.parametrize("name", ["moco", "byol"])
+def test_two_halves_are_the_batch(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Weights, teacher and queue, with the same keys in the same order."""
+    batches = [make_batch(name, 16, seed, torch.float64) for seed in range(3)]
+    whole = end(without_batch_statistics(name), batches, tmp_path, 1)
+    accumulated = end(without_batch_statistics(name), [part for b in batches for part in halves(b)], tmp_path, 2)
+    assert "warning" not in capsys.readouterr().out
+    start = without_batch_statistics(name).state_dict()
+    assert all(not torch.equal(whole[key], value) for key, value in start.items() if key.endswith(("weight", "rows")))
+    for key, value in whole.items():
+        torch.testing.assert_close(
+            accumulated[key], value, rtol=0, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+@pytest.mark.parametrize("name", ["moco", "byol", "simclr"])
+def test_the_loss_of_two_halves(name: str) -> None:
+    """Their mean is the loss of the batch, but where samples are each other's negatives."""
+    method, batch = without_batch_statistics(name), make_batch(name, 16, 0, torch.float64)
+    mean = sum(method.loss(part)["loss"] for part in halves(batch)) / 2
+    same = torch.isclose(method.loss(batch)["loss"], mean, rtol=0, atol=1e-12)
+    assert bool(same) != type(method).compares_batch
