@@ -235,15 +235,11 @@ def test_bench_measures_compute_data_and_both(tmp_path):
     assert "is larger than the set" in one_line(command("bench", *TINY, "data.batch_size=20000", cwd=tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("method", "text", "made"),
-    [("causal_lm", "To be, or [not] ${to} be's", "continuation"), ("mlm", "a [MASK], it's a [MASK]", "masks")],
-)
-def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path, method, text, made):
+def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"The {n}th cat sat on the mat, and the dog ran {n} times.\n\n" for n in range(300)))
     options = (
-        f"method={method}", "data=text_files", "data.root=.", "data.source.files=corpus.txt", "tokenizer=byte",
+        "method=causal_lm", "data=text_files", "data.root=.", "data.source.files=corpus.txt", "tokenizer=byte",
         "data.length=32", "data.batch_size=8", "trainer=cpu", "trainer.max_steps=3", "backbone.width=16",
         "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "hydra.run.dir=run",
     )  # fmt: skip
@@ -251,26 +247,23 @@ def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path, me
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "cache")
     corpus.unlink()
+    text = "To be, or [not] ${to} be's"
     done = command("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (written,) = (tmp_path / "run/generate").iterdir()
     content = json.loads(written.read_text())
     assert content["text"] == text
-    assert content[made]
-    if method == "causal_lm":
-        assert done.stdout == f"{text}{content['continuation']}\n"
-        assert len(content["tokens"]) == 40
+    assert len(content["tokens"]) == 40
+    assert done.stdout == f"{text}{content['continuation']}\n"
     done = command("export", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
-        p.name for p in (tmp_path / "run/export").iterdir()
-    }
-    assert "must be above 0" in one_line(command("generate", "run=run", f"text={text}", "temperature=0", cwd=tmp_path))
+    files = {path.name for path in (tmp_path / "run/export").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= files
 
 
-def test_what_makes_no_text_says_which_runs_do(tmp_path):
-    assert command("pretrain", *TINY, "callbacks=minimal", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+@pytest.mark.parametrize(("name", "argument"), [("generate", "text=a, b"), ("export", "checkpoint=best")])
+def test_what_makes_no_text_says_which_runs_do(tmp_path, name, argument):
+    (tmp_path / "run/.hydra").mkdir(parents=True)
+    (tmp_path / "run/.hydra/config.yaml").write_text(command("pretrain", "--cfg", "job", cwd=tmp_path).stdout)
     able = "methods that can: causal_lm, denoising_lm, distil_mlm, mlm, nsp"
-    assert able in one_line(command("generate", "run=run", "text=a", cwd=tmp_path))
-    assert able in one_line(command("export", "run=run", cwd=tmp_path))
-    assert "text is missing" in one_line(command("generate", "run=run", cwd=tmp_path))
+    assert able in one_line(command(name, "run=run", argument, cwd=tmp_path))
