@@ -1,7 +1,7 @@
 """A large batch through a network piece by piece, with the gradient of the whole.
 
-Gradient caching, Gao et al. 2021, https://arxiv.org/abs/2101.06983, by torch's checkpointing: activations of a chunk are
-thrown away after its forward pass, and made again when its gradient is known.
+Gradient caching, Gao et al. 2021, https://arxiv.org/abs/2101.06983, by torch's checkpointing: activations of a chunk
+are thrown away after its forward pass, and made again when its gradient is known.
 """
 
 import contextlib

@@ -43,7 +43,9 @@ def test_two_halves_are_the_batch(name: str, tmp_path: Path, capsys: pytest.Capt
     start = without_batch_statistics(name).state_dict()
     assert all(not torch.equal(whole[key], value) for key, value in start.items() if key.endswith(("weight", "rows")))
     for key, value in whole.items():
-        torch.testing.assert_close(accumulated[key], value, rtol=0, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            accumulated[key], value, rtol=0, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @pytest.mark.parametrize("name", ["moco", "byol", "simclr"])

@@ -14,7 +14,13 @@ from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.trainer import make_trainer
 
-OPTIONS = (*WATCHED, "callbacks.checkpoint.every_n_steps=3", "callbacks.probe.times=2", "optimizer=sgd", "channels_last=false")
+OPTIONS = (
+    *WATCHED,
+    "callbacks.checkpoint.every_n_steps=3",
+    "callbacks.probe.times=2",
+    "optimizer=sgd",
+    "channels_last=false",
+)
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
 
 
