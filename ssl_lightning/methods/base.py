@@ -26,7 +26,7 @@ class Method(lightning.LightningModule):
     """What compares the samples of a batch, or normalises over them, needs two."""
 
     compares_batch: ClassVar[bool] = False
-    """Whether the samples of a batch are each other's negatives: accumulated small batches are then not a large one."""
+    """Whether the samples of a batch are each other's negatives: accumulated small batches are then no large one."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()

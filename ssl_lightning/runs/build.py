@@ -25,6 +25,9 @@ def refuse_what_cannot_work(config: DictConfig) -> None:
     refuse_untrusted(config)
     refuse_misfit(config)
     refuse_wrong_values(config)
+    smallest = _class(config.method._target_).smallest_batch
+    if 0 < config.data.batch_size < smallest:
+        raise InputError(f"method {_short(_class(config.method._target_))} needs data.batch_size={smallest} or more")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
 
@@ -73,8 +76,6 @@ def refuse_misfit(config: DictConfig) -> None:
             f"transform {_short(transform)} reads {_list(transform.reads)}, which data {_short(data)} does not give;"
             f" data that fits: {_list(fitting)}"
         )
-    if config.data.batch_size < method.smallest_batch and config.data.batch_size > 0:
-        raise InputError(f"method {_short(method)} needs data.batch_size={method.smallest_batch} or more")
     if not set(method.reads) <= {*data.gives, *transform.makes}:
         fitting = _choices("transform", lambda made: set(method.reads) <= {*data.gives, *made.makes})
         raise InputError(

@@ -118,7 +118,14 @@ def test_facts(made, tokenizer):
     held = texts_of(data, data.held_windows).values()
     tokens = sum(len(data.tokenizer.encode(text)) for text in held)
     bytes_per_token = sum(len(text.encode()) for text in held) / tokens
-    assert data.facts == {"vocab_size": data.tokenizer.vocab_size, "pad_id": 0, "bytes_per_token": bytes_per_token}
+    assert data.facts == {
+        "vocab_size": data.tokenizer.vocab_size,
+        "pad_id": 0,
+        "cls_id": 2,
+        "sep_id": 3,
+        "bytes_per_token": bytes_per_token,
+        "tokens_per_sample": 16,
+    }
     assert TextData(documents, "", nn.Identity(), byte, length=16, batch_size=8).facts == {}
     whole = made(tokenizer=tokenizer)
     assert whole.validated is None

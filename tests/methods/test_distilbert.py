@@ -36,7 +36,7 @@ def test_loss_is_the_weighted_sum(teacher: Path) -> None:
     cosine = F.cosine_embedding_loss(h[visible], guide[visible], torch.ones(int(visible.sum())))
     result = method.loss(batch)
     torch.testing.assert_close(result["loss"], 5 * divergence + 2 * hard + cosine, atol=1e-5, rtol=1e-5)
-    for name, value in {"soft_loss": divergence, "hard_loss": hard, "cosine_loss": cosine}.items():
+    for name, value in {"soft_loss": divergence, "token_loss": hard, "cosine_loss": cosine}.items():
         torch.testing.assert_close(result[name], value, atol=1e-5, rtol=1e-5)
 
 

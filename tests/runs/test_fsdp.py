@@ -39,14 +39,13 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("method", ["simclr", "moco", "byol"])
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
-    options = (f"method={method}", *SMALL.get(method, ()), "trainer.gradient_clip_val=1.0")
+    options = (f"method={method}", *SMALL.get(method, ()))
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "muon", "adamw"])
-def test_optimizers_of_sharded_weights(tmp_path: Path, optimizer: str) -> None:
-    """Few steps: where a gradient is 0 but for rounding, AdamW and Muon make steps of the rounding."""
-    options = (f"optimizer={optimizer}", "trainer.max_steps=3")
+def test_adamw_and_chunks(tmp_path: Path) -> None:
+    """Few steps: where a gradient is 0 but for rounding, AdamW makes whole steps of the rounding."""
+    options = ("optimizer=adamw", "trainer.max_steps=3", "method.chunk_size=16")
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
 
 
