@@ -56,7 +56,7 @@ def train(name: str) -> list[Tensor]:
 
 @pytest.mark.parametrize(("name", "tolerance"), [("sgd", 1e-12), ("lars", 1e-12), ("muon", 1e-3)])
 def test_optimizers_on_shards(name: str, tolerance: float) -> None:
-    """torch's Muon orthogonalises in bfloat16: sums in another order round otherwise, by less than a tenth of a step."""
+    """torch's Muon orthogonalises in bfloat16: sums in another order round otherwise, below a tenth of a step."""
     expected = train(name)
     for found in run(train, name):
         for a, b in zip(found, expected, strict=True):
