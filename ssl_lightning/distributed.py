@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed import fsdp
 
 from ssl_lightning.errors import InputError
 
@@ -134,10 +134,10 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
         own = {id(p) for p in child.parameters()}
         if own and not own & elsewhere and not getattr(child, "called_by_parts", False):
             child.register_forward_hook(_no_view)
-            fully_shard(child, mesh=mesh, reshard_after_forward=True)
-    fully_shard(module, mesh=mesh)
+            fsdp.fully_shard(child, mesh=mesh, reshard_after_forward=True)
+    fsdp.fully_shard(module, mesh=mesh)
     for entry in entries:
-        register_fsdp_forward_method(module, entry)
+        fsdp.register_fsdp_forward_method(module, entry)
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ def whole(module: nn.Module) -> Iterator[None]:
 
     Else each call is a collective, and a rank with fewer batches than others would leave these waiting.
     """
-    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    parts = [part for part in module.modules() if isinstance(part, fsdp.FSDPModule)]
     for part in parts:
         part.unshard()
         if part is not module:
