@@ -1,17 +1,21 @@
 # make demo    a self-supervised run on real digits, under two minutes after the install
 # make test    the fast tests
+# make slow    the tests that take minutes
 # make slurm   the tests with a real SLURM of one node: apt-get install slurm-wlm munge
 # make check   format, lint, types, import arrows
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slurm check format install
+.PHONY: demo test slow slurm check format install
 
 demo: .venv/installed
 	$(BIN)/ssl-pretrain
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
 
 slurm: .venv/installed-dev
 	$(BIN)/python -m pytest -q -m slurm

@@ -37,19 +37,20 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco", "byol"])
+@pytest.mark.parametrize("method", ["simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in ("moco", "byol"))])
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *SMALL.get(method, ()))
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
 
 
+@pytest.mark.slow
 def test_adamw_and_chunks(tmp_path: Path) -> None:
     """Few steps: where a gradient is 0 but for rounding, AdamW makes whole steps of the rounding."""
     options = ("optimizer=adamw", "trainer.max_steps=3", "method.chunk_size=16")
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco"])
+@pytest.mark.parametrize("method", ["simclr", pytest.param("moco", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_and_is_evaluated(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *OPTIONS, *SMALL.get(method, ()), "trainer=fsdp", *TWO)
     assert run(tmp_path / "whole", *options, world_size=2)
@@ -60,6 +61,7 @@ def test_a_killed_run_goes_on_and_is_evaluated(tmp_path: Path, method: str) -> N
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_ranks_with_unequal_numbers_of_batches(tmp_path: Path) -> None:
     """65 images to probe in batches of 64: the last batch is of one process alone."""
     assert train(tmp_path / "run", "fsdp", "data.val_size=65")

@@ -125,6 +125,7 @@ def environment(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in content if "=" in entry)
 
 
+@pytest.mark.slow
 def test_torchrun_starts_and_restarts_the_processes(sweep: Path, tmp_path: Path) -> None:
     """Rank 1 kills itself once: torchrun starts both again, and the run goes on in its folder.
 

@@ -104,6 +104,7 @@ def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
         assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
     process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
     read_until(process, "job 1 (seed=2) writes")
@@ -125,6 +126,7 @@ def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
         assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_takes_no_other_with_it_side_by_side(tmp_path):
     process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
     log = tmp_path / "sweep/0/output.log"
@@ -161,6 +163,7 @@ def searched(tmp_path_factory) -> Path:
     return folder / "sweep"
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(tmp_path, searched):
     process = start("-m", *SEARCH, "sweep.n_trials=4", "hydra.sweep.dir=sweep", cwd=tmp_path)
     read_until(process, "trial 0: ", "sweep/1")
