@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from runs.harness import train
 
 from ssl_lightning.methods.base import Method
@@ -46,6 +47,7 @@ def _kill_at(place: str, count: int) -> None:
 
 def _run(folder: Path, overrides: tuple[str, ...], kill: tuple[str, int] | None, environment: dict[str, str]) -> None:
     os.environ.update(environment)
+    torch.set_num_threads(1)
     os.chdir(folder.parent)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -61,7 +63,7 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None, worl
         port = str(free.getsockname()[1])
     processes = []
     for number in range(world_size):
-        environment = {"OMP_NUM_THREADS": "1"}
+        environment: dict[str, str] = {}
         if world_size > 1:
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}
             environment |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(world_size)}
