@@ -88,6 +88,7 @@ class TextData(ArrayData):
         self.cache, self.workers = cache_folder(cache), workers
         self.tokenizer: Tokenizer | None = None
         self.held_windows: TokenArray | None = None
+        self._texts: dict[str, Corpus] = {}
         self.num_classes: int | None = None
         self.bytes_per_token: float | None = None
 
@@ -115,8 +116,17 @@ class TextData(ArrayData):
         return {**ids, "bytes_per_token": self.bytes_per_token, "tokens_per_sample": self.length}
 
     def plain(self, batch: dict) -> dict:
-        """The batch as evaluation sees it: as it is."""
-        return batch
+        """The batch as evaluation sees it: without the columns that are nothing but padding."""
+        assert self.tokenizer is not None
+        tokens = batch["tokens"]
+        longest = int((tokens != self.tokenizer.pad_id).sum(dim=1).max())
+        return {**batch, "tokens": tokens[:, : max(1, longest)]}
+
+    def texts(self, split: Literal["bank", "val", "test"]) -> list[str]:
+        """The whole texts of the samples of a labelled split, in its order."""
+        part = getattr(self, split)
+        corpus = self._texts["test" if split == "test" else "train"]
+        return ["".join(corpus.subset(np.array([row])).texts()) for row in part.groups]
 
     def prepare_data(self) -> None:
         """Trains the tokenizer and tokenises, on one process of each machine, before the others read the result."""
@@ -141,6 +151,7 @@ class TextData(ArrayData):
         if self.probe is not None:
             self._split_probe()
         elif corpus.labels is not None:
+            self._texts["train"] = corpus
             self.bank = windows.of_documents(~held).firsts()
             self.val = None if self.held_windows is None else self.held_windows.firsts()
         self.num_classes = None if self.classes is None else len(self.classes)
@@ -201,6 +212,7 @@ class TextData(ArrayData):
         if labelled.labels is None:
             raise InputError("data.probe has no labels: choose labelled_text, or callbacks=unlabelled without it")
         assert self.tokenizer is not None
+        self._texts[split] = labelled
         return self._windows(self._tokenise(labelled, self.tokenizer), labelled).firsts()
 
     def _split_probe(self) -> None:

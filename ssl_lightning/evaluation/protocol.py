@@ -62,10 +62,14 @@ class Protocol:
         }
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():
-            correct = (predicted == y_test).cpu()
-            figures[name] = correct.double().mean().item()
-            figures[f"{name}_low"], figures[f"{name}_high"] = interval(correct, seed=self.seed, groups=groups)
+            figures |= self.judge(name, predicted, y_test, groups)
         return figures
+
+    def judge(self, name: str, predicted: Tensor, labels: Tensor, groups: Tensor | None = None) -> dict[str, float]:
+        """`name`: the fraction of `predicted` (N,) that are `labels` (N,); `_low` and `_high` of its interval."""
+        correct = (predicted == labels).cpu()
+        low, high = interval(correct, seed=self.seed, groups=groups)
+        return {name: correct.double().mean().item(), f"{name}_low": low, f"{name}_high": high}
 
 
 PROTOCOLS = {"v1": Protocol("v1")}

@@ -72,7 +72,7 @@ def test_batches(made):
         "document": (torch.int64, (8,)),
         "index": (torch.int64, (8,)),
     }
-    assert data.plain(batch) is batch
+    assert torch.equal(data.plain(batch)["tokens"], batch["tokens"])
     assert set(batch) | {"label"} == set(data.gives)
     assert sum(len(batch["index"]) for batch in data.val_dataloader()) == len(data.held_windows)
     parts = [next(iter(part)) for part in (made(num_workers=2).features_loader("train"), [batch])]
@@ -276,3 +276,21 @@ def test_tinyshakespeare_is_split_as_in_nanogpt(made):
     assert data.tokenizer.vocab_size == 65 + 5
     tokens = [int((part.starts * 0 + part.sizes)[part.rows].sum()) for part in (data.train, data.held_windows)]
     assert tokens == [1_003_854, 111_540]
+
+
+def test_what_evaluation_sees_has_no_empty_columns(made):
+    data = made(val_size=0.2)
+    tokens = torch.full((2, 16), data.tokenizer.pad_id)
+    tokens[0, :3] = tokens[1, :5] = 7
+    assert torch.equal(data.plain({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
+    assert data.plain({"tokens": tokens, "label": 1})["label"] == 1
+
+
+def test_texts_are_those_of_the_labelled_samples(made):
+    data = made(val_size=0.2, probe=labelled, length=8)
+    for split in ("bank", "val", "test"):
+        texts, part = data.texts(split), getattr(data, split)
+        assert len(texts) == len(part)
+        assert all(text.endswith("good " * 20) == (label > 0) for text, label in zip(texts, part.labels, strict=True))
+        read = part.__getitems__(range(len(part)))["tokens"]
+        assert [data.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]

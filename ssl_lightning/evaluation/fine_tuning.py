@@ -1,0 +1,101 @@
+"""Fine-tuning: all weights of an encoder and a linear classifier on its embedding, trained on labels."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lightning.evaluation.features import evaluating
+
+Fetch = Callable[[Tensor], Tensor]
+"""From positions (B,) in a set to what the encoder takes."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How labels train a copy of an encoder; the same for a pretrained and for an untrained one.
+
+    AdamW, warm-up over a tenth of the steps and a cosine to zero; `epochs` over the labels, but no fewer than
+    `min_steps` and no more than `max_steps`. The learning rate is the one of `rates` that is best on a held-out fifth
+    of the labels (of at most `choice_samples` of them); a tie goes to the smaller.
+    """
+
+    rates: tuple[float, ...] = (3e-4, 1e-3)
+    epochs: int = 5
+    min_steps: int = 200
+    max_steps: int = 5000
+    batch_size: int = 32
+    weight_decay: float = 0.05
+    choice_samples: int = 1000
+
+    def predict(
+        self,
+        encoder: nn.Module,
+        fetch: Fetch,
+        labels: Tensor,
+        rows: Tensor,
+        fetch_test: Fetch,
+        test_size: int,
+        num_classes: int,
+        seed: int = 0,
+    ) -> Tensor:
+        """Classes (test_size,) of a test set after training on the `rows` (N,) of a set with `labels`; on the CPU.
+
+        `encoder`: (B, ...) -> (B, D), left as it is. The global random state is left alone.
+        """
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            some = rows[torch.randperm(len(rows))[: self.choice_samples]]
+            held = max(1, round(0.2 * len(some)))
+            scores = []
+            for rate in sorted(self.rates) if len(self.rates) > 1 else ():
+                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
+                scores.append(float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean()))
+            rate = sorted(self.rates)[scores.index(max(scores)) if scores else 0]
+            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
+            return _classes(model, fetch_test, torch.arange(test_size))
+
+    def _trained(
+        self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, rate: float, seed: int
+    ) -> nn.Module:
+        torch.manual_seed(seed)
+        device = next(encoder.parameters()).device
+        size = min(self.batch_size, len(rows))
+        epoch_steps = len(rows) // size
+        steps = min(self.max_steps, max(self.min_steps, self.epochs * epoch_steps))
+        body = copy.deepcopy(encoder).train()
+        with evaluating(body), torch.no_grad():
+            width = body(fetch(rows[:1]).to(device)).shape[1]
+        model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))
+        weights = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
+        warmup = max(1, steps // 10)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: min(
+                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / (steps - warmup))
+            ),
+        )
+        for step in range(steps):
+            if step % epoch_steps == 0:
+                order = rows[torch.randperm(len(rows))]
+            begin = step % epoch_steps * size
+            chosen = order[begin : begin + size]
+            loss = F.cross_entropy(model(fetch(chosen).to(device)).float(), labels[chosen].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            schedule.step()
+        return model
+
+
+@torch.no_grad()
+def _classes(model: nn.Module, fetch: Fetch, rows: Tensor) -> Tensor:
+    device = next(model.parameters()).device
+    with evaluating(model):
+        return torch.cat([model(fetch(part).to(device)).argmax(dim=1).cpu() for part in rows.split(256)])

@@ -1,0 +1,79 @@
+import json
+import random
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from runs.text_runs import write_text_run
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.configs import CONF
+from ssl_lightning.runs.evaluating import evaluate
+from ssl_lightning.runs.folder import RunFolder
+
+
+def evaluated(run: RunFolder, *overrides: str) -> dict[str, Any]:
+    """`results.json` of `ssl-evaluate` in this process."""
+    out = run.path / "evaluate"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("evaluate", [f"run={run.path}", *overrides], return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(out)
+    HydraConfig.instance().set_config(config)
+    evaluate(config)
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def labelled_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A masked model that nobody trained, and texts whose words tell their class."""
+    folder, draw = tmp_path_factory.mktemp("text"), random.Random(0)
+    for name, own in (("cats", "cat mat sat"), ("dogs", "dog log ran")):
+        words = [" ".join(draw.choices([*own.split(), "the", "on", "and"], k=12)) for _ in range(80)]
+        (folder / f"animals.{name}").write_text("\n".join(words))
+    return write_text_run(
+        folder / "run",
+        "mlm",
+        "data=labelled_text",
+        f"data.root={folder}",
+        "data.source.files=animals.*",
+        "data.val_size=0.1",
+        "data.batch_size=16",
+        f"data.cache={folder}/cache",
+    )
+
+
+def test_text_beside_tf_idf_with_all_and_with_few_labels(labelled_run: RunFolder) -> None:
+    found = evaluated(labelled_run, "labels=[10,5000]", "draws=3")
+    names = {"probe/knn_accuracy", "probe/linear_accuracy", "probe/knn_accuracy_10", "probe/linear_accuracy_10"}
+    for part in ("metrics", "controls"):
+        assert {name for name in found[part] if not name.endswith(("_low", "_high"))} == names
+        for name in names:
+            assert found[part][f"{name}_low"] <= found[part][name] <= found[part][f"{name}_high"]
+    assert found["raw"]["probe/linear_accuracy"] == 1.0
+    assert found["raw"]["probe/linear_accuracy_10"] > 0.7
+    assert "probe/knn_accuracy" not in found["raw"]
+    assert (labelled_run.path / "evaluate/figures/evaluation.png").stat().st_size > 1000
+
+
+def test_fine_tuning_learns_what_words_tell(labelled_run: RunFolder) -> None:
+    found = evaluated(labelled_run, "labels=[]", "raw=false", "finetune=true")
+    for part in ("metrics", "controls"):
+        assert found[part]["finetune/accuracy"] > 0.9
+    assert found["raw"] is None
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("labels=100", r"labels=100 is not a list of whole numbers from 2, such as \[100,1000\]"),
+        ("labels=[1]", r"labels=\[1\] is not a list"),
+        ("draws=0", "draws=0 is not a whole number from 1"),
+        ("finetune=yes please", "finetune=yes please is neither true nor false"),
+    ],
+)
+def test_wrong_values(labelled_run: RunFolder, override: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        evaluated(labelled_run, override)
