@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).parents[1] / "ssl_lightning"
 MAY_IMPORT = {
     "errors": set(),
     "distributed": set(),
-    "modules": {"distributed"},
+    "products": set(),
+    "modules": {"distributed", "products"},
     "transforms": set(),
-    "optim": set(),
+    "optim": {"products"},
     "evaluation": set(),
     "losses": {"distributed"},
     "data": {"transforms"},

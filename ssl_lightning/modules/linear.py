@@ -1,11 +1,5 @@
-"""Matrix products of linear layers by oneDNN, on CPUs where the other library at hand, MKL, is slow.
+"""Linear layers whose products oneDNN makes, on CPUs where the other library at hand, MKL, is slow."""
 
-On CPUs that are not Intel's MKL leaves AVX-512 aside: on an AMD EPYC its float32 products reach half the rate of
-oneDNN's. The operator is the one that torch.compile takes; where torch does not have it, nothing changes.
-"""
-
-import functools
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,21 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-
-@functools.cache
-def mkl_is_slow() -> bool:
-    """Whether this is a CPU of another maker than Intel, and torch has both libraries."""
-    try:
-        cpu = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    other = "vendor_id" in cpu and "GenuineIntel" not in cpu
-    return other and torch.backends.mkl.is_available() and onednn_is_there()
-
-
-def onednn_is_there() -> bool:
-    """Whether torch was built with oneDNN's linear operator."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from ssl_lightning.products import mkl_is_slow, product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -45,17 +25,13 @@ def by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
 class _Linear(torch.autograd.Function):
     """x (M, K) times weight (N, K) transposed, plus bias (N,)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -63,8 +39,8 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            _product(g, weight.T) if for_x else None,
-            _product(g.T, x.T) if for_weight else None,
+            product(g, weight.T) if for_x else None,
+            product(g.T, x.T) if for_weight else None,
             g.sum(dim=0) if for_bias else None,
         )
 

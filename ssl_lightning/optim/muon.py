@@ -13,12 +13,15 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.products import mkl_is_slow, product
 
-QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the Newton-Schulz iteration (Jordan et al. 2024): singular values go to between 0.7 and 1.2."""
+POLYNOMIALS = ((8.0195, -22.9987, 16.8990), (3.6414, -2.7254, 0.5369), (2.6684, -1.9829, 0.4533))
+"""Of odd quintics, a x + b x^3 + c x^5: one after the other they take [0.01, 1] to [0.73, 1.27], where each is the best
+that there is (Amsel et al. 2025, https://arxiv.org/abs/2505.16932, Algorithm 1 with l = 0.01, computed by Remez'
+exchange). Jordan's five equal steps do no more, for two thirds more work."""
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrices: Tensor) -> Tensor:
     """Of each matrix of (L, m, n) about the nearest one with orthonormal rows or columns.
 
     In bfloat16 on GPUs; in float32 on CPUs, many of which emulate the other. (`torch.optim.Muon` knows bfloat16 alone.)
@@ -27,11 +30,19 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
-    a, b, c = QUINTIC
-    for _ in range(steps):
-        gram = torch.bmm(x, x.mT)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    if x.dtype == torch.float32 and x.device.type == "cpu" and mkl_is_slow():
+        x = torch.stack([_to_polar(matrix, product) for matrix in x])
+    else:
+        x = _to_polar(x, lambda a, b: a @ b.mT)
     return (x.mT if tall else x).to(matrices.dtype)
+
+
+def _to_polar(x: Tensor, times_transposed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    for a, b, c in POLYNOMIALS:
+        gram = times_transposed(x, x)
+        rest = times_transposed(gram, gram).mul_(c).add_(gram, alpha=b)
+        x = times_transposed(rest, x.mT).add_(x, alpha=a)
+    return x
 
 
 class MuonAdamW(Optimizer):
@@ -52,7 +63,6 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
-        steps: int = 5,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -60,7 +70,6 @@ class MuonAdamW(Optimizer):
             "momentum": momentum,
             "betas": tuple(betas),
             "eps": eps,
-            "steps": steps,
             "hidden": False,
         }
         super().__init__(params, defaults)
@@ -93,7 +102,7 @@ class MuonAdamW(Optimizer):
             by_shape.setdefault(tuple(update.shape), []).append(index)
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         for shape, indices in by_shape.items():
-            stacked = orthogonalise(torch.stack([updates[i].flatten(1) for i in indices]), group["steps"])
+            stacked = orthogonalise(torch.stack([updates[i].flatten(1) for i in indices]))
             rate = 0.2 * group["lr"] * max(stacked.shape[1:]) ** 0.5
             moved = [matrix.view(shape) for matrix in stacked.unbind()]
             torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)

@@ -94,7 +94,7 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = ["experiment=shakespeare_char_cpu", f"data.root={args.root}", "callbacks=null", *args.overrides]
+        overrides = ["experiment=shakespeare_char_cpu", f"data.root={args.root}", *args.overrides]
         config = compose("pretrain", overrides)
     data = build_data(config)
     method = build_method(config, data)

@@ -4,7 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_lightning.modules import linear as module
-from ssl_lightning.modules.linear import OneDNNLinear, by_onednn, linear, onednn_is_there, use_onednn
+from ssl_lightning.modules.linear import OneDNNLinear, by_onednn, linear, use_onednn
+from ssl_lightning.products import onednn_is_there
 
 needs_onednn = pytest.mark.skipif(not onednn_is_there(), reason="torch has no oneDNN here")
 

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.optim import muon
 from ssl_lightning.optim.groups import parameter_groups
-from ssl_lightning.optim.muon import MuonAdamW
+from ssl_lightning.optim.muon import MuonAdamW, orthogonalise
 from ssl_lightning.optim.schedules import warmup_cosine
+from ssl_lightning.products import onednn_is_there
 
+needs_onednn = pytest.mark.skipif(not onednn_is_there(), reason="torch has no oneDNN here")
 pytestmark = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 
 
@@ -36,11 +39,12 @@ def make(model: nn.Module) -> tuple[MuonAdamW, Any]:
     return optimizer, warmup_cosine(optimizer, 8, 4, warmup_steps=2)
 
 
-def test_each_part_is_what_torch_does() -> None:
+def test_each_part_is_what_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)  # theirs
     ours, theirs = make_model(), make_model()
     optimizer = MuonAdamW(parameter_groups(ours), lr=0.01, weight_decay=0.1)
     matrices = [p for p in theirs.parameters() if p.ndim == 2]
-    muon = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    theirs_muon = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     vectors = [p for p in theirs.parameters() if p.ndim == 1]
     adamw = torch.optim.AdamW(vectors, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(3):
@@ -48,7 +52,7 @@ def test_each_part_is_what_torch_does() -> None:
             a.grad = draw(*a.shape, seed=10 * step + i)
             b.grad = a.grad.clone()
         optimizer.step()
-        muon.step()
+        theirs_muon.step()
         adamw.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         if a.ndim < 4:  # theirs computes in bfloat16
@@ -71,6 +75,33 @@ def test_a_convolution_is_a_matrix_in_every_memory_format() -> None:
     assert torch.equal(kernel.flatten(1), matrix)
     assert torch.equal(last, kernel)
     assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(6, 6), (5, 9), (9, 5)])
+@pytest.mark.parametrize("onednn", [pytest.param(True, marks=needs_onednn), False])
+def test_singular_values_come_near_one(rows: int, columns: int, onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a sum of squares of 1, singular values from 0.01 on; the vectors stay as they are."""
+    monkeypatch.setattr(muon, "mkl_is_slow", lambda: onednn)
+    count = min(rows, columns)
+    u, v = (torch.linalg.qr(draw(4, size, count, seed=size).double())[0] for size in (rows, columns))
+    before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.99).add(0.01)
+    before = before / before.norm()
+    after = u.mT @ orthogonalise((u * before @ v.mT).float()).double() @ v
+    values = after.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(after, torch.diag_embed(values), atol=1e-5, rtol=0)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    for a, b, c in muon.POLYNOMIALS:
+        before = a * before + b * before**3 + c * before**5
+    torch.testing.assert_close(values, before.expand(4, -1).double(), atol=1e-5, rtol=0)
+
+
+def test_the_polynomials_do_what_they_are_for() -> None:
+    x = torch.linspace(0.01, 1, 10001, dtype=torch.float64)
+    for a, b, c in muon.POLYNOMIALS:
+        x = a * x + b * x**3 + c * x**5
+    assert x.min() > 0.72
+    assert x.max() < 1.28
 
 
 def test_the_step_of_a_hidden_weight_is_nearly_orthogonal() -> None:
