@@ -44,10 +44,12 @@ def _attend(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     d = attention.head_dim
     widths = [projection.out_features // d for projection in projections]
     qkv = linear(x, torch.cat([projection.weight for projection in projections])).view(B, N, -1, d)
-    q, k, v = qkv.split(widths, dim=2)  # (B, N, heads, d)
+    qk, v = qkv.split([widths[0] + widths[1], widths[2]], dim=2)  # (B, N, heads, d)
     if hasattr(attention, "q_norm"):
-        q, k = _norm(attention.q_norm, q), _norm(attention.k_norm, k)
-    q, k, v = (t.transpose(1, 2) for t in (_rotate(q, cos, sin), _rotate(k, cos, sin), v))
+        q, k = qk.split(widths[:2], dim=2)
+        qk = torch.cat((_norm(attention.q_norm, q), _norm(attention.k_norm, k)), dim=2)
+    q, k = _rotate(qk, cos, sin).split(widths[:2], dim=2)
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     h = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=widths[0] != widths[1])
     return attention.o_proj(h.transpose(1, 2).reshape(B, N, -1))
 
