@@ -99,6 +99,12 @@ def toy_tokenizer() -> SimpleNamespace:
     )
 
 
+def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
+    """The loss with masks and noise of `seed`, which in a run the DataModule gives for every step."""
+    torch.manual_seed(seed)
+    return method.loss(batch)
+
+
 def network_input(batch: dict[str, Any]) -> Tensor:
     """What `forward` embeds, of a batch."""
     return batch["tokens"] if "tokens" in batch else batch["image"].float()
