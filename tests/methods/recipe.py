@@ -22,6 +22,7 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 VOCABULARY, LENGTH = 40, 24
 TINY = {
     "ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2},
+    "ssl_lightning.modules.vit.ViT": {"width": 16, "layers": 2, "heads": 2},
     "ssl_lightning.modules.text_models.language_model": {
         "width": 16,
         "layers": 2,
