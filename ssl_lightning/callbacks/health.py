@@ -17,7 +17,7 @@ class Collapse(InputError):
 
 
 class Health(lightning.Callback):
-    """Logs spread, effective rank and uniformity of the last training embeddings, and alignment on two validation views.
+    """Logs spread, effective rank and uniformity of training embeddings, and alignment where validation has two views.
 
     Args:
         every_n_steps: how often.
