@@ -145,9 +145,9 @@ def _with_run_folder(arguments: list[str]) -> list[str]:
 
 
 def _verbatim(argument: str) -> str:
-    """`text=` takes what stands behind it as it is, whatever commas, brackets and quotes mean to Hydra."""
+    """`text=` and `input=` take what stands behind as it is, whatever commas, brackets and quotes mean to Hydra."""
     key, equals, text = argument.partition("=")
-    return f"text={quoted(text)}" if key == "text" and equals else argument
+    return f"{key}={quoted(text)}" if key in ("text", "input") and equals else argument
 
 
 def _as_one_of_many(arguments: list[str]) -> list[str]:

@@ -118,7 +118,10 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
             ["data=image_folder", "data.root=broken", "data.source.on_corrupt=raise", "data.val_size=2"],
             "broken/a/text.png",
         ),
-        (["transform=plain"], "method SimCLR reads views, which transform Plain does not make; transforms that fit:"),
+        (
+            ["transform=plain"],
+            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol,",
+        ),
         (["callbacks.probe.protocol=v0"], "known: v1"),
         (["method=moco", "data.batch_size=12"], "method.bn_splits"),
     ],

@@ -17,7 +17,7 @@ class Collapse(InputError):
 
 
 class Health(lightning.Callback):
-    """Logs spread, effective rank and uniformity of the last training embeddings, and alignment on validation views.
+    """Logs spread, effective rank and uniformity of training embeddings, and alignment where validation has two views.
 
     Args:
         every_n_steps: how often.
@@ -81,7 +81,7 @@ class Health(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and "views" in batch and not trainer.sanity_checking:
+        if batch_idx == 0 and len(batch.get("views", ())) > 1 and not trainer.sanity_checking:
             h1, h2 = (pl_module(view) for view in batch["views"][:2])
             self._log(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
 

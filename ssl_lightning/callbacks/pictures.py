@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import matplotlib
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
@@ -14,16 +13,17 @@ from torch import Tensor
 from ssl_lightning.runs.features import split_features
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.pictures import columns_figure, do_task, unnormalised
 
-matplotlib.use("Agg")
 _TASK = re.compile(r"(train|val)/\w*accuracy")
 
 
 class Pictures(lightning.Callback):
-    """`views.png` at the start; `curves.png` at every epoch; `embedding.png`, a map of the validation set, at the end.
+    """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the
+    validation set, and `task.png`, what the method makes of held-out images.
 
     Args:
-        images: rows of `views.png`.
+        images: rows of `views.png` and `task.png`.
         points: at most so many samples on the map.
     """
 
@@ -41,12 +41,13 @@ class Pictures(lightning.Callback):
         count = min(self.images, len(data.train))
         images = data.train.__getitems__([row * len(data.train) // count for row in range(count)])
         batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
-        columns = [data.plain(images)["image"], *batch["views"]]
-        self._save(trainer, "views", views_figure([self._shown(column, data) for column in columns]))
+        views = {f"view {number}": view for number, view in enumerate(batch["views"], start=1)}
+        self._save_columns(trainer, "views", {"image": data.plain(images)["image"], **views})
 
-    def _shown(self, images: Tensor, data: Any) -> Tensor:
-        mean, std = (torch.tensor(list(values)).view(1, -1, 1, 1) for values in (data.mean, data.std))
-        return (images.float().cpu() * std + mean).clamp(0, 1)
+    def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        shown = {title: unnormalised(column, data.mean, data.std) for title, column in columns.items()}
+        self._save(trainer, name, columns_figure(shown))
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -57,6 +58,8 @@ class Pictures(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.val is None or len(data.val) < 4:
             return
+        if "image" in data.gives and hasattr(pl_module, "show"):
+            self._show_task(trainer, pl_module)
         found = split_features(pl_module, data, "val")
         if not trainer.is_global_zero:
             return
@@ -65,6 +68,15 @@ class Pictures(lightning.Callback):
         chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
         labels = found["labels"][chosen] if "labels" in found else None
         self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))
+
+    def _show_task(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        count = min(self.images, len(data.val))
+        images = data.val.__getitems__([row * len(data.val) // count for row in range(count)])
+        batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
+        columns = do_task(pl_module, batch, data.seed)
+        if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
+            self._save_columns(trainer, "task", columns)
 
     def _save(self, trainer: lightning.Trainer, name: str, figure: Figure) -> None:
         path = self.run.figures / f"{name}.png"
@@ -77,20 +89,6 @@ class Pictures(lightning.Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
-
-
-def views_figure(columns: list[Tensor]) -> Figure:
-    """Each image in a row, as it is and as each view shows it; `columns` of (B, C, H, W) in [0, 1]."""
-    rows = len(columns[0])
-    figure = Figure(figsize=(1.1 * len(columns), 1.1 * rows))
-    titles = ["image", *(f"view {number}" for number in range(1, len(columns)))]
-    for index, axes in enumerate(figure.subplots(rows, len(columns), squeeze=False).flat):
-        row, column = divmod(index, len(columns))
-        axes.imshow(columns[column][row].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.axis("off")
-        if row == 0:
-            axes.set_title(titles[column], fontsize=8)
-    return figure
 
 
 def curves_figure(metrics: Metrics) -> Figure:

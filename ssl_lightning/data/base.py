@@ -184,11 +184,10 @@ class ArrayData(LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
-        """Applies the transform. Training seeds the global generators too; validation leaves them alone."""
-        if not self.trainer.training:
-            return self.augment(batch, self._validation_seed)
-        begun = self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
-        seed = step_seed(self.seed, self._rank, begun)
+        """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
+        seed = self._validation_seed
+        if self.trainer.training:
+            seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
         _seed_everything(seed, batch["index"].device)
         return self.augment(batch, seed)
 

@@ -22,6 +22,9 @@ class Method(lightning.LightningModule):
 
     reads: ClassVar[tuple[str, ...]] = ("views",)
     """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
+    views: ClassVar[int | None] = None
+    """How many views of an image `loss` takes; None: any number, or none at all."""
+
     smallest_batch: ClassVar[int] = 2
     """What compares the samples of a batch, or normalises over them, needs two."""
 

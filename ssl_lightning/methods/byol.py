@@ -27,6 +27,8 @@ class BYOL(Method):
         momentum: of the teacher at the start; it rises to 1 along a cosine (Sec. 3.3).
     """
 
+    views = 2
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -37,6 +37,8 @@ class MoCo(Method):
         symmetric: each view is the query once, as in the authors' CIFAR demo; twice the work a step.
     """
 
+    views = 2
+
     def __init__(
         self,
         backbone: nn.Module,

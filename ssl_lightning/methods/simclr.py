@@ -30,6 +30,7 @@ class SimCLR(Method):
             the networks have them, are then those of a chunk (of all devices). None encodes all at once.
     """
 
+    views = 2
     compares_batch = True
 
     def __init__(

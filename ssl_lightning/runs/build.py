@@ -82,6 +82,19 @@ def refuse_misfit(config: DictConfig) -> None:
             f"method {_short(method)} reads {_list(method.reads)}, which transform {_short(transform)} does not make;"
             f" transforms that fit: {_list(fitting)}"
         )
+    made = _count_views(config.transform)
+    if "views" in method.reads and made and method.views not in (None, made):
+        fitting = _choices("transform", lambda made: set(method.reads) <= {*data.gives, *made.makes})
+        counts = {name: _count_views(OmegaConf.load(CONF / "transform" / f"{name}.yaml")) for name in fitting}
+        raise InputError(
+            f"method {_short(method)} takes {method.views} view{'s'[: method.views > 1]} of an image, and the transform"
+            f" makes {made}; transforms that fit: {_list(name for name in fitting if counts[name] == method.views)}"
+        )
+
+
+def _count_views(transform: Any) -> int:
+    """The views that the config of a transform lists; 0 where it lists none."""
+    return len(transform.get("views") or ())
 
 
 def text_methods() -> str:

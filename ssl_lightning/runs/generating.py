@@ -1,4 +1,7 @@
-"""A text continued, its masks filled, or restored, by what a run or a checkpoint of transformers has learned."""
+"""A text continued, its masks filled, or restored, by what a run or a checkpoint of transformers has learned.
+
+Pictures are the business of `showing.py`.
+"""
 
 import sys
 import time
@@ -27,9 +30,16 @@ def generate(config: DictConfig) -> None:
     """Writes to the terminal and, as a JSON file of its own each time, to Hydra's output folder.
 
     Raises:
-        InputError: no text, or one that the model cannot take; no such run or checkpoint; options out of range.
+        InputError: no text or picture, or one that the model cannot take; no such run or checkpoint; options out of
+            range.
     """
     refuse_wrong_options(config)
+    path = _free_name(Path(HydraConfig.get().runtime.output_dir))
+    if not OmegaConf.is_missing(config, "input"):
+        from ssl_lightning.runs.showing import show_pictures
+
+        show_pictures(config, find_run(config.run), path)
+        return
     if OmegaConf.is_missing(config, "run"):
         origin = config.checkpoint
         text = text_model_of_checkpoint(str(config.checkpoint))
@@ -39,7 +49,7 @@ def generate(config: DictConfig) -> None:
         text = text_model_of_run(run, str(config.checkpoint), "continue, fill or restore a text")
     text.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.perf_counter()
-    kept = [str(key) for key in config if key not in ("text", "run", "checkpoint")]
+    kept = [str(key) for key in config if key not in ("text", "input", "max_images", "run", "checkpoint")]
     made = {"causal": _continue, "masked": _fill, "seq2seq": _restore}[text.head](text, config)
     content = {
         "text": config.text,
@@ -49,7 +59,6 @@ def generate(config: DictConfig) -> None:
         "timing": {"wall_seconds": time.perf_counter() - began},
         "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, config.seed),
     }
-    path = _free_name(Path(HydraConfig.get().runtime.output_dir))
     write_json(path, content)
     Console(stderr=True).print(f"[bold]wrote[/] {path}", highlight=False, soft_wrap=True)
 
@@ -60,11 +69,19 @@ def refuse_wrong_options(config: DictConfig) -> None:
     Raises:
         InputError: a value that is missing, of another kind, or out of its range.
     """
-    if OmegaConf.is_missing(config, "text") or not str(config.text).strip():
-        raise InputError('text is missing: ssl-generate run=RUN text="..." (see ssl-generate --help)')
+    pictures = not OmegaConf.is_missing(config, "input")
+    if pictures and not OmegaConf.is_missing(config, "text"):
+        raise InputError("text= and input= are for different runs: give the one that the method was trained on")
+    if pictures and (OmegaConf.is_missing(config, "run") or not str(config.input).strip()):
+        raise InputError("pictures need a run and a path: ssl-generate run=RUN input=image.png, or a folder of images")
+    if not pictures and (OmegaConf.is_missing(config, "text") or not str(config.text).strip()):
+        raise InputError(
+            'text is missing: ssl-generate run=RUN text="...", or input=image.png where the run is of images'
+        )
     if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
         raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
-    for key, low in {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "seed": 0}.items():
+    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "seed": 0}
+    for key, low in lowest.items():
         value = config[key]
         if not (value is None and key == "top_k") and (type(value) is not int or value < low):
             raise InputError(f"{key}={value} is not a whole number from {low}")

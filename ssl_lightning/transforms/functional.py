@@ -122,6 +122,17 @@ def resized_crop(
     return _separable(images.to(dtype), rows, columns)
 
 
+def central_square(images: Tensor, size: int) -> Tensor:
+    """The largest central square, resized to `size` if need be: (B, C, H, W) uint8 or float -> (B, C, size, size)."""
+    B, _, H, W = images.shape
+    if H == W == size:
+        return to_float(images)
+    side = min(H, W)
+    zeros = torch.zeros(B, dtype=torch.long, device=images.device)
+    top, left, extent = zeros + (H - side) // 2, zeros + (W - side) // 2, zeros + side
+    return resized_crop(images, top, left, extent, extent, zeros.bool(), size)
+
+
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     """Blurs with a Gaussian of `sigma` pixels cut to an odd `kernel_size`, reflecting at the borders; 0 is none."""
     H, W = images.shape[2:]

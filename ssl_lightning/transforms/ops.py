@@ -85,6 +85,25 @@ class RandomResizedCrop(Op):
         return (*shape[:2], self.size, self.size)
 
 
+class CentralSquare(Op):
+    """The largest central square, resized to `size`: what evaluation sees. It draws nothing."""
+
+    reads_uint8 = True
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        return {}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return functional.central_square(images, self.size)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*shape[:2], self.size, self.size)
+
+
 class ColorJitter(Op):
     """Random brightness, contrast, saturation and hue, at rate `p`, in random order.
 

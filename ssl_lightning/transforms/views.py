@@ -103,16 +103,8 @@ class Plain(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         images = _checked(self, batch["image"])
-        return {**batch, "image": functional.normalize(self._resized(images), self.mean, self.std)}
-
-    def _resized(self, images: Tensor) -> Tensor:
-        B, _, H, W = images.shape
-        if H == W == self.size:
-            return functional.to_float(images)
-        side = min(H, W)
-        zeros = torch.zeros(B, dtype=torch.long, device=images.device)
-        top, left, extent = zeros + (H - side) // 2, zeros + (W - side) // 2, zeros + side
-        return functional.resized_crop(images, top, left, extent, extent, zeros.bool(), self.size)
+        square = functional.central_square(images, self.size)
+        return {**batch, "image": functional.normalize(square, self.mean, self.std)}
 
 
 def _register_statistics(module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -68,6 +68,7 @@ def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mut
         optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.2)
         losses = []
         for step, batch in enumerate(batches):
+            torch.manual_seed(step)  # of masks and noise, which all ranks draw for the whole batch
             loss = model(each_tensor(batch, lambda x: x.chunk(world_size())[rank()]))
             optimizer.zero_grad()
             loss.backward()

@@ -22,6 +22,7 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 VOCABULARY, LENGTH = 40, 24
 TINY = {
     "ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2},
+    "ssl_lightning.modules.vit.ViT": {"width": 16, "layers": 2, "heads": 2},
     "ssl_lightning.modules.text_models.language_model": {
         "width": 16,
         "layers": 2,
@@ -97,6 +98,12 @@ def toy_tokenizer() -> SimpleNamespace:
         word_starts=torch.arange(VOCABULARY) % 2 == 0,
         decode=lambda ids: "".join("." if token == 7 else f" {token}" for token in ids),
     )
+
+
+def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
+    """The loss with masks and noise of `seed`, which in a run the DataModule gives for every step."""
+    torch.manual_seed(seed)
+    return method.loss(batch)
 
 
 def network_input(batch: dict[str, Any]) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from runs.harness import WATCHED, command
 from runs.killing import run
-from runs.test_killed import SMALL, assert_same, go_on_until_the_end, state
+from runs.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
@@ -26,7 +26,8 @@ TWO = ("trainer.accelerator=cpu", "trainer.devices=2")
 
 def train(folder: Path, strategy: str, *options: str) -> dict[str, Tensor]:
     """The state of the method at the end of a run of two processes."""
-    assert run(folder, *OPTIONS, f"trainer={strategy}", *TWO, *options, world_size=2)
+    method = next((option.partition("=")[2] for option in options if option.startswith("method=")), "simclr")
+    assert run(folder, *known(method, OPTIONS), f"trainer={strategy}", *TWO, *options, world_size=2)
     return read_checkpoint(RunFolder(folder).last)["state_dict"]
 
 
@@ -37,7 +38,9 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
-@pytest.mark.parametrize("method", ["simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in ("moco", "byol"))])
+@pytest.mark.parametrize(
+    "method", ["simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in ("moco", "byol", "mae", "ijepa"))]
+)
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *SMALL.get(method, ()))
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))

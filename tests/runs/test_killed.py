@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from methods.recipe import METHODS, compose_method
+from omegaconf import OmegaConf
 from runs.harness import WATCHED, train
 from runs.killing import PLACES, run
 from torch import Tensor
@@ -32,7 +33,11 @@ TEXT = (
     "callbacks.health.every_n_steps=4",
     "callbacks.pictures=null",
 )
-SMALL = {"moco": ("method.queue_size=128", "method.bn_splits=2"), "byol": ("method.out_dim=16",)}
+SMALL = {
+    "moco": ("method.queue_size=128", "method.bn_splits=2"),
+    "byol": ("method.out_dim=16",),
+    **dict.fromkeys(("mae", "simmim", "ijepa"), ("backbone.layers=1", "backbone.heads=2")),
+}
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
 
@@ -48,9 +53,21 @@ CASES = [
 """Language models share all that matters here; that each of them does is a slow test."""
 
 
+def known(method: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the options whose keys the method and its companions have."""
+    config = compose_method(method)
+    return tuple(o for o in options if OmegaConf.select(config, o.partition("=")[0], default=config) is not config)
+
+
 def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
     several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={world_size}") if world_size > 1 else ()
-    return (f"method={method}", *(TEXT if reads_text(method) else IMAGES), *STEPS, *several, *SMALL.get(method, ()))
+    return (
+        f"method={method}",
+        *known(method, TEXT if reads_text(method) else IMAGES),
+        *STEPS,
+        *several,
+        *SMALL.get(method, ()),
+    )
 
 
 def state(folder: Path) -> dict[str, Any]:

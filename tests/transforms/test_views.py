@@ -10,7 +10,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.transforms import ops, views
 from ssl_lightning.transforms.views import Chain, MultiView, Plain
 
-CONFIGS = [p for p in sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml")) if p.stem != "plain"]
+CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml"))
 CONFIGS = [path for path in CONFIGS if "transforms.views." in path.read_text() or "defaults" in path.read_text()]
 
 
@@ -77,6 +77,14 @@ def test_plain(H: int, W: int) -> None:
     assert raw["image"].dtype == torch.uint8
 
 
+@pytest.mark.parametrize(("H", "W"), [(32, 32), (40, 32)])
+def test_the_central_square_is_what_evaluation_sees(H: int, W: int) -> None:
+    raw = batch(B=2, H=H, W=W)
+    transform = MultiView({"first": Chain(square=ops.CentralSquare(32))}, [0.5] * 3, [0.2] * 3)
+    (view,) = transform(raw, seeded())["views"]
+    assert torch.equal(view, Plain(32, [0.5] * 3, [0.2] * 3)(raw)["image"])
+
+
 @pytest.mark.gpu
 def test_gpu_equals_cpu() -> None:
     chain = simclr().views["first"]
@@ -107,7 +115,7 @@ def test_config(path: Path) -> None:
     )
     transform = instantiate(config.transform)
     out = transform(batch(B=4, C=C, H=size, W=size), seeded())
-    assert [tuple(view.shape) for view in out["views"]] == [(4, C, size, size)] * 2
+    assert [tuple(view.shape) for view in out["views"]] == [(4, C, size, size)] * len(config.transform.views)
     assert all(view.isfinite().all() for view in out["views"])
 
 

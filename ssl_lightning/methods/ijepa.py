@@ -1,0 +1,144 @@
+"""I-JEPA: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture.
+
+Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun and Ballas, 2023. https://arxiv.org/abs/2301.08243
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.reconstruction import smooth_l1
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.ema import make_teacher, move_teacher
+from ssl_lightning.modules.masking import block_masks
+from ssl_lightning.modules.patches import patchify, pick, put, unpatchify
+from ssl_lightning.modules.vit import ViT, as_vit, blocks, sincos
+
+
+class IJEPA(Method):
+    """From a part of an image, predicts what a slowly moving teacher makes of blocks of it: features, not pixels.
+
+    Args:
+        backbone: a ViT; the paper's has no class token.
+        predictor_width: of the predictor's tokens.
+        predictor_layers: its transformer blocks.
+        predictor_heads: their heads of attention.
+        targets: M, number of target blocks of an image.
+        target_scale: area of a target block, as a part of the image.
+        target_aspect: its height over its width.
+        context_scale: area of the context block, before the targets are cut out of it.
+        least_context: part of the patches that the context keeps (modules/masking.py says why).
+        momentum: of the teacher at the start; it rises to 1 linearly (App. A.1).
+    """
+
+    views = 1
+    smallest_batch = 1
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        predictor_width: int = 384,
+        predictor_layers: int = 6,
+        predictor_heads: int = 12,
+        targets: int = 4,
+        target_scale: Sequence[float] = (0.15, 0.2),
+        target_aspect: Sequence[float] = (0.75, 1.5),
+        context_scale: Sequence[float] = (0.85, 1.0),
+        least_context: float = 0.3,
+        momentum: float = 0.996,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        if not 0 < target_scale[0] <= target_scale[1] < context_scale[0] <= context_scale[1] <= 1:
+            raise InputError(
+                f"method.target_scale={list(target_scale)} and method.context_scale={list(context_scale)} must rise"
+                " from above 0 to at most 1"
+            )
+        self.backbone = as_vit(backbone, type(self).__name__)
+        self.predictor = Predictor(self.backbone, predictor_width, predictor_layers, predictor_heads)
+        self.teacher = cast(ViT, make_teacher(self.backbone))
+        self.masks: dict[str, Any] = {
+            "targets": targets,
+            "target_scale": tuple(target_scale),
+            "target_aspect": tuple(target_aspect),
+            "context_scale": tuple(context_scale),
+            "least_context": least_context,
+        }
+        self.momentum = momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the teacher, which the paper evaluates (App. A.1)."""
+        return self.teacher(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sec. 3: the error of the predicted representations, averaged over the target blocks."""
+        x = batch["views"][0]
+        visible, masked = self._masks(x)
+        with torch.no_grad():
+            h = self.teacher.encode(self.teacher.patch_tokens(x))
+            target = pick(self.teacher.of_patches(h), masked.flatten(1)).view(*masked.shape, -1)
+        return {"loss": smooth_l1(self.predict(x, visible, masked), target), "embedding": self.teacher.pooled(h)}
+
+    def predict(self, x: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        """Of the patches at `visible` (B, V) what stands at `masked` (B, M, K): (B, M, K, D), each block by itself."""
+        h = self.backbone.of_patches(self.backbone.encode(self.backbone.patch_tokens(x), visible))
+        return self.predictor(h, visible, masked)
+
+    def after_step(self, progress: float) -> None:
+        move_teacher(self.teacher, self.backbone, self.momentum + progress * (1 - self.momentum))
+
+    def _masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        visible, masked = block_masks(len(x), self.backbone.grid, **self.masks)
+        return visible.to(x.device, non_blocking=True), masked.to(x.device, non_blocking=True)
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`image`, `context` (the patches seen) and `nearest patches`, what is predicted, as far as pixels can say it.
+
+        In the place of each predicted patch stands that patch of this batch whose representation is nearest.
+        """
+        x, vit = batch["views"][0], self.backbone
+        visible, masked = self._masks(x)
+        h = self.teacher.of_patches(self.teacher.encode(self.teacher.patch_tokens(x)))
+        known = F.layer_norm(h, h.shape[-1:]).flatten(0, 1)  # (B N, D)
+        predicted = self.predict(x, visible, masked).flatten(1, 2)  # (B, M K, D)
+        nearest = torch.cdist(predicted.flatten(0, 1).float(), known.float()).argmin(dim=1).view(len(x), -1)
+        patches = patchify(x, vit.patch_size)
+        seen = put(torch.zeros_like(patches), visible, pick(patches, visible))
+        painted = put(seen, masked.flatten(1), patches.flatten(0, 1)[nearest])
+        return {
+            "image": x,
+            "context": unpatchify(seen, vit.in_channels),
+            "nearest patches": unpatchify(painted, vit.in_channels),
+        }
+
+
+class Predictor(nn.Module):
+    """A narrow transformer from encoded patches, and places to predict, to representations at those places."""
+
+    position: Tensor
+
+    def __init__(self, vit: ViT, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
+        self.enter = nn.Linear(vit.out_dim, width)
+        self.blocks = blocks(width, layers, heads, key="method.predictor_")
+        self.leave = nn.Linear(width, vit.out_dim)
+        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
+        for layer in (self.enter, self.leave):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, h: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        """(B, V, D) at `visible` (B, V), and `masked` (B, M, K) -> (B, M, K, D)."""
+        B, M, K = masked.shape
+        context = self.enter(h) + self.position[visible]
+        queries = self.token + self.position[masked]
+        context = context[:, None].expand(-1, M, -1, -1)
+        tokens = self.blocks(torch.cat([context, queries.to(context.dtype)], dim=2).flatten(0, 1))
+        return cast(Tensor, self.leave(tokens[:, -K:])).view(B, M, K, -1)

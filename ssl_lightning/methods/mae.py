@@ -1,0 +1,113 @@
+"""MAE: Masked Autoencoders Are Scalable Vision Learners.
+
+He, Chen, Xie, Li, Dollar and Girshick, 2021. https://arxiv.org/abs/2111.06377
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.reconstruction import masked_mse, normalised_patches
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.masking import count_masked, random_split
+from ssl_lightning.modules.patches import patchify, pick, put, unpatchify
+from ssl_lightning.modules.vit import ViT, as_vit, blocks, sincos
+
+
+class MAE(Method):
+    """Most patches of an image are hidden; an encoder sees the others, a light decoder paints the hidden ones.
+
+    Args:
+        backbone: a ViT, which encodes the visible patches alone.
+        mask_ratio: part of the patches that is hidden.
+        decoder_width: of the decoder's tokens.
+        decoder_layers: its transformer blocks.
+        decoder_heads: their heads of attention.
+        normalise_patches: whether the target is each patch with mean 0 and variance 1 (Table 1d).
+    """
+
+    views = 1
+    smallest_batch = 1
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        mask_ratio: float = 0.75,
+        decoder_width: int = 512,
+        decoder_layers: int = 8,
+        decoder_heads: int = 16,
+        normalise_patches: bool = True,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = as_vit(backbone, type(self).__name__)
+        self.decoder = Decoder(self.backbone, decoder_width, decoder_layers, decoder_heads)
+        self.mask_ratio, self.normalise_patches = mask_ratio, normalise_patches
+        count_masked(self.backbone.patches, mask_ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sec. 3: the mean squared error of the hidden patches' pixels, and of no others."""
+        x = batch["views"][0]
+        visible, masked = random_split(len(x), self.backbone.patches, self.mask_ratio, x.device)
+        h, painted = self.paint(x, visible, masked)
+        target = pick(patchify(x, self.backbone.patch_size), masked)
+        if self.normalise_patches:
+            target, _, _ = normalised_patches(target)
+        return {"loss": masked_mse(painted, target), "embedding": self.backbone.pooled(h).detach()}
+
+    def paint(self, x: Tensor, visible: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder makes of the patches at `visible` (B, V), and the painted ones at `masked`, (B, M, P)."""
+        h = self.backbone.encode(self.backbone.patch_tokens(x), visible)
+        return h, pick(self.decoder(h, visible), masked)
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`image`, `masked` (hidden patches in the mean colour) and `reconstruction` (visible patches as they are).
+
+        Targets of mean 0 and variance 1 say nothing of a patch's brightness and contrast: these are the image's own.
+        """
+        x, vit = batch["views"][0], self.backbone
+        visible, masked = random_split(len(x), vit.patches, self.mask_ratio, x.device)
+        _, painted = self.paint(x, visible, masked)
+        patches = patchify(x, vit.patch_size)
+        if self.normalise_patches:
+            _, mean, deviation = normalised_patches(pick(patches, masked))
+            painted = painted * deviation + mean
+        hidden = put(patches, masked, torch.zeros_like(painted, dtype=patches.dtype))
+        whole = put(patches, masked, painted.to(patches.dtype))
+        return {
+            "image": x,
+            "masked": unpatchify(hidden, vit.in_channels),
+            "reconstruction": unpatchify(whole, vit.in_channels),
+        }
+
+
+class Decoder(nn.Module):
+    """A narrow transformer over all places, with one learned token wherever a patch was not encoded (Sec. 3)."""
+
+    position: Tensor
+
+    def __init__(self, vit: ViT, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.class_tokens = int(vit.class_token is not None)
+        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
+        self.enter = nn.Linear(vit.out_dim, width)
+        self.blocks = blocks(width, layers, heads, key="method.decoder_")
+        self.leave = nn.Linear(width, vit.in_channels * vit.patch_size**2)
+        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
+        for layer in (self.enter, self.leave):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, h: Tensor, visible: Tensor) -> Tensor:
+        """What `ViT.encode` made of the patches at `visible` (B, V) -> pixels (B, N, P) of all places."""
+        first, seen = self.enter(h).tensor_split([self.class_tokens], dim=1)
+        tokens = put(self.token.to(seen.dtype).expand(len(h), len(self.position), -1), visible, seen) + self.position
+        tokens = self.blocks(torch.cat([first.to(tokens.dtype), tokens], dim=1))
+        return self.leave(tokens[:, self.class_tokens :])

@@ -1,0 +1,82 @@
+"""SimMIM: A Simple Framework for Masked Image Modeling.
+
+Xie, Zhang, Cao, Lin, Bao, Yao, Dai and Hu, 2021. https://arxiv.org/abs/2111.09886
+"""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.reconstruction import masked_l1
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.masking import count_masked, unit_mask
+from ssl_lightning.modules.patches import patchify, unpatchify
+from ssl_lightning.modules.vit import as_vit
+
+
+class SimMIM(Method):
+    """Hidden patches are replaced by a learned token before the encoder; one linear layer guesses their pixels.
+
+    Args:
+        backbone: a ViT.
+        mask_ratio: part of the mask units that is hidden (Table 1: 0.6 with units of 32 pixels).
+        mask_unit: side of a unit, in patches; units larger than a patch cannot be guessed from its nearest pixels.
+    """
+
+    views = 1
+    smallest_batch = 1
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        mask_ratio: float = 0.6,
+        mask_unit: int = 2,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = as_vit(backbone, type(self).__name__)
+        if not 0 < mask_unit < self.backbone.grid:
+            raise InputError(f"method.mask_unit={mask_unit} is not from 1 to {self.backbone.grid - 1}, in patches")
+        self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
+        self.head = nn.Linear(self.backbone.out_dim, self.backbone.in_channels * self.backbone.patch_size**2)
+        self.mask_ratio, self.mask_unit = mask_ratio, mask_unit
+        count_masked(ceil(self.backbone.grid / mask_unit) ** 2, mask_ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 1: the mean absolute error of the hidden pixels, and of no others."""
+        x = batch["views"][0]
+        masked = self._mask(x)
+        h, painted = self.paint(x, masked)
+        loss = masked_l1(painted, patchify(x, self.backbone.patch_size), masked)
+        return {"loss": loss, "embedding": self.backbone.pooled(h).detach()}
+
+    def paint(self, x: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder makes of all places, those `masked` (B, N) bool hidden, and the pixels (B, N, P) guessed."""
+        tokens = self.backbone.patch_tokens(x)
+        tokens = torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens)
+        h = self.backbone.encode(tokens)
+        return h, self.head(self.backbone.of_patches(h))
+
+    def _mask(self, x: Tensor) -> Tensor:
+        return unit_mask(len(x), self.backbone.grid, self.mask_unit, self.mask_ratio, x.device)
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`image`, `masked` (hidden patches in the mean colour) and `reconstruction` (visible patches as they are)."""
+        x, vit = batch["views"][0], self.backbone
+        masked = self._mask(x)
+        painted, patches = self.paint(x, masked)[1], patchify(x, vit.patch_size)
+        hidden = masked[:, :, None]
+        return {
+            "image": x,
+            "masked": unpatchify(patches.masked_fill(hidden, 0), vit.in_channels),
+            "reconstruction": unpatchify(torch.where(hidden, painted.to(patches.dtype), patches), vit.in_channels),
+        }

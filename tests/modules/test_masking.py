@@ -1,0 +1,107 @@
+import math
+
+import pytest
+import torch
+from distributed.harness import run
+from torch import Tensor
+
+from ssl_lightning.distributed import world_size
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.masking import block_masks, count_masked, draw_rows, random_split, unit_mask
+
+GRID, B = 8, 64
+
+
+@pytest.mark.parametrize(("N", "ratio", "masked"), [(196, 0.75, 147), (49, 0.75, 37), (64, 0.75, 48), (10, 0.1, 1)])
+def test_counts(N: int, ratio: float, masked: int) -> None:
+    assert count_masked(N, ratio) == masked
+
+
+@pytest.mark.parametrize(("N", "ratio"), [(49, 0.0), (49, 1.0), (49, 0.99), (4, -0.5), (4, 1.5)])
+def test_impossible_ratios(N: int, ratio: float) -> None:
+    with pytest.raises(
+        InputError, match=rf"method.mask_ratio={ratio} masks .* of {N}: it must leave some, and mask some"
+    ):
+        count_masked(N, ratio)
+
+
+def test_each_token_is_visible_or_masked() -> None:
+    visible, masked = random_split(B, 49, 0.75)
+    assert visible.shape == (B, 12)
+    assert masked.shape == (B, 37)
+    assert torch.equal(torch.cat([visible, masked], dim=1).sort(dim=1)[0], torch.arange(49).expand(B, -1))
+    assert len(visible.sort(dim=1)[0].unique(dim=0)) == B
+
+
+def test_each_token_is_masked_equally_often() -> None:
+    _, masked = random_split(20_000, 9, 0.6)
+    often = masked.flatten().bincount() / 20_000
+    torch.testing.assert_close(often, torch.full((9,), masked.shape[1] / 9), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("grid", "unit", "units"), [(8, 2, 16), (7, 2, 16), (7, 1, 49), (7, 3, 9)])
+def test_units_are_masked_whole(grid: int, unit: int, units: int) -> None:
+    masked = unit_mask(B, grid, unit, 0.6)
+    assert masked.shape == (B, grid**2)
+    corners = masked.view(B, grid, grid)[:, ::unit, ::unit]
+    assert corners.flatten(1).sum(dim=1).tolist() == [math.ceil(0.6 * units)] * B
+    for row in range(grid):
+        for column in range(grid):
+            assert torch.equal(masked.view(B, grid, grid)[:, row, column], corners[:, row // unit, column // unit])
+
+
+def as_mask(indices: Tensor, N: int) -> Tensor:
+    return torch.zeros(len(indices), N, dtype=torch.bool).scatter_(1, indices, True)
+
+
+@pytest.mark.parametrize("grid", [7, 8, 14])
+@pytest.mark.parametrize("seed", range(5))
+def test_blocks(grid: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    N = grid**2
+    visible, masked = block_masks(B, grid)
+    assert masked.shape[:2] == (B, 4)
+    area = masked.shape[2]
+    assert 0.1 * N <= area <= 0.25 * N  # 0.15 to 0.2, but for whole rows and columns
+    shapes = set()
+    for block in masked.flatten(0, 1):
+        rows, columns = block // grid, block % grid
+        height, width = int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
+        assert height * width == area == len(block.unique())
+        shapes.add((height, width))
+    assert len(shapes) == 1  # drawn once a batch
+    assert len(masked.flatten(1).sort(dim=1)[0].unique(dim=0)) > B // 2  # the places for each image
+    assert visible.shape[1] >= 0.3 * N
+    assert all(len(row.unique()) == len(row) for row in visible)
+    assert not (as_mask(visible, N) & as_mask(masked.flatten(1), N)).any()
+
+
+def test_blocks_reach_every_place() -> None:
+    visible, masked = block_masks(4000, GRID)
+    assert as_mask(masked.flatten(1), GRID**2).any(dim=0).all()
+    assert as_mask(visible, GRID**2).any(dim=0).all()
+
+
+def test_targets_that_cover_all() -> None:
+    """There is a context even where the targets leave none, as after the authors' 20 attempts."""
+    visible, masked = block_masks(B, 4, targets=30, target_scale=(0.3, 0.3), target_aspect=(1.0, 1.0))
+    assert masked.shape == (B, 30, 4)
+    assert visible.shape[1] > 0
+
+
+def test_ranks_take_the_rows_of_one_process() -> None:
+    alone = masks(6)
+    for number, name in enumerate(alone):
+        together = [found[name] for found in run(masks_of_half)]
+        assert torch.equal(torch.cat(together), alone[name]), number
+
+
+def masks_of_half() -> dict[str, Tensor]:
+    return masks(6 // world_size())
+
+
+def masks(B: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    names = ("visible", "masked", "units", "context", "targets", "noise")
+    drawn = (*random_split(B, 49, 0.75), unit_mask(B, 7, 2, 0.6), *block_masks(B, 7), draw_rows(torch.randn, B, 3))
+    return dict(zip(names, drawn, strict=True))
