@@ -18,6 +18,7 @@ from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.features import raw_features, split_features, split_groups
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.reconstruction import painting_errors
 
 _RAW_NUMBERS = 5 * 10**8
 """Training sets of more numbers than this (4 GB as the linear probe solves them) have no control on raw inputs."""
@@ -60,19 +61,22 @@ def evaluate(config: DictConfig) -> float:
         "this run": lambda split: split_features(trained, data, split),
         "untrained encoder": lambda split: split_features(untrained, data, split),
     }
-    if config.raw and len(data.bank) * data.channels * data.image_size**2 <= _RAW_NUMBERS:
+    numbers = getattr(data, "frames", 1) * data.channels * data.image_size**2
+    if config.raw and len(data.bank) * numbers <= _RAW_NUMBERS:
         encoders["raw input"] = lambda split: raw_features(data, split)
     for name, encode in encoders.items():
         with console.status(f"protocol {protocol.name}: {name}"):
             bank, test, groups = encode("bank"), encode("test"), split_groups(data, "test")
             figures[name] = protocol.run(bank, test, data.num_classes, device, groups=groups)
         penalties[name] = figures[name].pop("probe/linear_l2")
+    painted = painting_errors(trained, data, device, console)
     write_json(
         out / "results.json",
         {
-            "metrics": figures["this run"],
+            "metrics": figures["this run"] | {name: errors["this run"] for name, errors in painted.items()},
             "controls": figures["untrained encoder"],
             "raw": figures.get("raw input"),
+            "painted": painted,
             "protocol": {
                 "name": protocol.name,
                 "hash": protocol.hash,
