@@ -31,9 +31,11 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 GIVEN = {
     "data": {"transform"},
     "data.source": {"root", "split"},
+    "data.source.glyphs": {"root", "split"},
     "data.probe": {"root", "split"},
     "data.tokenizer": {"texts"},
     "method": {"backbone", "optimizer", "schedule"},
+    "method.decoder": {"in_dim"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps", "steps_per_epoch"},
     "trainer": {"callbacks", "logger", "default_root_dir"},
@@ -64,6 +66,8 @@ def chosen(group: str, choice: str) -> list[str]:
     overrides = [override(group, choice)]
     if group == "tokenizer":
         overrides.append("data=python_docs")
+    if group == "decoder":
+        overrides.append("method=autoencoder")
     if composed(*overrides).data._target_.endswith("TextData") and group in ("data", "tokenizer"):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
@@ -240,6 +244,8 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
         write_texts(root, data.source.files)
         if data.probe:
             write_labelled_lines(root, data.probe.files)
+    elif source == "moving_digits":
+        write_idx_files(root, data.source.glyphs.name)
     elif source == "torchvision_images" and data.channels == 1:
         write_idx_files(root, data.source.name)
     elif source == "torchvision_images":  # checksums keep these files from being made up

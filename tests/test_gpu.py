@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from methods.recipe import METHODS, reads_text
+from methods.recipe import METHODS, known, reads_text
 from runs.harness import TINY, command
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -19,7 +19,7 @@ ON_GPU = (*(option for option in TINY if option != "trainer=cpu"), "trainer=gpu"
 def small(method: str) -> tuple[str, ...]:
     """The tiny run's own changes to networks fit images alone."""
     if not reads_text(method):
-        return ON_GPU
+        return known(method, ON_GPU)
     drop = ("backbone.", "method.hidden_dim", "data.")
     return (*(option for option in ON_GPU if not option.startswith(drop)), "data.batch_size=32", "trainer.max_steps=6")
 

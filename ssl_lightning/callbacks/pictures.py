@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.runs.features import split_features
+from ssl_lightning.runs.films import film_figure, write_gif
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.pictures import columns_figure, do_task, unnormalised
@@ -20,7 +21,7 @@ _TASK = re.compile(r"(train|val)/\w*accuracy")
 
 class Pictures(lightning.Callback):
     """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the
-    validation set, and `task.png`, what the method makes of held-out images.
+    validation set, and `task.png`, what the method makes of held-out images; of clips `task.gif`, too.
 
     Args:
         images: rows of `views.png` and `task.png`.
@@ -47,7 +48,14 @@ class Pictures(lightning.Callback):
     def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         shown = {title: unnormalised(column, data.mean, data.std) for title, column in columns.items()}
-        self._save(trainer, name, columns_figure(shown))
+        if next(iter(shown.values())).ndim == 4:
+            self._save(trainer, name, columns_figure(shown))
+            return
+        self._save(trainer, name, film_figure(shown))
+        try:
+            write_gif(self.run.figures / f"{name}.gif", shown)
+        except OSError as error:
+            print(f"\nwarning: figures/{name}.gif was not written ({error.strerror})")
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -58,7 +66,7 @@ class Pictures(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.val is None or len(data.val) < 4:
             return
-        if "image" in data.gives and hasattr(pl_module, "show"):
+        if hasattr(pl_module, "show"):
             self._show_task(trainer, pl_module)
         found = split_features(pl_module, data, "val")
         if not trainer.is_global_zero:
@@ -96,6 +104,8 @@ def curves_figure(metrics: Metrics) -> Figure:
     panels = {
         "loss": ("train/loss", "val/loss"),
         "bits per byte": ("val/bits_per_byte",),
+        "squared error of pixels": ("train/pixel_error", "val/pixel_error"),
+        "squared error of frames to come": ("val/error", "val/persistence_error", "val/mean_frame_error"),
         "accuracy of the task": tuple(sorted(name for name in metrics.latest if _TASK.fullmatch(name))),
         "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
         "effective rank": ("health/effective_rank",),

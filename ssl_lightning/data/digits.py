@@ -17,6 +17,7 @@ from ssl_lightning.errors import InputError
 TEST_DIGITS = 297  # of 1,797; 1,500 remain to train on
 SCALE = (0.45, 0.75)  # side of the 8x8 image as a part of the canvas; 20-NN on raw pixels then gets 79 % right
 ANGLE = 25.0  # degrees, either way
+CLASSES = [str(digit) for digit in range(10)]
 
 
 def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int = 28) -> ImageArray:
@@ -25,17 +26,29 @@ def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int =
     The test images are drawn from digits of which no copy is in the training set. ``root`` is not used: nothing is
     read from the data folder. ``groups`` number the original digits.
     """
+    images, labels, numbers = _originals(split)
+    chosen = np.repeat(np.arange(len(images)), copies)
+    generator = torch.Generator().manual_seed(mix("digits", "test" if split == "test" else "train"))
+    drawn = draw(torch.from_numpy(images[chosen] / 16).float(), size, generator)
+    return ImageArray(drawn, labels[chosen], CLASSES, groups=numbers[chosen])
+
+
+def digit_glyphs(root: str = "", split: str = "pretrain") -> ImageArray:
+    """The original digits themselves, (N, 1, 8, 8): 1,500 to train on or 297 to test on; ``root`` is not used."""
+    images, labels, numbers = _originals(split)
+    return ImageArray((images / 16 * 255).round().astype(np.uint8), labels, CLASSES, groups=numbers)
+
+
+def _originals(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images (N, 1, 8, 8) from 0 to 16, labels (N,) and numbers (N,) in scikit-learn's set of one split."""
     from sklearn.datasets import load_digits
 
     if split not in ("pretrain", "train", "test"):
         raise InputError(f"digits has no split {split!r}: choose pretrain, train or test")
     source = load_digits()
     test = held_out(len(source.target), TEST_DIGITS, seed=0, labels=source.target)
-    chosen = np.repeat(np.flatnonzero(test if split == "test" else ~test), copies)
-    glyphs = torch.from_numpy(source.images[chosen] / 16).float().unsqueeze(1)
-    generator = torch.Generator().manual_seed(mix("digits", "test" if split == "test" else "train"))
-    images = draw(glyphs, size, generator)
-    return ImageArray(images, source.target[chosen], [str(digit) for digit in range(10)], groups=chosen)
+    chosen = np.flatnonzero(test if split == "test" else ~test)
+    return source.images[chosen, None], source.target[chosen], chosen
 
 
 def draw(glyphs: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:

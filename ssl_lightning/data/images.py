@@ -56,14 +56,18 @@ class ImageData(ArrayData):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        found = self.train.images.shape[1]
-        if found != self.channels:
-            raise InputError(f"data.channels={self.channels}, but the images have {found}")
+        if self.channels_found != self.channels:
+            raise InputError(f"data.channels={self.channels}, but the images have {self.channels_found}")
         classes = None if self.classes is None else len(self.classes)
         if self.num_classes is None:
             self.num_classes = classes
         elif classes is not None and classes != self.num_classes:
             raise InputError(f"data.num_classes={self.num_classes}, but the images have {classes} classes")
+
+    @property
+    def channels_found(self) -> int:
+        """Channels of the images of the source, after ``setup``."""
+        return self.train.images.shape[1]
 
     @cached_property
     def _plain(self) -> nn.Module:

@@ -1,6 +1,7 @@
 """Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
 
 import difflib
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -47,10 +48,17 @@ class ConvNet(nn.Sequential):
         stages: number of stages.
         stem_stride: 2 makes the net about four times as fast as 1.
         pool: side of the grid that the last map is averaged to; D = width * 2 ** (stages - 1) * pool ** 2.
+        out_dim: a bottleneck: D of a linear layer behind all that; None for none.
     """
 
     def __init__(
-        self, in_channels: int = 3, width: int = 16, stages: int = 4, stem_stride: int = 2, pool: int = 1
+        self,
+        in_channels: int = 3,
+        width: int = 16,
+        stages: int = 4,
+        stem_stride: int = 2,
+        pool: int = 1,
+        out_dim: int | None = None,
     ) -> None:
         widths = [width * 2**stage for stage in range(stages)]
         blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
@@ -63,6 +71,27 @@ class ConvNet(nn.Sequential):
             nn.Flatten(),
         )
         self.out_dim = widths[-1] * pool**2
+        if out_dim is not None:
+            self.append(nn.Linear(self.out_dim, out_dim))
+            self.out_dim = out_dim
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between, from all pixels of an image to a linear code (Hinton & Salakhutdinov 2006).
+
+    Args:
+        size: side of the images, which are square.
+        hidden_dims: widths of the hidden layers.
+        out_dim: D, width of the code.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[int] = (128,), out_dim: int = 32
+    ) -> None:
+        widths = [in_channels * size**2, *hidden_dims]
+        hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
+        super().__init__(nn.Flatten(), *hidden, nn.Linear(widths[-1], out_dim))
+        self.out_dim = out_dim
 
 
 def resnet(

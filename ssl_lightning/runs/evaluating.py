@@ -17,6 +17,7 @@ from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.evaluation_report import show
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.reconstruction import painting_errors
 from ssl_lightning.runs.subjects import Labels, encoder, fine_tuned, raw_inputs
 
 
@@ -66,12 +67,14 @@ def evaluate(config: DictConfig) -> float:
                 figures[name] |= fine_tuned(method, labels, FineTuning())
     penalties = {name: found.pop("probe/linear_l2") for name, found in figures.items() if "probe/linear_l2" in found}
     raw = [name for name in figures if name not in ("this run", "untrained encoder")]
+    painted = painting_errors(trained, data, device, console)
     write_json(
         out / "results.json",
         {
-            "metrics": figures["this run"],
+            "metrics": figures["this run"] | {name: errors["this run"] for name, errors in painted.items()},
             "controls": figures["untrained encoder"],
             "raw": figures[raw[0]] if raw else None,
+            "painted": painted,
             "protocol": {
                 "name": protocol.name,
                 "hash": protocol.hash,

@@ -49,7 +49,7 @@ def generate(config: DictConfig) -> None:
         text = text_model_of_run(run, str(config.checkpoint), "continue, fill or restore a text")
     text.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     began = time.perf_counter()
-    kept = [str(key) for key in config if key not in ("text", "input", "max_images", "run", "checkpoint")]
+    kept = [str(key) for key in config if key not in ("text", "input", "max_images", "frames", "run", "checkpoint")]
     made = {"causal": _continue, "masked": _fill, "seq2seq": _restore}[text.head](text, config)
     content = {
         "text": config.text,
@@ -80,7 +80,7 @@ def refuse_wrong_options(config: DictConfig) -> None:
         )
     if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
         raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
-    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "seed": 0}
+    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "frames": 1, "seed": 0}
     for key, low in lowest.items():
         value = config[key]
         if not (value is None and key == "top_k") and (type(value) is not int or value < low):

@@ -20,6 +20,10 @@ _FIGURES = {
     "val/masked_accuracy": ("hidden tokens guessed", "{:.1%}"),
     "val/token_accuracy": ("tokens guessed", "{:.1%}"),
     "val/next_sentence_accuracy": ("next sentence told", "{:.1%}"),
+    "val/pixel_error": ("squared error of pixels", "{:.5f}"),
+    "val/error": ("squared error of frames to come", "{:.5f}"),
+    "val/persistence_error": ("... of the last frame seen", "{:.5f}"),
+    "val/mean_frame_error": ("... of the mean of the frames seen", "{:.5f}"),
 }
 
 

@@ -12,10 +12,12 @@ from PIL import Image
 from rich.console import Console
 
 from ssl_lightning.data.decode import decode
+from ssl_lightning.data.frame_folder import natural
 from ssl_lightning.data.image_folder import list_images
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.build import load_config
 from ssl_lightning.runs.configs import CONF
+from ssl_lightning.runs.films import film_figure, write_gif
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.loading import load_method
 from ssl_lightning.runs.pictures import columns_figure, do_task, unnormalised
@@ -28,6 +30,7 @@ _SQUARE = "ssl_lightning.transforms.ops.CentralSquare"
 def show_pictures(config: DictConfig, run: RunFolder, path: Path) -> None:
     """Writes `path`, a JSON file, and beside it a PNG of what the method makes of each picture at `config.input`.
 
+    A run on video takes the pictures of a folder as the frames of one film and goes on with it; a GIF is written, too.
     Pictures are converted to the channels and size of the run, and transformed as it trained, but for random crops.
 
     Raises:
@@ -36,21 +39,33 @@ def show_pictures(config: DictConfig, run: RunFolder, path: Path) -> None:
     began = time.perf_counter()
     composed = load_config(run.config)
     _refuse_what_shows_nothing(composed, run)
+    data: Any = get_class(composed.data._target_)
+    film = "video" in data.gives
     files = _files(str(config.input))
     left_out = len(files[config.max_images :])
-    files = files[: config.max_images]
+    files = files[-config.max_images :] if film else files[: config.max_images]
     images = np.stack([_decoded(file, composed.data.image_size, composed.data.channels) for file in files])
     method, _ = load_method(run, str(config.checkpoint))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)
-    batch = {"image": torch.from_numpy(images).to(device), "index": torch.arange(len(files), device=device)}
     transform = instantiate(_uncropped(composed)).to(device)
-    batch = transform(batch, torch.Generator(device).manual_seed(config.seed))
-    columns = do_task(method, batch, config.seed)
+    given = torch.from_numpy(images).to(device)
+    if film:
+        frames = transform({"video": given[None]})["frames"]
+        columns = {"seen": frames, "predicted": method.continued(frames, config.frames)}
+    else:
+        batch = {"image": given, "index": torch.arange(len(files), device=device)}
+        batch = transform(batch, torch.Generator(device).manual_seed(config.seed))
+        columns = do_task(method, batch, config.seed)
     shown = {name: unnormalised(column, composed.data.mean, composed.data.std) for name, column in columns.items()}
     figure = path.with_suffix(".png")
     figure.parent.mkdir(parents=True, exist_ok=True)
-    columns_figure(shown, [file.name for file in files]).savefig(figure, dpi=150)
+    if film:
+        film_figure(shown).savefig(figure, dpi=150)
+        figure = path.with_suffix(".gif")
+        write_gif(figure, shown)
+    else:
+        columns_figure(shown, [file.name for file in files]).savefig(figure, dpi=150)
     content = {
         "input": str(config.input),
         "files": [str(file) for file in files],
@@ -58,7 +73,7 @@ def show_pictures(config: DictConfig, run: RunFolder, path: Path) -> None:
         "columns": list(columns),
         "figure": figure.name,
         "checkpoint": str(run.checkpoint(str(config.checkpoint))),
-        "options": {"seed": config.seed, "max_images": config.max_images},
+        "options": {"seed": config.seed, "max_images": config.max_images, "frames": config.frames},
         "timing": {"wall_seconds": time.perf_counter() - began},
         "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, config.seed),
     }
@@ -73,7 +88,7 @@ def _refuse_what_shows_nothing(composed: DictConfig, run: RunFolder) -> None:
     trained = f"{run.path} trained {method.__name__}"
     if "tokens" in data.gives:
         raise InputError(f"{trained}, which takes text: give text=... in place of input=")
-    if "image" not in data.gives or not hasattr(method, "show"):
+    if not hasattr(method, "show"):
         raise InputError(f"{trained}, which has no task to show on a picture; methods that have: {_showing()}")
 
 
@@ -90,7 +105,7 @@ def _showing() -> str:
 def _files(given: str) -> list[Path]:
     place = Path(given).expanduser()
     if place.is_dir():
-        return [place / name for name in list_images(place)]
+        return [place / name for name in sorted(list_images(place), key=natural)]
     if not place.exists():
         raise InputError(f"there is no picture and no folder at {place}")
     return [place]

@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,6 +22,7 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 VOCABULARY, LENGTH = 40, 24
 TINY = {
     "ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2},
+    "ssl_lightning.modules.video.ClipEncoder": {"width": 4, "hidden_dim": 16, "depth": 1},
     "ssl_lightning.modules.vit.ViT": {"width": 16, "layers": 2, "heads": 2},
     "ssl_lightning.modules.text_models.language_model": {
         "width": 16,
@@ -43,6 +44,12 @@ def compose_method(name: str) -> DictConfig:
         return compose("pretrain", [f"method={name}"])
 
 
+def known(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the options (KEY=VALUE) whose keys the method and its companions have."""
+    config = compose_method(name)
+    return tuple(o for o in options if OmegaConf.select(config, o.partition("=")[0], default=config) is not config)
+
+
 def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
     """The method with random weights from the global generator; `changes` to its arguments in the config."""
     config = compose_method(name)
@@ -59,10 +66,14 @@ def reads_text(name: str) -> bool:
     return "tokens" in get_class(compose_method(name).data._target_).gives
 
 
+def shows_video(name: str) -> bool:
+    return "video" in get_class(compose_method(name).data._target_).gives
+
+
 def make_batch(
     name: str, B: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32, padded: bool = True
 ) -> dict[str, Any]:
-    """Random images, or windows of tokens, of the method's data after its transform; `padded`: some are short."""
+    """Random images, clips or windows of tokens, of the method's data after its transform; `padded`: some are short."""
     config = compose_method(name)
     generator = torch.Generator().manual_seed(seed)
     transform = instantiate(config.transform)
@@ -72,7 +83,9 @@ def make_batch(
         transform.read(toy_tokenizer())
     else:
         C, S = config.data.channels, config.data.image_size
-        batch["image"] = torch.randint(0, 256, (B, C, S, S), dtype=torch.uint8, generator=generator)
+        shape = (B, config.data.frames, C, S, S) if shows_video(name) else (B, C, S, S)
+        key = "video" if shows_video(name) else "image"
+        batch[key] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         batch["label"] = torch.randint(0, config.data.num_classes, (B,), generator=generator)
     return each_tensor(transform(batch, generator), lambda x: x.to(dtype) if x.is_floating_point() else x)
 
@@ -108,7 +121,9 @@ def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[st
 
 def network_input(batch: dict[str, Any]) -> Tensor:
     """What `forward` embeds, of a batch."""
-    return batch["tokens"] if "tokens" in batch else batch["image"].float()
+    if "tokens" in batch:
+        return batch["tokens"]
+    return (batch["video"] if "video" in batch else batch["image"]).float()
 
 
 def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:

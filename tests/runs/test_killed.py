@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS, compose_method
-from omegaconf import OmegaConf
+from methods.recipe import METHODS, compose_method, known
 from runs.harness import WATCHED, train
 from runs.killing import PLACES, run
 from torch import Tensor
@@ -37,6 +36,7 @@ SMALL = {
     "moco": ("method.queue_size=128", "method.bn_splits=2"),
     "byol": ("method.out_dim=16",),
     **dict.fromkeys(("mae", "simmim", "ijepa"), ("backbone.layers=1", "backbone.heads=2")),
+    "next_frame": ("data.source.copies=1", "data.fraction=0.25", "backbone.hidden_dim=16", "backbone.depth=1"),
 }
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
@@ -51,12 +51,6 @@ CASES = [
     for size in (1, 2)
 ]
 """Language models share all that matters here; that each of them does is a slow test."""
-
-
-def known(method: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the options whose keys the method and its companions have."""
-    config = compose_method(method)
-    return tuple(o for o in options if OmegaConf.select(config, o.partition("=")[0], default=config) is not config)
 
 
 def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:

@@ -1,0 +1,36 @@
+"""Errors of painted images, in units that can be compared."""
+
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.precision import at_least_float32
+
+
+def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each channel, (C,), over two (..., C, H, W) tensors.
+
+    Times the squared standard deviation that normalised images were divided by, it is in units of raw pixels.
+    """
+    _same_shape(predicted, target)
+    difference = at_least_float32(predicted) - at_least_float32(target)
+    return difference.square().mean(dim=[axis for axis in range(difference.ndim) if axis != difference.ndim - 3])
+
+
+def gradient_difference(predicted: Tensor, target: Tensor) -> Tensor:
+    """How far the slopes between neighbouring pixels differ in size: scalar, from two (..., H, W) tensors.
+
+    Mathieu, Couprie and LeCun 2015 (https://arxiv.org/abs/1511.05440), Eq. 6 with alpha = 1; the mean of both
+    directions over all neighbours, where the paper sums.
+    """
+    _same_shape(predicted, target)
+    predicted, target = at_least_float32(predicted), at_least_float32(target)
+    across, down = ((predicted.diff(dim=d).abs() - target.diff(dim=d).abs()).abs().mean() for d in (-1, -2))
+    return (across + down) / 2
+
+
+def _same_shape(predicted: Tensor, target: Tensor) -> None:
+    if predicted.shape != target.shape or predicted.ndim < 3:
+        raise InputError(
+            f"images painted are {tuple(predicted.shape)} and their targets {tuple(target.shape)}:"
+            " both must be (..., C, H, W); the transform must make images of data.image_size"
+        )

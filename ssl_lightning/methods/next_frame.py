@@ -1,0 +1,130 @@
+"""Next frame: the frames to come, from frames seen (Srivastava, Mansimov and Salakhutdinov 2015, Future Predictor).
+
+https://arxiv.org/abs/1502.04681. The network is SimVP's (Gao et al. 2022, https://arxiv.org/abs/2206.05099).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.pixels import channel_errors, gradient_difference
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.video import ClipDecoder, ClipEncoder
+
+
+class NextFrame(Method):
+    """Watches a few frames and paints those that follow, all at once.
+
+    The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
+    follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
+    gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
+    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is `edges=0`.
+
+    Logged beside the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
+    moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
+    part of those of the true ones, 1 without blur.
+
+    Args:
+        backbone: encodes the frames seen; their number is its own.
+        ahead: frames to come.
+        channels: C of the frames.
+        std: (C,) that pixels were divided by.
+        edges: weight of the gradient difference loss.
+    """
+
+    reads = ("frames",)
+    smallest_batch = 1
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: ClipEncoder,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        ahead: int,
+        channels: int,
+        std: Sequence[float],
+        edges: float = 0.1,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        if ahead < 1:
+            raise InputError(f"method.ahead={ahead} must be 1 or more")
+        self.backbone = backbone
+        self.decoder = ClipDecoder(backbone.out_dim, ahead, channels, backbone.width, backbone.stages)
+        self.ahead, self.edges = ahead, edges
+        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as are seen in training."""
+        return self.backbone(x[:, : self.backbone.frames])
+
+    def predict(self, seen: Tensor) -> Tensor:
+        """(B, seen, C, H, W) -> (B, ahead, C, H, W)."""
+        return self.decoder(*self.backbone.states(seen))
+
+    @torch.no_grad()
+    def continued(self, frames: Tensor, count: int) -> Tensor:
+        """The `count` frames behind clips (B, T, C, H, W), T being at least as many as are seen: (B, count, C, H, W).
+
+        Those beyond `ahead` are painted from painted ones.
+        """
+        T = frames.shape[1]
+        if self.backbone.frames > T:
+            raise InputError(f"there are {T} frames, but {self.backbone.frames} must be seen to paint the next ones")
+        while frames.shape[1] < T + count:
+            frames = torch.cat([frames, self.predict(frames[:, -self.backbone.frames :])], dim=1)
+        return frames[:, T : T + count]
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The frames to come, painted from the states that also give the embedding."""
+        seen, true = self._parts(batch["frames"])
+        state, last = self.backbone.states(seen)
+        predicted = self.decoder(state, last)
+        loss = channel_errors(predicted, true).mean()
+        if self.edges:
+            loss = loss + self.edges * gradient_difference(predicted, true)
+        with torch.no_grad():
+            controls = {f"{name}_error": self._error(frames, true) for name, frames in _controls(seen, true).items()}
+            sharpness = _slope(predicted) / _slope(true).clamp(min=1e-6)
+        error = self._error(predicted.detach(), true)
+        embedding = state.detach().mean(dim=(2, 3))
+        return {"loss": loss, "embedding": embedding, "error": error, **controls, "sharpness": sharpness}
+
+    @torch.no_grad()
+    def predictions(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The frames that came, (B, ahead, C, H, W), and what was expected in their place: "this run" and controls."""
+        seen, true = self._parts(frames)
+        controls = {name.replace("_", " "): expected for name, expected in _controls(seen, true).items()}
+        return true, {"this run": self.predict(seen), **controls}
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Frames seen, frames painted, and those that came: (B, T, C, H, W) each."""
+        seen, true = self._parts(batch["frames"])
+        return {"seen": seen, "predicted": self.predict(seen), "true": true}
+
+    def _parts(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.backbone.frames
+        if frames.shape[1] < seen + self.ahead:
+            raise InputError(
+                f"clips of data.frames={frames.shape[1]} are shorter than the {seen} frames seen (backbone.frames) and"
+                f" the {self.ahead} to come (method.ahead)"
+            )
+        return frames[:, :seen], frames[:, seen : seen + self.ahead]
+
+    def _error(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return (channel_errors(predicted, true) * self.std.square()).mean()
+
+
+def _controls(seen: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """What needs no learning: the last frame again, and the mean of the frames seen, each for all of `true`."""
+    frames = {"persistence": seen[:, -1:], "mean_frame": seen.mean(dim=1, keepdim=True)}
+    return {name: frame.expand_as(true) for name, frame in frames.items()}
+
+
+def _slope(frames: Tensor) -> Tensor:
+    """Mean size of the steps from pixel to pixel, to the right and down."""
+    return (frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean()) / 2

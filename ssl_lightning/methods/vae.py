@@ -1,0 +1,92 @@
+"""VAE: Auto-Encoding Variational Bayes.
+
+Kingma and Welling, 2013. https://arxiv.org/abs/1312.6114
+(beta-VAE, Higgins et al. 2017, https://openreview.net/forum?id=Sy2fzU9gl: `beta` other than 1)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.distributed import mean_over_ranks, rank, world_size
+from ssl_lightning.losses.pixels import channel_errors
+from ssl_lightning.losses.variational import gaussian_nll, kl_to_standard_normal
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
+
+
+class VAE(Method):
+    """An encoder that gives a Gaussian over codes, a decoder that paints from a draw of it, and a prior over all codes.
+
+    The decoder's pixels are Gaussians (Appendix C.2), not the Bernoulli of C.1, which fits black and white pixels
+    alone. They share one variance, the one under which the batch is likeliest: its mean squared error (Rybkin et al.
+    2021, https://arxiv.org/abs/2006.13202, Sec. 3.3). A variance chosen by hand would only be another beta.
+
+    Args:
+        backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
+        decoder: called with K, returns the network from (B, K) to (B, C, H, W).
+        std: (C,) that pixels were divided by; `pixel_error` is the error of pixels in [0, 1].
+        latent_dim: K, width of the code z.
+        beta: weight of the Kullback-Leibler divergence; 1 is the bound itself.
+    """
+
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        decoder: Callable[[int], nn.Module],
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        std: Sequence[float],
+        latent_dim: int = 32,
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.posterior = nn.Linear(embedding_dim(backbone), 2 * latent_dim)
+        self.decoder = decoder(latent_dim)
+        self.latent_dim, self.beta = latent_dim, beta
+        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of the posterior, (B, K)."""
+        return self._encode(x)[0]
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), both normalised, by way of the posterior mean."""
+        return self.decoder(self(x))
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 7 with one draw, negative, in nats for each number of an image; `kl` is in nats an image."""
+        x = batch["views"][0]
+        mean, log_variance = self._encode(x)
+        z = mean + (0.5 * log_variance).exp() * _noise(mean)  # reparameterised, Sec. 2.4
+        errors = channel_errors(self.decoder(z), x)
+        error = mean_over_ranks(errors.mean())
+        kl = kl_to_standard_normal(mean, log_variance).mean()
+        return {
+            "loss": gaussian_nll(error, variance=error) + self.beta * kl / x[0].numel(),
+            "embedding": mean.detach(),
+            "kl": kl.detach(),
+            "pixel_error": (errors.detach() * self.std.square()).mean(),
+        }
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Input, reconstruction, and as many samples: what the decoder makes of draws from the prior."""
+        x = batch["views"][0]
+        z = torch.randn(len(x), self.latent_dim, generator=torch.Generator().manual_seed(0)).to(x)
+        return {"input": x, "reconstruction": self.reconstruct(x), "samples": self.decoder(z)}
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.posterior(self.backbone(x)).chunk(2, dim=1)
+        return mean, log_variance
+
+
+def _noise(mean: Tensor) -> Tensor:
+    """Standard normal (B, K): this rank's rows of a draw for all ranks, so that any number of processes is as one."""
+    B, K = mean.shape
+    return torch.randn(world_size() * B, K, device=mean.device)[rank() * B :][:B].to(mean.dtype)
