@@ -11,14 +11,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ssl_lightning"
 MAY_IMPORT = {
     "errors": set(),
+    "colour": set(),
     "distributed": set(),
-    "modules": {"distributed"},
-    "transforms": set(),
+    "modules": {"colour", "distributed"},
+    "transforms": {"colour"},
     "optim": set(),
     "evaluation": set(),
     "losses": {"distributed"},
     "data": {"transforms"},
-    "methods": {"losses", "modules", "optim", "distributed"},
+    "methods": {"colour", "losses", "modules", "optim", "distributed"},
     "runs": {"evaluation", "distributed", "modules", "optim", "data"},
     "callbacks": {"evaluation", "runs", "distributed"},
     "command": {"runs"},

@@ -62,7 +62,20 @@ class ConvNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
+        self.num_features = widths[
+            -1
+        ]  # of the last map; named as timm's nets do, like the two parts of the forward pass
         self.out_dim = widths[-1] * pool**2
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map, (B, num_features, h, w)."""
+        for layer in list(self)[:-2]:
+            x = layer(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        pool, flatten = list(self)[-2:]
+        return flatten(pool(x))
 
 
 def resnet(
