@@ -36,7 +36,7 @@ class Colorization(Method):
         temperature: T of the annealed mean, Eq. 5.
     """
 
-    reads = ("inputs", "targets")
+    reads = ("inputs", "ab")
 
     prior: Tensor
     batches: Tensor
@@ -82,7 +82,7 @@ class Colorization(Method):
         """Eq. 2; accuracy is that of the nearest bin."""
         h, features = self.backbone(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
-        ab = F.adaptive_avg_pool2d(at_least_float32(batch["targets"]), (logits.shape[1], logits.shape[2]))
+        ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
         bins, shares = self.bins.encode(ab.movedim(1, 3).flatten(0, 2))
         logits = logits.flatten(0, 2)
         if self.training:
@@ -101,7 +101,7 @@ class Colorization(Method):
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Colours are guessed at a lower resolution and laid under the lightness of the image."""
-        grey, ab = batch["inputs"], batch["targets"]
+        grey, ab = batch["inputs"], batch["ab"]
         logits = self.decoder(self.backbone(grey)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
         columns = {"grey": torch.zeros_like(ab), "colourised": guess, "original": ab}

@@ -29,7 +29,7 @@ class ContextPrediction(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "targets")
+    reads = ("inputs", "side")
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024
@@ -44,7 +44,7 @@ class ContextPrediction(Method):
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The embedding is that of the first patch."""
         logits, h = self._place(batch["inputs"])
-        loss, accuracy = cross_entropy(logits, batch["targets"])
+        loss, accuracy = cross_entropy(logits, batch["side"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h[:, 0].detach()}
 
     def _place(self, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ class ContextPrediction(Method):
         """The first patch in the middle, and the second where it was and where the head puts it."""
         patches = batch["inputs"]
         guess = self._place(patches)[0].argmax(dim=1)
-        return {"as it was": _laid_out(patches, batch["targets"]), "as predicted": _laid_out(patches, guess)}
+        return {"as it was": _laid_out(patches, batch["side"]), "as predicted": _laid_out(patches, guess)}
 
 
 def _laid_out(patches: Tensor, side: Tensor) -> Tensor:

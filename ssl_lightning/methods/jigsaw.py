@@ -30,7 +30,7 @@ class Jigsaw(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "targets")
+    reads = ("inputs", "permutation")
 
     permutations: Tensor
 
@@ -55,7 +55,7 @@ class Jigsaw(Method):
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The embedding is the mean over the tiles."""
         logits, h = self._solve(batch["inputs"])
-        loss, accuracy = cross_entropy(logits, batch["targets"])
+        loss, accuracy = cross_entropy(logits, batch["permutation"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h.mean(dim=1).detach()}
 
     def _solve(self, tiles: Tensor) -> tuple[Tensor, Tensor]:

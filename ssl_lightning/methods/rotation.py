@@ -28,7 +28,7 @@ class RotNet(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "targets")
+    reads = ("inputs", "quarters")
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 512
@@ -43,7 +43,7 @@ class RotNet(Method):
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2 and 3; the embedding is that of the images as they stand."""
         h = self(batch["inputs"])
-        loss, accuracy = cross_entropy(self.head(h), batch["targets"])
+        loss, accuracy = cross_entropy(self.head(h), batch["quarters"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h[::QUARTERS].detach()}
 
     @torch.no_grad()

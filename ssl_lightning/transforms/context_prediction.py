@@ -15,7 +15,7 @@ NOISE = 0.01
 
 
 class PatchPairs(MultiView):
-    """Makes `inputs` (B, 2, C, p, p), a patch and one beside it, and `targets` (B,), on which of its 8 sides that lies.
+    """Makes `inputs` (B, 2, C, p, p), a patch and one beside it, and `side` (B,), on which of its 8 sides that lies.
 
     Sides are counted along the rows of the 3 x 3 patches, without the middle one. The first patch lies where all eight
     would have room, whichever comes, so that it tells nothing of the side by itself; the paper takes patches from a
@@ -31,7 +31,7 @@ class PatchPairs(MultiView):
         mean: per channel, of images in [0, 1]; as `std`.
     """
 
-    makes = ("inputs", "targets")
+    makes = ("inputs", "side")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class PatchPairs(MultiView):
         patches = cut(images, *self._corners(images, targets, generator), self.patch)
         if C > 1:
             patches = self._drop_some(patches, generator)
-        return {**batch, "inputs": patches, "targets": targets}
+        return {**batch, "inputs": patches, "side": targets}
 
     def _corners(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Upper and left ends of both patches, (B, 2, 1) each."""

@@ -16,9 +16,9 @@ SMALLEST = 4
 
 
 class Puzzles(MultiView):
-    """Makes `inputs` (B, 9, C, t, t), the shuffled tiles of each image, and `targets` (B,), the permutation's number.
+    """Makes `inputs` (B, 9, C, t, t), the shuffled tiles of each image, and `permutation` (B,), the number of it.
 
-    Place i shows the tile that belongs to place permutations[target][i], counted along the rows.
+    Place i shows the tile that belongs to place permutations[number][i], counted along the rows.
 
     Args:
         augment: is applied to an image before it is cut; the paper's has 30 % grey images against colour shortcuts.
@@ -28,7 +28,7 @@ class Puzzles(MultiView):
             against chromatic aberration (Sec. 4.2; there 2 pixels of 225).
     """
 
-    makes = ("inputs", "targets")
+    makes = ("inputs", "permutation")
 
     permutations: Tensor
 
@@ -50,7 +50,7 @@ class Puzzles(MultiView):
         tiles = self._tiles(super().forward(batch, generator)["views"][0], generator)
         targets = random_integers(len(self.permutations), (len(tiles),), generator)
         sample = torch.arange(len(tiles), device=tiles.device)[:, None]
-        return {**batch, "inputs": tiles[sample, self.permutations[targets]], "targets": targets}
+        return {**batch, "inputs": tiles[sample, self.permutations[targets]], "permutation": targets}
 
     def _tiles(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """(B, C, H, W) -> (B, 9, C, t, t) in their order."""

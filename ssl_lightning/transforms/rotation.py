@@ -11,7 +11,7 @@ QUARTERS = 4
 
 
 class Rotations(MultiView):
-    """Makes `inputs` (4B, C, S, S), each image at 0, 90, 180 and 270 degrees in a row, and `targets` (4B,) in 0..3.
+    """Makes `inputs` (4B, C, S, S), each image at 0, 90, 180 and 270 degrees in a row, and `quarters` (4B,) in 0..3.
 
     All four copies of an image are in the batch, which the paper found much better than one at random (Sec. 3.1). They
     are turned anticlockwise, without interpolation, so that no trace of resampling tells the angle (Sec. 2.2).
@@ -21,7 +21,7 @@ class Rotations(MultiView):
         mean: per channel, of images in [0, 1]; as `std`.
     """
 
-    makes = ("inputs", "targets")
+    makes = ("inputs", "quarters")
 
     def __init__(self, augment: Chain, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__({"upright": augment}, mean, std)
@@ -33,4 +33,4 @@ class Rotations(MultiView):
             raise InputError(f"rotations need square images, got {H} x {W}: let transform.augment crop to a square")
         turned = torch.stack([upright.rot90(quarters, (2, 3)) for quarters in range(QUARTERS)], dim=1)
         targets = torch.arange(QUARTERS, device=upright.device).repeat(B)
-        return {**batch, "inputs": turned.flatten(0, 1), "targets": targets}
+        return {**batch, "inputs": turned.flatten(0, 1), "quarters": targets}

@@ -27,7 +27,7 @@ def test_loss_place_by_place() -> None:
         for i in range(h):
             for j in range(w):
                 rows, columns = slice(i * 32 // h, (i + 1) * 32 // h), slice(j * 32 // w, (j + 1) * 32 // w)
-                ab = batch["targets"][b, :, rows, columns].mean(dim=(1, 2))
+                ab = batch["ab"][b, :, rows, columns].mean(dim=(1, 2))
                 bins, shares = method.bins.encode(ab[None])
                 log_p = logits[b, :, i, j].log_softmax(dim=0)
                 losses.append(-weights[bins[0, 0]] * (shares[0] * log_p[bins[0]]).sum())
@@ -43,7 +43,7 @@ def test_the_prior_is_that_of_all_batches_seen() -> None:
     for seed in range(3):
         batch = make_batch("colorization", B=4, seed=seed)
         method.loss(batch)
-        ab = torch.nn.functional.adaptive_avg_pool2d(batch["targets"], 32)
+        ab = torch.nn.functional.adaptive_avg_pool2d(batch["ab"], 32)
         bins, shares = method.bins.encode(ab.movedim(1, 3).flatten(0, 2))
         counts.append(
             torch.zeros(len(method.bins), 1).index_add(0, bins.flatten(), shares.view(-1, 1))[:, 0] / len(bins)
@@ -69,7 +69,7 @@ def test_show() -> None:
     shown = {name: column * method.std + method.mean for name, column in method.show(batch).items()}
     assert list(shown) == ["grey", "colourised", "original"]
     assert all(column.shape == (16, 3, 32, 32) for column in shown.values())
-    torch.testing.assert_close(rgb_to_lab(shown["original"])[:, 1:], batch["targets"], atol=0.05, rtol=0)
+    torch.testing.assert_close(rgb_to_lab(shown["original"])[:, 1:], batch["ab"], atol=0.05, rtol=0)
     assert rgb_to_lab(shown["grey"])[:, 1:].abs().max() < 0.05
     for column in shown.values():
         assert column.min() >= -1e-5
@@ -82,7 +82,7 @@ def test_show_paints_what_the_decoder_says() -> None:
     with torch.no_grad():
         method.decoder[-1].bias[number] = 1e4
     grey = torch.zeros_like(batch["inputs"])  # L = 50
-    shown = method.show({"inputs": grey, "targets": batch["targets"]})["colourised"] * method.std + method.mean
+    shown = method.show({"inputs": grey, "ab": batch["ab"]})["colourised"] * method.std + method.mean
     expected = method._rgb(grey, method.bins.centres[number].view(1, 2, 1, 1).expand(16, 2, 32, 32))
     torch.testing.assert_close(shown, expected, atol=1e-4, rtol=0)
 

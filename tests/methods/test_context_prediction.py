@@ -14,7 +14,7 @@ def made() -> ContextPrediction:
 def test_loss_patch_by_patch() -> None:
     method, batch = made().eval(), make_batch("context_prediction")
     first, second = (method(batch["inputs"][:, n]) for n in range(2))
-    expected, accuracy = cross_entropy(method.head(torch.cat([first, second], dim=1)), batch["targets"])
+    expected, accuracy = cross_entropy(method.head(torch.cat([first, second], dim=1)), batch["side"])
     result = method.loss(batch)
     torch.testing.assert_close(result["loss"], expected)
     torch.testing.assert_close(result["accuracy"], accuracy)
@@ -26,7 +26,7 @@ def test_show_lays_the_second_patch_beside_the_first() -> None:
     patches = torch.stack([torch.full((8, 1, 3, 3), 1.0), torch.full((8, 1, 3, 3), 2.0)], dim=1)
     targets = torch.arange(8)
     method._place = lambda patches: (torch.eye(8)[targets.flip(0)], patches)  # type: ignore[method-assign]
-    shown = method.show({"inputs": patches, "targets": targets})
+    shown = method.show({"inputs": patches, "side": targets})
     assert list(shown) == ["as it was", "as predicted"]
     for b, (down, right) in enumerate([(0, 0), (0, 4), (0, 8), (4, 0), (4, 8), (8, 0), (8, 4), (8, 8)]):
         expected = torch.zeros(11, 11)

@@ -17,7 +17,7 @@ def test_loss_tile_by_tile() -> None:
     """Context-free: each tile alone through the backbone, their features side by side into the head."""
     method, batch = made().eval(), make_batch("jigsaw")
     h = torch.stack([method(batch["inputs"][:, i]) for i in range(9)], dim=1)
-    expected, accuracy = cross_entropy(method.head(h.reshape(16, -1)), batch["targets"])
+    expected, accuracy = cross_entropy(method.head(h.reshape(16, -1)), batch["permutation"])
     result = method.loss(batch)
     torch.testing.assert_close(result["loss"], expected)
     torch.testing.assert_close(result["accuracy"], accuracy)

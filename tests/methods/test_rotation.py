@@ -18,7 +18,7 @@ def marked() -> dict[str, Tensor]:
     upright = torch.rand(6, 1, 8, 8)
     upright[:, :, 0, 0] = 2
     turned = torch.stack([upright.rot90(k, (2, 3)) for k in range(4)], dim=1).flatten(0, 1)
-    return {"inputs": turned, "targets": torch.arange(4).repeat(6)}
+    return {"inputs": turned, "quarters": torch.arange(4).repeat(6)}
 
 
 def with_oracle() -> RotNet:
@@ -31,7 +31,7 @@ def with_oracle() -> RotNet:
 def test_loss_is_that_of_all_rotations_and_the_embedding_that_of_upright_images() -> None:
     method, batch = make_method("rotation").eval(), make_batch("rotation")
     result = method.loss(batch)
-    expected, accuracy = cross_entropy(method.head(method.backbone(batch["inputs"])), batch["targets"])
+    expected, accuracy = cross_entropy(method.head(method.backbone(batch["inputs"])), batch["quarters"])
     torch.testing.assert_close(result["loss"], expected)
     torch.testing.assert_close(result["accuracy"], accuracy)
     torch.testing.assert_close(result["embedding"], method(batch["inputs"][::4]))

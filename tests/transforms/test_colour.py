@@ -20,8 +20,8 @@ def test_both_parts_make_the_image() -> None:
     batch = raw()
     out = SplitColours(Chain())(batch, seeded())
     assert out["inputs"].shape == (5, 1, 20, 24)
-    assert out["targets"].shape == (5, 2, 20, 24)
-    rgb = lab_to_rgb(torch.cat([lightness(out["inputs"]), out["targets"]], dim=1))
+    assert out["ab"].shape == (5, 2, 20, 24)
+    rgb = lab_to_rgb(torch.cat([lightness(out["inputs"]), out["ab"]], dim=1))
     torch.testing.assert_close(rgb, batch["image"] / 255, atol=1e-3, rtol=0)
     assert set(batch) == {"image"}
 
@@ -29,7 +29,7 @@ def test_both_parts_make_the_image() -> None:
 def test_the_generator_alone_decides() -> None:
     transform = SplitColours(Chain(crop=ops.RandomResizedCrop(16)))
     first, again, other = (transform(raw(), seeded(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first["targets"], again["targets"])
+    assert torch.equal(first["ab"], again["ab"])
     assert not torch.equal(first["inputs"], other["inputs"])
 
 

@@ -33,10 +33,10 @@ def test_the_second_patch_lies_where_the_target_says() -> None:
     batch = {"image": numbered()}
     out = pairs()(batch, seeded())
     first, second = corners(out["inputs"]).unbind(1)
-    away = second - first - torch.tensor(SIDES)[out["targets"]] * 9
+    away = second - first - torch.tensor(SIDES)[out["side"]] * 9
     assert set(away.flatten().tolist()) == {-1, 0, 1}
     assert len({tuple(pair) for pair in away.tolist()}) == 9
-    assert (out["targets"].bincount(minlength=8) > 400).all()
+    assert (out["side"].bincount(minlength=8) > 400).all()
     for b in range(20):
         for n, (top, left) in enumerate(corners(out["inputs"])[b].tolist()):
             image = batch["image"][b].float() / 255
@@ -47,7 +47,7 @@ def test_the_first_patch_tells_nothing_of_the_target() -> None:
     """32 = 3 * 7 + 2 * 2 + 2 * 1 + 5: its corner is 10 .. 15, for each of the targets."""
     out = pairs()({"image": numbered()}, seeded())
     for target in range(8):
-        first = corners(out["inputs"])[out["targets"] == target][:, 0]
+        first = corners(out["inputs"])[out["side"] == target][:, 0]
         assert set(first.flatten().tolist()) == set(range(10, 16))
         assert torch.allclose(first.float().mean(dim=0), torch.tensor(12.5), atol=0.4)
 
@@ -89,7 +89,7 @@ def test_colours_are_dropped_at_their_rate(rate: float) -> None:
 def test_the_generator_alone_decides() -> None:
     first, again, other = (pairs(drop=0.5)({"image": numbered(8)}, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first["inputs"], again["inputs"])
-    assert torch.equal(first["targets"], again["targets"])
+    assert torch.equal(first["side"], again["side"])
     assert not torch.equal(first["inputs"], other["inputs"])
 
 

@@ -32,7 +32,7 @@ def places(tiles: torch.Tensor) -> torch.Tensor:
 
 def test_a_tile_is_a_crop_of_the_cell_that_the_permutation_says() -> None:
     out = puzzles()({"image": numbered()}, seeded())
-    tiles, order = places(out["inputs"]), ORDERS[out["targets"]]
+    tiles, order = places(out["inputs"]), ORDERS[out["permutation"]]
     assert tiles.shape == (200, 9, 8, 8)
     corner = tiles[:, :, 0, 0]
     image = torch.arange(32 * 32).view(1, 32, 32)
@@ -46,7 +46,7 @@ def test_a_tile_is_a_crop_of_the_cell_that_the_permutation_says() -> None:
 
 
 def test_all_permutations_come() -> None:
-    targets = puzzles()({"image": numbered(4000)}, seeded())["targets"]
+    targets = puzzles()({"image": numbered(4000)}, seeded())["permutation"]
     assert (targets.bincount(minlength=20) > 120).all()
 
 
@@ -59,7 +59,7 @@ def test_channels_are_cut_apart_but_never_outside_their_cell() -> None:
     red = torch.where(torch.arange(32) < 11, 255, 0).to(torch.uint8)  # what is not in the left cells, 1 .. 10, is dark
     image = red.expand(100, 3, 32, 32)
     out = puzzles(channel_shift=3)({"image": image}, seeded())
-    left = ORDERS[out["targets"]] % 3 == 0
+    left = ORDERS[out["permutation"]] % 3 == 0
     assert (out["inputs"][left] == 1).all()
     assert (out["inputs"][~left] == 0).all()
 
@@ -73,7 +73,7 @@ def test_sizes(side: int, tile: int) -> None:
 def test_the_generator_alone_decides() -> None:
     first, again, other = (puzzles()({"image": numbered(8)}, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first["inputs"], again["inputs"])
-    assert torch.equal(first["targets"], again["targets"])
+    assert torch.equal(first["permutation"], again["permutation"])
     assert not torch.equal(first["inputs"], other["inputs"])
 
 

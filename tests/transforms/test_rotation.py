@@ -23,8 +23,8 @@ def test_is_torchvisions_rotation_image_by_image() -> None:
     batch = raw()
     out = Rotations(Chain(), MEAN, STD)(batch, seeded())
     assert out["inputs"].shape == (20, 3, 12, 12)
-    assert out["targets"].tolist() == [0, 1, 2, 3] * 5
-    for row, target in enumerate(out["targets"].tolist()):
+    assert out["quarters"].tolist() == [0, 1, 2, 3] * 5
+    for row, target in enumerate(out["quarters"].tolist()):
         image = reference.normalize(batch["image"][row // 4].float() / 255, MEAN, STD)
         torch.testing.assert_close(out["inputs"][row], reference.rotate(image, 90.0 * target))
     assert set(batch) == {"image", "index"}
