@@ -122,6 +122,10 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
             ["transform=plain"],
             "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol,",
         ),
+        (
+            ["method=rotation", "transform=jigsaw"],
+            "reads inputs, quarters, which transform Puzzles does not make; transforms that fit: rotation",
+        ),
         (["callbacks.probe.protocol=v0"], "known: v1"),
         (["method=moco", "data.batch_size=12"], "method.bn_splits"),
     ],

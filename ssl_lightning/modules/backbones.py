@@ -70,6 +70,9 @@ class ConvNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
+        self.num_features = widths[
+            -1
+        ]  # of the last map; named as timm's nets do, like the two parts of the forward pass
         self.out_dim = widths[-1] * pool**2
         if out_dim is not None:
             self.append(nn.Linear(self.out_dim, out_dim))
@@ -92,6 +95,16 @@ class MLP(nn.Sequential):
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
         super().__init__(nn.Flatten(), *hidden, nn.Linear(widths[-1], out_dim))
         self.out_dim = out_dim
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map, (B, num_features, h, w)."""
+        for layer in list(self)[:-2]:
+            x = layer(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        pool, flatten = list(self)[-2:]
+        return flatten(pool(x))
 
 
 def resnet(

@@ -1,7 +1,7 @@
 """From a batch of raw images to normalised views of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class MultiView(nn.Module):
     """
 
     reads = ("image",)
-    makes = ("views",)
+    makes: ClassVar[tuple[str, ...]] = ("views",)
 
     mean: Tensor
     std: Tensor

@@ -1,0 +1,111 @@
+"""Colorization: Colorful Image Colorization.
+
+Zhang, Isola and Efros, 2016. https://arxiv.org/abs/1603.08511
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lightning.colour import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
+from ssl_lightning.distributed import mean_over_ranks
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.colour import rarity_weights, soft_cross_entropy
+from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.colour_bins import ColourBins
+from ssl_lightning.modules.feature_map import WithMap
+
+
+class Colorization(Method):
+    """Guesses the colours of a grey image as a distribution over the bins of the ab plane, at every place.
+
+    Places are those of twice the resolution of the backbone's map (Fig. 2: 56 x 56 from a map of 28 x 28); the colour
+    of a place is the mean over its pixels, where the authors take one of them. How common a colour is, the paper counts
+    on the training set beforehand; here it is the mean over the training batches seen so far, of all devices, kept with
+    the weights. Answers are soft with the paper's sigma of 5, so that this mean is smoothed as the paper's prior is.
+
+    Args:
+        backbone: network from (B, 1, S, S) to (B, D) that `WithMap` knows; it sees lightness alone.
+        mean: per channel, of the RGB images in [0, 1] that `forward` gets normalised; as `std`.
+        hidden_dim: channels of the decoder.
+        uniform: share of the uniform distribution in the prior, lambda of Eq. 4.
+        temperature: T of the annealed mean, Eq. 5.
+    """
+
+    reads = ("inputs", "ab")
+
+    prior: Tensor
+    batches: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        mean: Sequence[float],
+        std: Sequence[float],
+        hidden_dim: int = 128,
+        uniform: float = 0.5,
+        temperature: float = 0.38,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        if len(mean) != 3:
+            raise InputError(f"colorization needs RGB images: data.channels=3, not {len(mean)}")
+        self.bins = ColourBins()
+        self.backbone = WithMap(backbone)
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(self.backbone.map_dim, hidden_dim, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden_dim, len(self.bins), 1),
+        )
+        self.uniform, self.temperature = uniform, temperature
+        self.register_buffer("prior", torch.full((len(self.bins),), 1 / len(self.bins)))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of normalised RGB images the lightness is embedded."""
+        return self.backbone(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 2; accuracy is that of the nearest bin."""
+        h, features = self.backbone(batch["inputs"])
+        logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
+        ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
+        bins, shares = self.bins.encode(ab.movedim(1, 3).flatten(0, 2))
+        logits = logits.flatten(0, 2)
+        if self.training:
+            self._count(bins, shares)
+        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.uniform))
+        accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
+        return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
+
+    @torch.no_grad()
+    def _count(self, bins: Tensor, shares: Tensor) -> None:
+        """Moves the prior: each batch counts once."""
+        found = torch.zeros_like(self.prior).index_add_(0, bins.flatten(), shares.flatten().to(self.prior))
+        self.batches += 1
+        self.prior += (mean_over_ranks(found / len(bins)) - self.prior) / self.batches
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Colours are guessed at a lower resolution and laid under the lightness of the image."""
+        grey, ab = batch["inputs"], batch["ab"]
+        logits = self.decoder(self.backbone(grey)[1])
+        guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
+        columns = {"grey": torch.zeros_like(ab), "colourised": guess, "original": ab}
+        return {name: (self._rgb(grey, colours) - self.mean) / self.std for name, colours in columns.items()}
+
+    def _rgb(self, grey: Tensor, ab: Tensor) -> Tensor:
+        return lab_to_rgb(torch.cat([lightness(grey), ab], dim=1))

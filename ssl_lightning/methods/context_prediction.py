@@ -1,0 +1,69 @@
+"""Context prediction: Unsupervised Visual Representation Learning by Context Prediction.
+
+Doersch, Gupta and Efros, 2015. https://arxiv.org/abs/1505.05192
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.classification import cross_entropy
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.heads import mlp
+from ssl_lightning.modules.mosaic import mosaic
+
+PLACES, MIDDLE = 8, 4
+
+
+class ContextPrediction(Method):
+    """Tells on which of the eight sides of a patch another patch of the same image lies.
+
+    Both patches pass the same backbone, and the head sees them side by side (late fusion, Fig. 3). It has one hidden
+    layer, where the paper's has two.
+
+    Args:
+        backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, that takes patches and whole images.
+        hidden_dim: width of the head's hidden layer.
+    """
+
+    reads = ("inputs", "side")
+
+    def __init__(
+        self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.head = mlp(2 * embedding_dim(backbone), hidden_dim, PLACES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The embedding is that of the first patch."""
+        logits, h = self._place(batch["inputs"])
+        loss, accuracy = cross_entropy(logits, batch["side"])
+        return {"loss": loss, "accuracy": accuracy, "embedding": h[:, 0].detach()}
+
+    def _place(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, C, p, p) -> logits (B, 8), features (B, 2, D)."""
+        h = self(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        return self.head(h.flatten(1)), h
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The first patch in the middle, and the second where it was and where the head puts it."""
+        patches = batch["inputs"]
+        guess = self._place(patches)[0].argmax(dim=1)
+        return {"as it was": _laid_out(patches, batch["side"]), "as predicted": _laid_out(patches, guess)}
+
+
+def _laid_out(patches: Tensor, side: Tensor) -> Tensor:
+    """(B, 2, C, p, p) and sides (B,) in 0..7 -> pictures (B, C, 3p + 2, 3p + 2)."""
+    first, second = patches.unbind(1)
+    tiles = patches.new_zeros(len(patches), 9, *first.shape[1:])
+    tiles[:, MIDDLE] = first
+    tiles[torch.arange(len(patches), device=side.device), side + (side >= MIDDLE)] = second
+    return mosaic(tiles)

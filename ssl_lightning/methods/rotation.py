@@ -1,0 +1,57 @@
+"""RotNet: Unsupervised Representation Learning by Predicting Image Rotations.
+
+Gidaris, Singh and Komodakis, 2018. https://arxiv.org/abs/1803.07728
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.classification import cross_entropy
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.heads import mlp
+
+QUARTERS = 4
+
+
+class RotNet(Method):
+    """Tells by how many quarters of a circle an image was turned, which takes knowing what stands upright in it.
+
+    The head has a hidden layer, where the paper's is linear: features close to the answer serve other tasks less (the
+    paper takes those of an earlier block, Table 1), and so the last ones are not those that are embedded.
+
+    Args:
+        backbone: network from (B, C, S, S) to (B, D), with `out_dim` D.
+        hidden_dim: width of the head's hidden layer.
+    """
+
+    reads = ("inputs", "quarters")
+
+    def __init__(
+        self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 512
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.head = mlp(embedding_dim(backbone), hidden_dim, QUARTERS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 2 and 3; the embedding is that of the images as they stand."""
+        h = self(batch["inputs"])
+        loss, accuracy = cross_entropy(self.head(h), batch["quarters"])
+        return {"loss": loss, "accuracy": accuracy, "embedding": h[::QUARTERS].detach()}
+
+    @torch.no_grad()
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """One rotation of each image, another one for the next, and the same turned back as the head says."""
+        images = batch["inputs"].unflatten(0, (-1, QUARTERS))
+        number = torch.arange(len(images), device=images.device)
+        rotated = images[number, number % QUARTERS]
+        guess = self.head(self(rotated)).argmax(dim=1)
+        every = torch.stack([rotated.rot90(-quarters, (2, 3)) for quarters in range(QUARTERS)], dim=1)
+        return {"rotated": rotated, "turned back": every[number, guess]}

@@ -1,0 +1,43 @@
+"""The map of features that a backbone makes before it pools, for methods that answer at every place of an image."""
+
+import itertools
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import ResNet
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.backbones import embedding_dim
+
+
+class WithMap(nn.Module):
+    """Any backbone, giving both: x -> h (B, D), as by itself, and its last map (B, `map_dim`, h, w), in one pass.
+
+    Knows torchvision's ResNets, and what has timm's `forward_features`, `forward_head` and `num_features`. Tokens of
+    transformers are laid out as the square that their patches came from.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone: Any = backbone
+        self.out_dim = embedding_dim(backbone)
+        if not isinstance(backbone, ResNet) and not hasattr(backbone, "forward_features"):
+            raise InputError(f"backbone {type(backbone).__name__} gives no feature map: use convnet, resnet18 or timm")
+        self.map_dim: int = getattr(backbone, "num_features", self.out_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        net = self.backbone
+        if isinstance(net, ResNet):
+            for stage in itertools.takewhile(lambda child: child is not net.avgpool, net.children()):
+                x = stage(x)
+            return net.fc(net.avgpool(x).flatten(1)), x
+        features = net.forward_features(x)
+        return net.forward_head(features), self._as_map(features)
+
+    def _as_map(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:  # (B, N, D), a class token and its like first
+            patches = features[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+            return patches.transpose(1, 2).unflatten(2, (math.isqrt(patches.shape[1]), -1))
+        channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+        return features.permute(0, 3, 1, 2) if channels_last else features
