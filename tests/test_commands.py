@@ -220,11 +220,11 @@ def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
         "hydra.run.dir=run",
     )
     assert command("pretrain", *TINY, *options, cwd=tmp_path).returncode == 0
-    result = command("evaluate", "run=run", cwd=tmp_path)
+    result = command("evaluate", "run=run", "labels=[50]", "draws=2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "run/evaluate/results.json").read_text())
     assert results["protocol"]["name"] == "v1"
-    for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
+    for name in ("probe/knn_accuracy", "probe/linear_accuracy", "probe/linear_accuracy_50"):
         assert results["metrics"][f"{name}_low"] <= results["metrics"][name] <= results["metrics"][f"{name}_high"]
     assert results["metrics"]["probe/knn_accuracy"] > results["controls"]["probe/knn_accuracy"]
     assert 0 < results["raw"]["probe/knn_accuracy"] < 1

@@ -45,12 +45,13 @@ def reads_text(method: str) -> bool:
     return compose_method(method).data._target_.endswith("TextData")
 
 
+QUICK = {("simclr", 1), ("moco", 2), ("mlm", 1), ("mae", 1)}
 CASES = [
-    pytest.param(method, size, marks=[pytest.mark.slow] if reads_text(method) and (size > 1 or method != "mlm") else [])
+    pytest.param(method, size, marks=() if (method, size) in QUICK else pytest.mark.slow)
     for method in METHODS
     for size in (1, 2)
 ]
-"""Language models share all that matters here; that each of them does is a slow test."""
+"""An image and a text method, a queue in two processes, and masks drawn in the loss; all others are slow tests."""
 
 
 def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
