@@ -28,6 +28,7 @@ TINY = (
     "trainer=cpu",
     "trainer.max_steps=3",
     "backbone.width=16",
+    "backbone.heads=2",
     "backbone.layers=1",
     "method.decoder_width=16",
     "data.fraction=0.02",
