@@ -67,7 +67,7 @@ class FineTuning:
         size = min(self.batch_size, len(rows))
         epoch_steps = len(rows) // size
         steps = min(self.max_steps, max(self.min_steps, self.epochs * epoch_steps))
-        body = copy.deepcopy(encoder).train()
+        body = copy.deepcopy(encoder).requires_grad_().train()  # also what a teacher had frozen
         with evaluating(body), torch.no_grad():
             width = body(fetch(rows[:1]).to(device)).shape[1]
         model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))
