@@ -56,3 +56,11 @@ def test_the_better_rate_is_chosen() -> None:
     assert torch.equal(found, predict(RECIPE, encoder)[0])
     worse = predict(replace(RECIPE, rates=(1e-9,)), encoder)[0]
     assert (found == truth).sum() > (worse == truth).sum()
+
+
+def test_what_was_frozen_is_trained_and_stays_frozen() -> None:
+    torch.manual_seed(0)
+    encoder = Parity()
+    free = predict(RECIPE, encoder)[0]
+    assert torch.equal(free, predict(RECIPE, encoder.requires_grad_(False))[0])
+    assert not any(p.requires_grad for p in encoder.parameters())
