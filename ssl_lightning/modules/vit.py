@@ -85,6 +85,11 @@ class ViT(nn.Module):
         nn.init.xavier_uniform_(self.embed.proj.weight.view(width, -1))
         nn.init.zeros_(cast(Tensor, self.embed.proj.bias))
 
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """What `pool` can be."""
+        return ("mean",) if self.class_token is None else ("class", "mean")
+
     def forward(self, x: Tensor) -> Tensor:
         return self.pooled(self.encode(self.patch_tokens(x)))
 

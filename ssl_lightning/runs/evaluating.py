@@ -1,5 +1,6 @@
 """The evaluation of a run: trained encoder, untrained encoder, raw inputs, one protocol."""
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.provenance import provenance
 from ssl_lightning.runs.reconstruction import painting_errors
 from ssl_lightning.runs.subjects import Labels, encoder, fine_tuned, raw_inputs
+
+POOLED = "this run, other pool"
+"""The same weights, with the mean of a transformer's tokens in the place of its class token, or the other way round."""
 
 
 def evaluate(config: DictConfig) -> float:
@@ -44,7 +48,7 @@ def evaluate(config: DictConfig) -> float:
             "an evaluation needs labels and the data of this run has none; give class folders by data.root"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    untrained = build_method(composed, data).to(device)
+    untrained = build_method(_without_pretraining(composed), data).to(device)
     trained = build_method(composed, data).to(device)
     checkpoint = run.checkpoint(str(config.checkpoint))
     try:
@@ -58,6 +62,10 @@ def evaluate(config: DictConfig) -> float:
     for name, method in {"this run": trained, "untrained encoder": untrained}.items():
         with console.status(f"protocol {protocol.name}: {name}"):
             figures[name] = encoder(method, labels)
+    other = _pooled_otherwise(trained)
+    if other is not None:
+        with console.status(f"protocol {protocol.name}: this run, its tokens pooled otherwise"):
+            figures[POOLED] = encoder(other, labels)
     if config.raw:
         with console.status(f"protocol {protocol.name}: raw input"):
             figures |= raw_inputs(labels, device)
@@ -66,7 +74,7 @@ def evaluate(config: DictConfig) -> float:
             with console.status(f"fine-tuning: {name}"):
                 figures[name] |= fine_tuned(method, labels, FineTuning())
     penalties = {name: found.pop("probe/linear_l2") for name, found in figures.items() if "probe/linear_l2" in found}
-    raw = [name for name in figures if name not in ("this run", "untrained encoder")]
+    raw = [name for name in figures if name not in ("this run", "untrained encoder", POOLED)]
     painted = painting_errors(trained, data, device, console)
     write_json(
         out / "results.json",
@@ -75,6 +83,7 @@ def evaluate(config: DictConfig) -> float:
             "controls": figures["untrained encoder"],
             "raw": figures[raw[0]] if raw else None,
             "painted": painted,
+            "pooled_otherwise": figures.get(POOLED),
             "protocol": {
                 "name": protocol.name,
                 "hash": protocol.hash,
@@ -89,6 +98,24 @@ def evaluate(config: DictConfig) -> float:
     )
     show(console, figures, out, len(data.test))
     return figures["this run"]["probe/knn_accuracy"]
+
+
+def _without_pretraining(config: DictConfig) -> DictConfig:
+    """The config of a run that begins with random weights, also where it begins with those of another."""
+    made = copy.deepcopy(config)
+    for node, key in ((made.backbone, "pretrained"), (made.method, "teacher")):
+        if node.get(key):
+            node[key] = False if isinstance(node[key], bool) else None
+    return made
+
+
+def _pooled_otherwise(method: Any) -> Any:
+    """A copy of the method whose transformer gives another of its embeddings; None if it has but one."""
+    made = copy.deepcopy(method)
+    transformers = [part for part in made.modules() if len(getattr(part, "pools", ())) > 1]
+    for part in transformers:
+        part.pool = next(pool for pool in part.pools if pool != part.pool)
+    return made if transformers else None
 
 
 def _refuse_wrong_values(config: DictConfig) -> None:

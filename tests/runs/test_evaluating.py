@@ -1,11 +1,14 @@
 import json
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
+from runs.harness import TINY, train
 from runs.text_runs import write_text_run
 
 from ssl_lightning.errors import InputError
@@ -77,3 +80,25 @@ def test_fine_tuning_learns_what_words_tell(labelled_run: RunFolder) -> None:
 def test_wrong_values(labelled_run: RunFolder, override: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         evaluated(labelled_run, override)
+
+
+def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
+    small = ("backbone.width=12", "backbone.layers=1", "method.decoder_width=8", "method.decoder_layers=1")
+    run = train(tmp_path / "run", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal", "data.val_size=0.5")
+    found = evaluated(run, "labels=[]", "raw=false")
+    assert found["pooled_otherwise"]["probe/knn_accuracy"] != found["metrics"]["probe/knn_accuracy"]
+    assert found["metrics"].keys() == found["pooled_otherwise"].keys()
+    alike = train(tmp_path / "mean", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal",
+                  "data.val_size=0.5", "backbone.pool=mean")  # fmt: skip
+    turned = evaluated(alike, "labels=[]", "raw=false")
+    assert turned["metrics"] == found["pooled_otherwise"]
+
+
+def test_the_control_of_a_student_begins_at_random(tmp_path: Path, labelled_run: RunFolder) -> None:
+    overrides = ("data=labelled_text", f"data.root={labelled_run.path.parent}", "data.source.files=animals.*")
+    overrides += ("data.val_size=0.1", "data.batch_size=16", f"data.cache={labelled_run.path.parent}/cache")
+    shutil.copytree(labelled_run.path, tmp_path / "teacher")
+    student = write_text_run(tmp_path / "student", "distil_mlm", *overrides, f"method.teacher={tmp_path}/teacher")
+    alone = write_text_run(tmp_path / "alone", "distil_mlm", *overrides)
+    controls = [evaluated(run, "labels=[]", "raw=false")["controls"] for run in (student, alone)]
+    assert controls[0] == controls[1]
