@@ -67,7 +67,7 @@ def language_model(
         raise InputError(f"backbone.head={head} is unknown; it is one of {', '.join(_AUTO)}")
     ids = {"pad_token_id": pad_id, "bos_token_id": cls_id, "eos_token_id": sep_id}
     if pretrained is not None and (Path(pretrained).expanduser() / ".hydra" / "config.yaml").is_file():
-        return load_run(pretrained, vocab_size, pad_id)
+        return load_run(pretrained, vocab_size, pad_id, max_length)
     if pretrained is not None:
         return LanguageModel(_load(pretrained, head, vocab_size, ids), pad_id, head == "causal")
     if width % heads:
@@ -146,8 +146,10 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     return model
 
 
-def load_run(folder: str, vocab_size: int, pad_id: int) -> LanguageModel:
+def load_run(folder: str, vocab_size: int, pad_id: int, max_length: int = 0) -> LanguageModel:
     """The text network of a run of ours, with the weights of its last checkpoint.
+
+    It takes windows of up to `max_length` tokens, longer ones than the run had, where positions are rotary.
 
     Raises:
         InputError: the run trained no text network or wrote no checkpoint, or its tokenizer was another one.
@@ -173,6 +175,8 @@ def load_run(folder: str, vocab_size: int, pad_id: int) -> LanguageModel:
         raise InputError(
             f"the weights of the run at {run} do not fit {vocab_size} tokens: take the tokenizer of that run"
         ) from error
+    if getattr(model.model.config, "rope_parameters", None) and max_length > model.max_length:
+        model.max_length = model.model.config.max_position_embeddings = max_length
     return model
 
 

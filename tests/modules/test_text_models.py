@@ -207,6 +207,15 @@ def test_the_network_of_a_run(tmp_path: Path) -> None:
         language_model("bert", V, 0, pretrained=str(tmp_path))
 
 
+@pytest.mark.parametrize(("architecture", "longest"), [("modernbert", 48), ("bert", 24)])
+def test_rotary_positions_take_longer_windows_than_the_run_had(tmp_path: Path, architecture: str, longest: int) -> None:
+    model = make(architecture)
+    write_run(tmp_path, model, architecture=architecture)
+    again = language_model(architecture, V, 0, max_length=48, pretrained=str(tmp_path))
+    assert again.max_length == longest
+    assert torch.equal(model(windows()), again(windows()))
+
+
 def test_a_run_of_images_has_no_text_network(tmp_path: Path) -> None:
     write_run(tmp_path, make("bert"), _target_="ssl_lightning.modules.backbones.ConvNet")
     with pytest.raises(InputError, match="has no text network"):
