@@ -33,7 +33,11 @@ TEXT = (
     "callbacks.health.every_n_steps=4",
     "callbacks.pictures=null",
 )
-SMALL = {"moco": ("method.queue_size=128", "method.bn_splits=2"), "byol": ("method.out_dim=16",)}
+SMALL = {
+    "moco": ("method.queue_size=128", "method.bn_splits=2"),
+    "byol": ("method.out_dim=16",),
+    "colorization": ("backbone.stem_stride=2",),
+}
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
 
