@@ -37,6 +37,7 @@ SMALL = {
     "byol": ("method.out_dim=16",),
     **dict.fromkeys(("mae", "simmim", "ijepa"), ("backbone.layers=1", "backbone.heads=2")),
     "next_frame": ("data.source.copies=1", "data.fraction=0.25", "backbone.hidden_dim=16", "backbone.depth=1"),
+    "colorization": ("backbone.stem_stride=2",),
 }
 """What makes a method small enough for the tiny run, beside its hidden width."""
 
