@@ -50,10 +50,12 @@ def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) 
 
 
 def defaults_of(file: Path) -> dict[str, Any]:
-    """The choices that a file brings along: {group: choice} of its `override /group: choice` lines."""
-    entries = [entry for entry in OmegaConf.load(file).get("defaults", []) if isinstance(entry, DictConfig)]
-    pairs = [next(iter(entry.items())) for entry in entries]
-    return {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
+    """The choices of a file and of those it is based on: {group: choice} of `override /group: choice` lines."""
+    entries = OmegaConf.load(file).get("defaults", [])
+    bases = [defaults_of(file.with_name(f"{e}.yaml")) for e in entries if isinstance(e, str) and e != "_self_"]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, DictConfig)]
+    own = {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
+    return {**{group: choice for base in bases for group, choice in base.items()}, **own}
 
 
 def override(group: str, choice: str) -> str:

@@ -1,6 +1,7 @@
 """Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
 
 import difflib
+import itertools
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
@@ -70,13 +71,23 @@ class ConvNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
-        self.num_features = widths[
-            -1
-        ]  # of the last map; named as timm's nets do, like the two parts of the forward pass
+        self.num_features = widths[-1]  # of the last map; a name of timm's, as are those of the parts of `forward`
         self.out_dim = widths[-1] * pool**2
         if out_dim is not None:
             self.append(nn.Linear(self.out_dim, out_dim))
             self.out_dim = out_dim
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map, (B, num_features, h, w)."""
+        for layer in itertools.takewhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
+            x = layer(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """What `forward` makes of that map, (B, D)."""
+        for layer in itertools.dropwhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
+            x = layer(x)
+        return x
 
 
 class MLP(nn.Sequential):
@@ -95,16 +106,6 @@ class MLP(nn.Sequential):
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
         super().__init__(nn.Flatten(), *hidden, nn.Linear(widths[-1], out_dim))
         self.out_dim = out_dim
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """The last map, (B, num_features, h, w)."""
-        for layer in list(self)[:-2]:
-            x = layer(x)
-        return x
-
-    def forward_head(self, x: Tensor) -> Tensor:
-        pool, flatten = list(self)[-2:]
-        return flatten(pool(x))
 
 
 def resnet(

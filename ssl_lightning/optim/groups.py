@@ -7,6 +7,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from ssl_lightning.errors import InputError
 
+_LINEAR = "Conv1D"
+"""What transformers calls the linear layers of GPT-2, whose weights are transposed."""
+
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Trainable parameters of `module` as parameter groups for any optimizer, in the order of the module.
@@ -23,7 +26,7 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         id(p)
         for owner in module.modules()
         for p in owner.parameters(recurse=False)
-        if not isinstance(owner, (nn.Linear, nn.MultiheadAttention, _ConvNd))
+        if not isinstance(owner, (nn.Linear, nn.MultiheadAttention, _ConvNd)) and type(owner).__name__ != _LINEAR
     }
     hidden: list[nn.Parameter] = []
     other: list[nn.Parameter] = []

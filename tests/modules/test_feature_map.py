@@ -8,6 +8,7 @@ from ssl_lightning.modules.feature_map import WithMap
 
 BACKBONES = {
     "convnet": (lambda: ConvNet(1, width=4, stages=3, pool=2), 32, 4),
+    "convnet with a bottleneck": (lambda: ConvNet(1, width=4, stages=3, pool=2, out_dim=7), 32, 4),
     "resnet, cifar": (lambda: resnet("resnet18", 1, "cifar"), 32, 4),
     "resnet, imagenet": (lambda: resnet("resnet18", 1), 64, 2),
     "timm's convolutions": (lambda: timm_model("test_resnet", 1), 64, 2),

@@ -72,3 +72,12 @@ def test_any_optimizer_takes_them(optimizer: type[torch.optim.Optimizer]) -> Non
 def test_nothing_to_train_is_refused() -> None:
     with pytest.raises(InputError, match="Linear has no parameter that is trained"):
         parameter_groups(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_linear_layers_of_gpt2_are_hidden() -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    layer = Conv1D(3, 2)
+    (hidden, _) = parameter_groups(nn.Sequential(layer))
+    assert hidden["hidden"]
+    assert hidden["params"] == [layer.weight]
