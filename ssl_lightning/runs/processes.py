@@ -81,12 +81,9 @@ def local_devices(accelerator: str, devices: Any, strategy: str) -> int:
     gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
     if devices in ("auto", -1, "-1"):
         return max(1, gpus) if strategy != "auto" or devices != "auto" else 1
-    if isinstance(devices, int):
-        return devices
-    chosen = devices.split(",") if isinstance(devices, str) else list(devices)
-    return (
-        int(devices) if isinstance(devices, str) and devices.isdigit() else len([c for c in chosen if str(c).strip()])
-    )
+    if isinstance(devices, str):
+        devices = int(devices) if devices.isdigit() else [number for number in devices.split(",") if number.strip()]
+    return devices if isinstance(devices, int) else len(devices)
 
 
 def run_processes(count: int, config: DictConfig) -> Any:
@@ -206,13 +203,11 @@ def _serve(place: Path) -> int:
     outcome: dict[str, Any]
     try:
         outcome, status = {"kind": "done", "value": pretrain(config)}, 0
-    except InputError as error:
-        outcome, status = {"kind": "input", "message": str(error)}, 2
     except Interrupted as stop:
         outcome = {"kind": "interrupted", "signal": stop.signal, "step": stop.step, "folder": str(stop.folder)}
         status = 128 + stop.signal
     except BaseException as error:
-        if isinstance(cause := mistake_behind(error), InputError):
+        if cause := mistake_behind(error):
             outcome, status = {"kind": "input", "message": str(cause)}, 2
         else:
             message = f"{type(error).__name__}: {error}"
