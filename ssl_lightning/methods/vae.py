@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.distributed import mean_over_ranks, rank, world_size
+from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.losses.pixels import channel_errors
 from ssl_lightning.losses.variational import gaussian_nll, kl_to_standard_normal
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.masking import draw_rows
 
 
 class VAE(Method):
@@ -63,7 +64,8 @@ class VAE(Method):
         """Eq. 7 with one draw, negative, in nats for each number of an image; `kl` is in nats an image."""
         x = batch["views"][0]
         mean, log_variance = self._encode(x)
-        z = mean + (0.5 * log_variance).exp() * _noise(mean)  # reparameterised, Sec. 2.4
+        noise = draw_rows(torch.randn, *mean.shape, device=x.device).to(mean.dtype)
+        z = mean + (0.5 * log_variance).exp() * noise  # reparameterised, Sec. 2.4
         errors = channel_errors(self.decoder(z), x)
         error = mean_over_ranks(errors.mean())
         kl = kl_to_standard_normal(mean, log_variance).mean()
@@ -84,9 +86,3 @@ class VAE(Method):
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.backbone(x)).chunk(2, dim=1)
         return mean, log_variance
-
-
-def _noise(mean: Tensor) -> Tensor:
-    """Standard normal (B, K): this rank's rows of a draw for all ranks, so that any number of processes is as one."""
-    B, K = mean.shape
-    return torch.randn(world_size() * B, K, device=mean.device)[rank() * B :][:B].to(mean.dtype)

@@ -2,13 +2,11 @@ import math
 
 import pytest
 import torch
-from distributed.harness import run
 from methods.recipe import make_batch, make_method, seeded_loss
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from ssl_lightning.distributed import rank, world_size
-from ssl_lightning.methods.vae import VAE, _noise
+from ssl_lightning.methods.vae import VAE
 
 
 def make(**changes) -> VAE:
@@ -72,29 +70,6 @@ def test_the_embedding_is_the_posterior_mean_without_noise() -> None:
     torch.testing.assert_close(first, draws(method, x, 0)[0].mean)
     assert torch.equal(method(x), method(x))
     torch.testing.assert_close(method.reconstruct(x), method.decoder(first))
-
-
-def test_noise_is_standard_normal_and_new_at_every_step() -> None:
-    torch.manual_seed(0)
-    first, second = _noise(torch.zeros(500, 40)), _noise(torch.zeros(500, 40, dtype=torch.float64))
-    assert second.dtype == torch.float64
-    assert first.mean().item() == pytest.approx(0, abs=0.02)
-    assert first.std().item() == pytest.approx(1, abs=0.02)
-    assert not torch.equal(first, second.float())
-
-
-def test_ranks_draw_their_rows_of_one_draw() -> None:
-    torch.manual_seed(7)
-    whole = torch.randn(6, 3)
-    found = run(rows_of_noise)
-    assert torch.equal(torch.cat(found), whole)
-
-
-def rows_of_noise() -> Tensor:
-    torch.manual_seed(7)
-    found = _noise(torch.zeros(6 // world_size(), 3))
-    assert rank() < world_size() == 2
-    return found
 
 
 def test_what_it_shows() -> None:
