@@ -17,7 +17,12 @@ from ssl_lightning.losses.precision import at_least_float32
 LOGITS_AT_ONCE = 2**24
 """64 MiB of float32: enough rows to keep the matrix product busy, little beside a network."""
 
+ROWS = 32
+"""Rows are filled up to a multiple of this. Where every step has another number of them, as hidden tokens do, the
+memory of a process on a CPU else grows by gigabytes, in pieces that no later step fits into."""
+
 Head = Callable[[Tensor], Tensor]
+_NONE = -100  # the target of a row that does not count
 
 
 def rows_at_once(vocab_size: int) -> int:
@@ -42,10 +47,11 @@ def token_cross_entropy(h: Tensor, head: Head, targets: Tensor, chunk: int) -> t
 
     def part(h: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(head(h))
-        loss = F.cross_entropy(logits, targets, reduction="sum")
+        loss = F.cross_entropy(logits, targets, reduction="sum", ignore_index=_NONE)
         return torch.stack([loss, (logits.detach().argmax(dim=1) == targets).sum().to(loss.dtype)])
 
-    loss, right = (_sum_over_chunks(part, (h, targets), chunk) / max(1, len(h))).unbind()
+    rows = (_filled(h, 0), _filled(targets, _NONE))
+    loss, right = (_sum_over_chunks(part, rows, chunk) / max(1, len(h))).unbind()
     return loss, right.detach()
 
 
@@ -67,11 +73,13 @@ def distillation(
         with torch.no_grad():
             wanted = F.log_softmax(at_least_float32(soft_head(soft_h)) / temperature, dim=1)
         found = F.log_softmax(logits / temperature, dim=1)
-        soft = F.kl_div(found, wanted, reduction="sum", log_target=True) * temperature**2
-        hard = F.cross_entropy(logits, targets, reduction="sum")
+        apart = F.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=1)
+        soft = (apart * (targets != _NONE)).sum() * temperature**2
+        hard = F.cross_entropy(logits, targets, reduction="sum", ignore_index=_NONE)
         return torch.stack([soft, hard, (logits.detach().argmax(dim=1) == targets).sum().to(hard.dtype)])
 
-    sums = _sum_over_chunks(part, (h, soft_h.detach(), targets), chunk)
+    rows = (_filled(h, 0), _filled(soft_h.detach(), 0), _filled(targets, _NONE))
+    sums = _sum_over_chunks(part, rows, chunk)
     soft, hard, right = (sums / max(1, len(h))).unbind()
     return soft, hard, right.detach()
 
@@ -84,6 +92,11 @@ def _sum_over_chunks(part: Callable[..., Tensor], rows: tuple[Tensor, ...], chun
     return torch.stack(
         [checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
     ).sum(dim=0)
+
+
+def _filled(x: Tensor, value: int) -> Tensor:
+    """`x` (M, ...) with rows of `value` at the end, up to a multiple of `ROWS`."""
+    return F.pad(x, (*(0, 0) * (x.ndim - 1), 0, -len(x) % ROWS), value=value)
 
 
 def _check(h: Tensor, targets: Tensor, chunk: int) -> None:

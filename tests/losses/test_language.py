@@ -169,3 +169,21 @@ def test_wrong_inputs_are_named() -> None:
         token_cross_entropy(draw(M, D), make_head(), ids(), 0)
     with pytest.raises(InputError, match="temperature must be positive, got 0"):
         distillation(draw(M, D), make_head(), ids(), draw(M, D), make_head(), 0, 4)
+
+
+def test_the_number_of_rows_does_not_show() -> None:
+    """Rows are filled up within: one head call sees a multiple of 32, and nothing of it is in the result."""
+    weight, seen = torch.randn(11, 5), []
+
+    def head(h: Tensor) -> Tensor:
+        seen.append(len(h))
+        return h @ weight.T
+
+    for M in (1, 31, 32, 33, 70):
+        h, targets = torch.randn(M, 5, requires_grad=True), torch.randint(11, (M,))
+        loss, accuracy = token_cross_entropy(h, head, targets, 1000)
+        expected = F.cross_entropy(h @ weight.T, targets)
+        torch.testing.assert_close(loss, expected)
+        assert accuracy == ((h @ weight.T).argmax(dim=1) == targets).float().mean()
+        torch.testing.assert_close(torch.autograd.grad(loss, h), torch.autograd.grad(expected, h))
+    assert seen == [32, 32, 32, 64, 96]
