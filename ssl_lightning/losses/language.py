@@ -96,7 +96,8 @@ def _sum_over_chunks(part: Callable[..., Tensor], rows: tuple[Tensor, ...], chun
 
 def _filled(x: Tensor, value: int) -> Tensor:
     """`x` (M, ...) with rows of `value` at the end, up to a multiple of `ROWS`."""
-    return F.pad(x, (*(0, 0) * (x.ndim - 1), 0, -len(x) % ROWS), value=value)
+    missing = -len(x) % ROWS
+    return F.pad(x, (*(0, 0) * (x.ndim - 1), 0, missing), value=value) if missing else x
 
 
 def _check(h: Tensor, targets: Tensor, chunk: int) -> None:
