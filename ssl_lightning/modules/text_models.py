@@ -66,6 +66,7 @@ def language_model(
     if head not in _AUTO:
         raise InputError(f"backbone.head={head} is unknown; it is one of {', '.join(_AUTO)}")
     ids = {"pad_token_id": pad_id, "bos_token_id": cls_id, "eos_token_id": sep_id}
+    ids |= {"cls_token_id": cls_id, "sep_token_id": sep_id}  # where there are such, as in ModernBERT
     if pretrained is not None and (Path(pretrained).expanduser() / ".hydra" / "config.yaml").is_file():
         return load_run(pretrained, vocab_size, pad_id, max_length)
     if pretrained is not None:
