@@ -39,11 +39,18 @@ class Pictures(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if "views" not in data.transform.makes:
             return
-        count = min(self.images, len(data.train))
-        images = data.train.__getitems__([row * len(data.train) // count for row in range(count)])
-        batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
+        images = self._spread(data.train)
+        batch = self._transformed(images, data, pl_module)
         views = {f"view {number}": view for number, view in enumerate(batch["views"], start=1)}
         self._save_columns(trainer, "views", {"image": data.plain(images)["image"], **views})
+
+    def _spread(self, part: Any) -> dict[str, Tensor]:
+        """`images` samples of a set, evenly spread over it."""
+        count = min(self.images, len(part))
+        return part.__getitems__([row * len(part) // count for row in range(count)])
+
+    def _transformed(self, samples: dict[str, Tensor], data: Any, pl_module: lightning.LightningModule) -> dict:
+        return data.augment({key: value.to(pl_module.device) for key, value in samples.items()}, seed=data.seed)
 
     def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -79,9 +86,7 @@ class Pictures(lightning.Callback):
 
     def _show_task(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        count = min(self.images, len(data.val))
-        images = data.val.__getitems__([row * len(data.val) // count for row in range(count)])
-        batch = data.augment({key: value.to(pl_module.device) for key, value in images.items()}, seed=data.seed)
+        batch = self._transformed(self._spread(data.val), data, pl_module)
         columns = do_task(pl_module, batch, data.seed)
         if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
             self._save_columns(trainer, "task", columns)
