@@ -77,7 +77,7 @@ class FineTuning:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
             lambda step: min(
-                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / (steps - warmup))
+                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup))
             ),
         )
         for step in range(steps):

@@ -57,7 +57,7 @@ def evaluate(config: DictConfig) -> float:
         raise InputError(f"{checkpoint} does not fit the model of {run.config}") from error
 
     console = Console()
-    labels = Labels(protocol, data, [count for count in config.labels if count < len(data.bank)], config.draws)
+    labels = Labels(protocol, data, _few_enough(config.labels, len(data.bank), console), config.draws)
     figures: dict[str, dict[str, float]] = {}
     for name, method in {"this run": trained, "untrained encoder": untrained}.items():
         with console.status(f"protocol {protocol.name}: {name}"):
@@ -98,6 +98,14 @@ def evaluate(config: DictConfig) -> float:
     )
     show(console, figures, out, len(data.test))
     return figures["this run"]["probe/knn_accuracy"]
+
+
+def _few_enough(counts: list[int], size: int, console: Console) -> list[int]:
+    """Those of `counts` that a training set of `size` samples allows; a line says which it does not."""
+    too_many = [count for count in counts if count >= size]
+    if too_many:
+        console.print(f"labels={too_many} left out: the training set has {size}, and they are measured as all")
+    return [count for count in counts if count < size]
 
 
 def _without_pretraining(config: DictConfig) -> DictConfig:

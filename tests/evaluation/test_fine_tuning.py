@@ -64,3 +64,9 @@ def test_what_was_frozen_is_trained_and_stays_frozen() -> None:
     free = predict(RECIPE, encoder)[0]
     assert torch.equal(free, predict(RECIPE, encoder.requires_grad_(False))[0])
     assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_a_single_step_is_no_division_by_zero() -> None:
+    torch.manual_seed(0)
+    found, _ = predict(replace(RECIPE, epochs=1, min_steps=1, max_steps=1), Parity())
+    assert found.shape == (100,)

@@ -48,8 +48,11 @@ def labelled_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     )
 
 
-def test_text_beside_tf_idf_with_all_and_with_few_labels(labelled_run: RunFolder) -> None:
+def test_text_beside_tf_idf_with_all_and_with_few_labels(
+    labelled_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = evaluated(labelled_run, "labels=[10,5000]", "draws=3")
+    assert "labels=[5000] left out: the training set has 1" in capsys.readouterr().out
     names = {"probe/knn_accuracy", "probe/linear_accuracy", "probe/knn_accuracy_10", "probe/linear_accuracy_10"}
     for part in ("metrics", "controls"):
         assert {name for name in found[part] if not name.endswith(("_low", "_high"))} == names
