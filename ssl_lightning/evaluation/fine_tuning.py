@@ -42,31 +42,53 @@ class FineTuning:
         test_size: int,
         num_classes: int,
         seed: int = 0,
+        on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Classes (test_size,) of a test set after training on the `rows` (N,) of a set with `labels`; on the CPU.
 
-        `encoder`: (B, ...) -> (B, D), left as it is. The global random state is left alone.
+        `encoder`: (B, ...) -> (B, D), left as it is. The global random state is left alone. `on_step` is called
+        `total_steps(N)` times.
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             some = rows[torch.randperm(len(rows))[: self.choice_samples]]
-            held = max(1, round(0.2 * len(some)))
+            held = self._held(len(some))
             scores = []
             for rate in sorted(self.rates) if len(self.rates) > 1 else ():
-                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
+                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed, on_step)
                 scores.append(float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean()))
             rate = sorted(self.rates)[scores.index(max(scores)) if scores else 0]
-            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
+            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed, on_step)
             return _classes(model, fetch_test, torch.arange(test_size))
 
+    def total_steps(self, count: int) -> int:
+        """Of `predict` with `count` labels, those that choose the learning rate among them."""
+        some = min(count, self.choice_samples)
+        choosing = self._steps(some - self._held(some)) * len(self.rates) if len(self.rates) > 1 else 0
+        return choosing + self._steps(count)
+
+    def _held(self, count: int) -> int:
+        return max(1, round(0.2 * count))
+
+    def _steps(self, count: int) -> int:
+        return min(self.max_steps, max(self.min_steps, self.epochs * (count // min(self.batch_size, count))))
+
     def _trained(
-        self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, rate: float, seed: int
+        self,
+        encoder: nn.Module,
+        fetch: Fetch,
+        labels: Tensor,
+        rows: Tensor,
+        num_classes: int,
+        rate: float,
+        seed: int,
+        on_step: Callable[[], None],
     ) -> nn.Module:
         torch.manual_seed(seed)
         device = next(encoder.parameters()).device
         size = min(self.batch_size, len(rows))
         epoch_steps = len(rows) // size
-        steps = min(self.max_steps, max(self.min_steps, self.epochs * epoch_steps))
+        steps = self._steps(len(rows))
         body = copy.deepcopy(encoder).requires_grad_().train()  # also what a teacher had frozen
         with evaluating(body), torch.no_grad():
             width = body(fetch(rows[:1]).to(device)).shape[1]
@@ -91,6 +113,7 @@ class FineTuning:
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
+            on_step()
         return model
 
 

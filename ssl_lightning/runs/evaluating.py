@@ -15,14 +15,11 @@ from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.build import build_data, build_method, load_config
 from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.evaluation_report import show
+from ssl_lightning.runs.evaluation_report import POOLED, show
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.provenance import provenance
 from ssl_lightning.runs.reconstruction import painting_errors
 from ssl_lightning.runs.subjects import Labels, encoder, fine_tuned, raw_inputs
-
-POOLED = "this run, other pool"
-"""The same weights, with the mean of a transformer's tokens in the place of its class token, or the other way round."""
 
 
 def evaluate(config: DictConfig) -> float:
@@ -70,9 +67,9 @@ def evaluate(config: DictConfig) -> float:
         with console.status(f"protocol {protocol.name}: raw input"):
             figures |= raw_inputs(labels, device)
     if config.finetune:
+        recipe = FineTuning(max_steps=config.finetune_steps)
         for name, method in {"this run": trained, "untrained encoder": untrained}.items():
-            with console.status(f"fine-tuning: {name}"):
-                figures[name] |= fine_tuned(method, labels, FineTuning())
+            figures[name] |= fine_tuned(method, labels, recipe, f"fine-tuning: {name}", console)
     penalties = {name: found.pop("probe/linear_l2") for name, found in figures.items() if "probe/linear_l2" in found}
     raw = [name for name in figures if name not in ("this run", "untrained encoder", POOLED)]
     painted = painting_errors(trained, data, device, console)
@@ -132,8 +129,9 @@ def _refuse_wrong_values(config: DictConfig) -> None:
     counts: Any = config.labels
     if not OmegaConf.is_list(counts) or not all(type(count) is int and count > 1 for count in counts):
         raise InputError(f"labels={counts} is not a list of whole numbers from 2, such as [100,1000]")
-    if type(config.draws) is not int or config.draws < 1:
-        raise InputError(f"draws={config.draws} is not a whole number from 1")
+    for key in ("draws", "finetune_steps"):
+        if type(config[key]) is not int or config[key] < 1:
+            raise InputError(f"{key}={config[key]} is not a whole number from 1")
     for key in ("raw", "finetune"):
         if type(config[key]) is not bool:
             raise InputError(f"{key}={config[key]} is neither true nor false")

@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+POOLED = "this run, other pool"
+"""The same weights, with the mean of a transformer's tokens in the place of its class token, or the other way round."""
+
 Figures = dict[str, dict[str, float]]
 """By what is judged, by metric: `NAME`, and `NAME_low` and `NAME_high` of its interval."""
 
@@ -45,7 +48,7 @@ def _cell(measured: dict[str, float], name: str) -> str:
 
 def _bars(figures: Figures, names: list[str]) -> Figure:
     figure = Figure(figsize=(2.6 * len(names) + 1, 3))
-    colours = dict(zip(figures, ["tab:blue", "tab:gray", "lightgray"], strict=False))
+    colours = {"this run": "tab:blue", "untrained encoder": "tab:gray", POOLED: "tab:cyan"}
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
         shown = {source: measured for source, measured in figures.items() if name in measured}
         values = [measured[name] for measured in shown.values()]
@@ -53,7 +56,9 @@ def _bars(figures: Figures, names: list[str]) -> Figure:
             [m[name] - m[f"{name}_low"] for m in shown.values()],
             [m[f"{name}_high"] - m[name] for m in shown.values()],
         ]
-        bars = axes.bar(list(shown), values, yerr=ranges, color=[colours[source] for source in shown], capsize=3)
+        bars = axes.bar(
+            list(shown), values, yerr=ranges, color=[colours.get(source, "lightgray") for source in shown], capsize=3
+        )
         axes.bar_label(bars, [f"{value:.1%}" for value in values], fontsize=7, padding=3)
         axes.set(title=_title(name), ylim=(0, 1.08))
         axes.tick_params(axis="x", labelrotation=20, labelsize=7)

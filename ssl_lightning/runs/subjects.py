@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ssl_lightning.evaluation.few_labels import over_draws
@@ -70,18 +72,25 @@ def _probed(bank: dict[str, Tensor], test: dict[str, Tensor], labels: Labels, de
     return labels.over_all_and_few(bank["labels"], figures)
 
 
-def fine_tuned(method: Any, labels: Labels, recipe: FineTuning) -> dict[str, float]:
-    """Accuracy on the test set after all weights of a copy were trained on labels of the bank."""
+def fine_tuned(method: Any, labels: Labels, recipe: FineTuning, title: str, console: Console) -> dict[str, float]:
+    """Accuracy on the test set after all weights of a copy were trained on labels of the bank; a bar tells how far."""
     data = labels.data
     y, y_test = torch.as_tensor(data.bank.labels), torch.as_tensor(data.test.labels)
     fetch, fetch_test = _fetch(data, data.bank), _fetch(data, data.test)
     groups = split_groups(data, "test")
 
-    def figures(rows: Tensor, seed: int) -> dict[str, float]:
-        predicted = recipe.predict(method, fetch, y, rows, fetch_test, len(y_test), data.num_classes, seed)
-        return labels.protocol.judge("finetune/accuracy", predicted, y_test, groups)
+    steps = recipe.total_steps(len(y)) + labels.draws * sum(recipe.total_steps(count) for count in labels.counts)
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=steps)
 
-    return labels.over_all_and_few(y, figures)
+        def figures(rows: Tensor, seed: int) -> dict[str, float]:
+            predicted = recipe.predict(
+                method, fetch, y, rows, fetch_test, len(y_test), data.num_classes, seed, lambda: progress.advance(task)
+            )
+            return labels.protocol.judge("finetune/accuracy", predicted, y_test, groups)
+
+        return labels.over_all_and_few(y, figures)
 
 
 def _fetch(data: Any, part: Any) -> Fetch:

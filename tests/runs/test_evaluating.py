@@ -77,6 +77,7 @@ def test_fine_tuning_learns_what_words_tell(labelled_run: RunFolder) -> None:
         ("labels=100", r"labels=100 is not a list of whole numbers from 2, such as \[100,1000\]"),
         ("labels=[1]", r"labels=\[1\] is not a list"),
         ("draws=0", "draws=0 is not a whole number from 1"),
+        ("finetune_steps=0", "finetune_steps=0 is not a whole number from 1"),
         ("finetune=yes please", "finetune=yes please is neither true nor false"),
     ],
 )
@@ -88,7 +89,7 @@ def test_wrong_values(labelled_run: RunFolder, override: str, said: str) -> None
 def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
     small = ("backbone.width=12", "backbone.layers=1", "method.decoder_width=8", "method.decoder_layers=1")
     run = train(tmp_path / "run", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal", "data.val_size=0.5")
-    found = evaluated(run, "labels=[]", "raw=false")
+    found = evaluated(run, "labels=[]")
     assert found["pooled_otherwise"]["probe/knn_accuracy"] != found["metrics"]["probe/knn_accuracy"]
     assert found["metrics"].keys() == found["pooled_otherwise"].keys()
     alike = train(tmp_path / "mean", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal",
