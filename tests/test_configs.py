@@ -77,12 +77,6 @@ def chosen(group: str, choice: str) -> list[str]:
     return overrides
 
 
-@pytest.fixture(autouse=True)
-def leave_hydra_as_it_was() -> Any:
-    yield
-    HydraConfig.instance().cfg = None
-
-
 # Composition
 
 

@@ -34,12 +34,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def leave_hydra_as_it_was() -> None:
-    yield
-    HydraConfig.instance().cfg = None
-
-
 def run_export(run: RunFolder, *overrides: str) -> Path:
     """`ssl-export` in this process; the folder that it wrote."""
     folder = run.path / "export"

@@ -23,10 +23,8 @@ from ssl_lightning.runs.text import text_model_of_run
 
 
 @pytest.fixture(autouse=True)
-def leave_hydra_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Any:
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    yield
-    HydraConfig.instance().cfg = None
 
 
 def run_generate(out: Path, *overrides: str, text: str | None = None) -> dict[str, Any]:

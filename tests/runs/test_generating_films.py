@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 from runs.harness import train
 from runs.test_generating_pictures import run_generate
@@ -30,15 +29,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = train(tmp_path_factory.mktemp("next_frame") / "run", *TINY)
-    HydraConfig.instance().cfg = None
-    return run
-
-
-@pytest.fixture(autouse=True)
-def leave_hydra_as_it_was() -> Any:
-    yield
-    HydraConfig.instance().cfg = None
+    return train(tmp_path_factory.mktemp("next_frame") / "run", *TINY)
 
 
 @pytest.fixture

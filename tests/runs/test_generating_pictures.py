@@ -40,15 +40,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = train(tmp_path_factory.mktemp("mae") / "run", *TINY)
-    HydraConfig.instance().cfg = None
-    return run
-
-
-@pytest.fixture(autouse=True)
-def leave_hydra_as_it_was() -> Any:
-    yield
-    HydraConfig.instance().cfg = None
+    return train(tmp_path_factory.mktemp("mae") / "run", *TINY)
 
 
 @pytest.fixture
