@@ -66,33 +66,38 @@ def evaluate(config: DictConfig) -> float:
     if config.raw:
         with console.status(f"protocol {protocol.name}: raw input"):
             figures |= raw_inputs(labels, device)
+    penalties = {name: found.pop("probe/linear_l2") for name, found in figures.items() if "probe/linear_l2" in found}
+    raw = [name for name in figures if name not in ("this run", "untrained encoder", POOLED)]
+    painted = painting_errors(trained, data, device, console)
+
+    def save() -> None:
+        write_json(
+            out / "results.json",
+            {
+                "metrics": figures["this run"] | {name: errors["this run"] for name, errors in painted.items()},
+                "controls": figures["untrained encoder"],
+                "raw": figures[raw[0]] if raw else None,
+                "painted": painted,
+                "pooled_otherwise": figures.get(POOLED),
+                "protocol": {
+                    "name": protocol.name,
+                    "hash": protocol.hash,
+                    "split": "test",
+                    "checkpoint": str(checkpoint),
+                    "linear_l2": penalties,
+                    "draws": config.draws,
+                },
+                "timing": {"wall_seconds": time.perf_counter() - began},
+                "provenance": provenance(OmegaConf.to_yaml(composed), "32-true", 1, composed.seed),
+            },
+        )
+
+    save()  # fine-tuning may take long, and may be stopped
     if config.finetune:
         recipe = FineTuning(max_steps=config.finetune_steps)
         for name, method in {"this run": trained, "untrained encoder": untrained}.items():
             figures[name] |= fine_tuned(method, labels, recipe, f"fine-tuning: {name}", console)
-    penalties = {name: found.pop("probe/linear_l2") for name, found in figures.items() if "probe/linear_l2" in found}
-    raw = [name for name in figures if name not in ("this run", "untrained encoder", POOLED)]
-    painted = painting_errors(trained, data, device, console)
-    write_json(
-        out / "results.json",
-        {
-            "metrics": figures["this run"] | {name: errors["this run"] for name, errors in painted.items()},
-            "controls": figures["untrained encoder"],
-            "raw": figures[raw[0]] if raw else None,
-            "painted": painted,
-            "pooled_otherwise": figures.get(POOLED),
-            "protocol": {
-                "name": protocol.name,
-                "hash": protocol.hash,
-                "split": "test",
-                "checkpoint": str(checkpoint),
-                "linear_l2": penalties,
-                "draws": config.draws,
-            },
-            "timing": {"wall_seconds": time.perf_counter() - began},
-            "provenance": provenance(OmegaConf.to_yaml(composed), "32-true", 1, composed.seed),
-        },
-    )
+            save()
     show(console, figures, out, len(data.test))
     return figures["this run"]["probe/knn_accuracy"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
@@ -69,6 +70,18 @@ def test_fine_tuning_learns_what_words_tell(labelled_run: RunFolder) -> None:
     for part in ("metrics", "controls"):
         assert found[part]["finetune/accuracy"] > 0.9
     assert found["raw"] is None
+
+
+def test_stopped_fine_tuning_leaves_the_probes(labelled_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    (labelled_run.path / "evaluate/results.json").unlink(missing_ok=True)
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(labelled_run, "labels=[]", "raw=false", "finetune=true")
+    found = json.loads((labelled_run.path / "evaluate/results.json").read_text())
+    assert 0 < found["metrics"]["probe/knn_accuracy"] <= 1
 
 
 @pytest.mark.parametrize(
