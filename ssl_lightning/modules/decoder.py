@@ -23,6 +23,7 @@ def is_plain_decoder(model: nn.Module) -> bool:
         and config.rope_parameters["rope_type"] == "default"
         and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
         and not config.attention_bias
+        and not getattr(config, "mlp_bias", False)
         and not config.attention_dropout
     )
 
@@ -34,7 +35,7 @@ def decode(body: Any, tokens: Tensor) -> Tensor:
     cos, sin = (table.to(h.dtype)[:, None] for table in (angles.cos(), angles.sin()))  # (N, 1, head_dim / 2)
     for layer in body.layers:
         h = h + _attend(layer.self_attn, _norm(layer.input_layernorm, h), cos, sin)
-        h = h + layer.mlp(_norm(layer.post_attention_layernorm, h))
+        h = h + _transform(layer.mlp, _norm(layer.post_attention_layernorm, h))
     return _norm(body.norm, h)
 
 
@@ -52,6 +53,11 @@ def _attend(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     h = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=widths[0] != widths[1])
     return attention.o_proj(h.transpose(1, 2).reshape(B, N, -1))
+
+
+def _transform(mlp: Any, x: Tensor) -> Tensor:
+    gate, up = linear(x, torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])).chunk(2, dim=-1)
+    return mlp.down_proj(mlp.act_fn(gate) * up)
 
 
 def _by_hand(x: Tensor) -> bool:

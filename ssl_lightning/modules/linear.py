@@ -40,9 +40,14 @@ class _Linear(torch.autograd.Function):
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
             product(g, weight.T) if for_x else None,
-            product(g.T, x.T) if for_weight else None,
+            _of_weight(g, x) if for_weight else None,
             g.sum(dim=0) if for_bias else None,
         )
+
+
+def _of_weight(g: Tensor, x: Tensor) -> Tensor:
+    """g^T x. The operator copies its first factor where that is transposed, so that is the smaller one."""
+    return product(g.T, x.T) if g.shape[1] <= x.shape[1] else product(x.T, g.T).T
 
 
 class OneDNNLinear(nn.Linear):

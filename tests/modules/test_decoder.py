@@ -74,7 +74,7 @@ def test_a_rotation_keeps_lengths_and_is_the_plain_one() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "options"),
-    [("gpt2", {}), ("llama", {"attention_bias": True}), ("llama", {"dropout": 0.1})],
+    [("gpt2", {}), ("llama", {"attention_bias": True}), ("llama", {"mlp_bias": True}), ("llama", {"dropout": 0.1})],
 )
 def test_others_are_left_to_transformers(architecture: str, options: dict[str, Any]) -> None:
     assert not is_plain_decoder(make(architecture, **options).model)

@@ -13,8 +13,9 @@ needs_onednn = pytest.mark.skipif(not onednn_is_there(), reason="torch has no on
 @needs_onednn
 @pytest.mark.parametrize("shape", [(7, 5), (2, 7, 5), (1, 5), (2, 3, 4, 5)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_product_and_gradients_are_those_of_torch(shape: tuple[int, ...], bias: bool) -> None:
-    inputs = [torch.randn(shape), torch.randn(3, 5), torch.randn(3) if bias else None]
+@pytest.mark.parametrize("out", [3, 8])
+def test_product_and_gradients_are_those_of_torch(shape: tuple[int, ...], bias: bool, out: int) -> None:
+    inputs = [torch.randn(shape), torch.randn(out, 5), torch.randn(out) if bias else None]
     results = []
     for function in (F.linear, by_onednn):
         x, w, b = (None if t is None else t.clone().requires_grad_() for t in inputs)

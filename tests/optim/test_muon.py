@@ -10,9 +10,7 @@ from ssl_lightning.optim import muon
 from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.optim.muon import MuonAdamW, orthogonalise
 from ssl_lightning.optim.schedules import warmup_cosine
-from ssl_lightning.products import onednn_is_there
 
-needs_onednn = pytest.mark.skipif(not onednn_is_there(), reason="torch has no oneDNN here")
 pytestmark = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 
 
@@ -24,6 +22,14 @@ def make_model() -> nn.Module:
 
 def draw(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def their_orthogonalise(matrix: Tensor) -> Tensor:
+    """What `torch.optim.Muon` does to a matrix, read off its own step."""
+    w = torch.zeros_like(matrix).requires_grad_()
+    w.grad = matrix.clone()
+    torch.optim.Muon([w], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+    return -w.detach() / max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, steps: range) -> None:
@@ -40,8 +46,7 @@ def make(model: nn.Module) -> tuple[MuonAdamW, Any]:
 
 
 def test_each_part_is_what_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muon, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)  # theirs
-    monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(muon, "orthogonalise", lambda matrices: torch.stack([their_orthogonalise(m) for m in matrices]))
     ours, theirs = make_model(), make_model()
     optimizer = MuonAdamW(parameter_groups(ours), lr=0.01, weight_decay=0.1)
     matrices = [p for p in theirs.parameters() if p.ndim == 2]
@@ -79,23 +84,30 @@ def test_a_convolution_is_a_matrix_in_every_memory_format() -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (5, 9), (9, 5)])
-@pytest.mark.parametrize("onednn", [pytest.param(True, marks=needs_onednn), False])
-def test_singular_values_come_near_one(rows: int, columns: int, onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a sum of squares of 1, singular values from 0.01 on; the vectors stay as they are."""
-    monkeypatch.setattr(muon, "mkl_is_slow", lambda: onednn)
+def test_singular_values_come_near_one(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 0.03 on, where their fourth powers add up to 1; the vectors stay as they are, and scale does not matter."""
     monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: False)
     count = min(rows, columns)
     u, v = (torch.linalg.qr(draw(4, size, count, seed=size).double())[0] for size in (rows, columns))
-    before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.99).add(0.01)
-    before = before / before.norm()
-    after = u.mT @ orthogonalise((u * before @ v.mT).float()).double() @ v
+    before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.97).add(0.03)
+    before = before / before.pow(4).sum().pow(0.25)
+    after = u.mT @ orthogonalise((u * 7 * before @ v.mT).float()).double() @ v
     values = after.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(after, torch.diag_embed(values), atol=1e-5, rtol=0)
     assert values.min() > 0.6
-    assert values.max() < 1.3
+    assert values.max() < 1.4
     for a, b, c in muon.POLYNOMIALS:
         before = a * before + b * before**3 + c * before**5
     torch.testing.assert_close(values, before.expand(4, -1).double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("scale", "result"), [(0.0, 0.0), (1e-30, 0.0), (1e-6, 1.0), (1e12, 1.0)])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_gradients_of_any_size(scale: float, result: float, bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: bfloat16)
+    matrices = draw(2, 12, 8, seed=0)
+    expected = result * orthogonalise(matrices)
+    torch.testing.assert_close(orthogonalise(scale * matrices), expected, atol=0.02, rtol=0)
 
 
 def test_bfloat16_does_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,11 +128,11 @@ def test_float64_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_polynomials_do_what_they_are_for() -> None:
-    x = torch.linspace(0.01, 1, 10001, dtype=torch.float64)
+    x = torch.linspace(0.03, 1, 10001, dtype=torch.float64)
     for a, b, c in muon.POLYNOMIALS:
         x = a * x + b * x**3 + c * x**5
-    assert x.min() > 0.70
-    assert x.max() < 1.30
+    assert x.min() > 0.61
+    assert x.max() < 1.39
 
 
 def test_the_step_of_a_hidden_weight_is_nearly_orthogonal() -> None:
