@@ -85,17 +85,17 @@ def test_a_convolution_is_a_matrix_in_every_memory_format() -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (5, 9), (9, 5)])
 def test_singular_values_come_near_one(rows: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From 0.03 on, where their fourth powers add up to 1; the vectors stay as they are, and scale does not matter."""
+    """From 0.02 on, where their fourth powers add up to 1; the vectors stay as they are, and scale does not matter."""
     monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: False)
     count = min(rows, columns)
     u, v = (torch.linalg.qr(draw(4, size, count, seed=size).double())[0] for size in (rows, columns))
-    before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.97).add(0.03)
+    before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.98).add(0.02)
     before = before / before.pow(4).sum().pow(0.25)
     after = u.mT @ orthogonalise((u * 7 * before @ v.mT).float()).double() @ v
     values = after.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(after, torch.diag_embed(values), atol=1e-5, rtol=0)
-    assert values.min() > 0.6
-    assert values.max() < 1.4
+    assert values.min() > 0.47
+    assert values.max() < 1.53
     for a, b, c in muon.POLYNOMIALS:
         before = a * before + b * before**3 + c * before**5
     torch.testing.assert_close(values, before.expand(4, -1).double(), atol=1e-5, rtol=0)
@@ -128,11 +128,11 @@ def test_float64_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_polynomials_do_what_they_are_for() -> None:
-    x = torch.linspace(0.03, 1, 10001, dtype=torch.float64)
+    x = torch.linspace(0.02, 1, 10001, dtype=torch.float64)
     for a, b, c in muon.POLYNOMIALS:
         x = a * x + b * x**3 + c * x**5
-    assert x.min() > 0.61
-    assert x.max() < 1.39
+    assert x.min() > 0.47
+    assert x.max() < 1.53
 
 
 def test_the_step_of_a_hidden_weight_is_nearly_orthogonal() -> None:
@@ -141,8 +141,8 @@ def test_the_step_of_a_hidden_weight_is_nearly_orthogonal() -> None:
     w.grad = draw(16, 8, seed=1)
     MuonAdamW([{"params": [w], "hidden": True}], lr=1.0, weight_decay=0.0).step()
     singular = torch.linalg.svdvals(w.detach() - before) / (0.2 * 16**0.5)
-    assert singular.min() > 0.5
-    assert singular.max() < 1.5
+    assert singular.min() > 0.47
+    assert singular.max() < 1.53
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
