@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssl_lightning.errors import InputError, mistake_behind
+from ssl_lightning.errors import InputError, mistake_behind, show_in_one_line
 from ssl_lightning.runs.configs import CONF
 from ssl_lightning.runs.folder import find_run, quoted
 from ssl_lightning.runs.processes import launch_name, launched_rank, launcher
@@ -45,6 +45,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             register_resolvers()
+            show_in_one_line(name)
             arguments = sys.argv[1:]
             try:
                 _refuse_unknown_options(arguments)

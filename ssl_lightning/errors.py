@@ -1,8 +1,36 @@
-"""The one exception that means "the user asked for something impossible": commands print it as a single line."""
+"""What tells the user of a mistake in the input of a run: commands print it as a single line."""
+
+import sys
+import warnings
+from typing import TextIO
 
 
 class InputError(ValueError):
     """A mistake in the input of a run; its message says in one line what was wrong and what would be right."""
+
+
+class InputWarning(UserWarning):
+    """Something in the input of a run that it can do without, such as a corrupt file; its message says what."""
+
+
+def show_in_one_line(name: str) -> None:
+    """From now on an `InputWarning` is one line of the command `ssl-<name>`; other warnings are shown as they were."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, InputWarning):
+            print(f"ssl-{name}: {message}", file=sys.stderr, flush=True)
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def mistake_behind(error: BaseException) -> InputError | None:

@@ -10,7 +10,7 @@ from ssl_lightning.data.array import ImageArray
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.image_cache import DecodedFolder, decoded
 from ssl_lightning.data.splits import held_out, resolve_size
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, InputWarning
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 NAMED = 10  # corrupt files named in a message, before "and N more"
@@ -102,7 +102,8 @@ def _classes(files: list[str]) -> list[str] | None:
     tops = {name.split(os.sep)[0] if os.sep in name else "" for name in files}
     if len(tops) > 2 and "" in tops:
         loose = sum(os.sep not in name for name in files)
-        warnings.warn(f"{loose} images lie beside class folders, so all are taken as unlabelled", stacklevel=3)
+        line = f"{loose} images lie beside class folders, so all are taken as unlabelled"
+        warnings.warn(line, InputWarning, stacklevel=3)
     return sorted(tops) if len(tops) > 1 and "" not in tops else None
 
 
@@ -125,4 +126,4 @@ def _report(store: DecodedFolder, place: Path, files: list[str], on_corrupt: str
     line = f"{len(store.corrupt)} of {len(files)} image files cannot be read: {', '.join(named)}{more}"
     if on_corrupt == "raise" or len(store.corrupt) == len(files):
         raise InputError(line)
-    warnings.warn(f"left out: {line}", stacklevel=3)
+    warnings.warn(f"left out: {line}", InputWarning, stacklevel=3)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ssl_lightning.data.image_cache import _build, _status, decoded
 from ssl_lightning.data.image_folder import image_folder, list_images
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, InputWarning
 
 
 def paint(path, value, size=(12, 10), mode="RGB"):
@@ -75,7 +75,7 @@ def test_images_without_classes_have_no_labels(tmp_path, load, place):
 def test_loose_images_beside_classes_are_told(tmp_path, load):
     make_split(tmp_path / "set")
     paint(tmp_path / "set/stray.png", 0)
-    with pytest.warns(UserWarning, match="1 images lie beside"):
+    with pytest.warns(InputWarning, match="1 images lie beside"):
         assert load().labels is None
 
 
@@ -112,7 +112,7 @@ def corrupt(tmp_path):
 def test_corrupt_files_are_named_and_left_out(tmp_path, load):
     corrupt(tmp_path)
     for _ in range(2):
-        with pytest.warns(UserWarning, match="3 of 82 image files cannot be read") as caught:
+        with pytest.warns(InputWarning, match="3 of 82 image files cannot be read") as caught:
             data = load()
         for name in ("cat/3.png (not an image)", "dog/9.jpg (", "dog/empty.png"):
             assert name in str(caught[0].message)
@@ -182,7 +182,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, load):
     os.utime(file, ns=(stamp, stamp))
     assert len(load()) == 10
     os.utime(file, ns=(stamp, stamp + 1))
-    with pytest.warns(UserWarning, match=r"cat/0\.png \(not an image\)"):
+    with pytest.warns(InputWarning, match=r"cat/0\.png \(not an image\)"):
         assert len(load()) == 9
 
 
@@ -211,7 +211,7 @@ def test_a_file_that_becomes_readable_is_seen(tmp_path, load):
     make_split(tmp_path / "set/train")
     os.symlink(tmp_path / "later.png", tmp_path / "set/train/cat/9.png")
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"1 of 11 .*cat/9\.png"):
+        with pytest.warns(InputWarning, match=r"1 of 11 .*cat/9\.png"):
             assert len(load()) == 10
     paint(tmp_path / "later.png", 7)
     assert len(load()) == 11

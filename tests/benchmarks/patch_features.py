@@ -1,0 +1,66 @@
+"""What a network that learned from patches knows of patches: features of an image's patches beside the whole image's.
+
+    python tests/benchmarks/patch_features.py RUN --patch 8 --json figures.json
+
+For runs of `jigsaw` and `context_prediction`: the backbone sees a grid of 3 x 3 patches of the size that it was trained
+with, and their features side by side, as the head of `jigsaw` has them, are probed by protocol v1. The network before
+training is probed alike.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.evaluation.features import evaluating, extract
+from ssl_lightning.evaluation.protocol import PROTOCOLS
+from ssl_lightning.runs.build import build_data, build_method, load_config
+from ssl_lightning.runs.folder import find_run
+from ssl_lightning.runs.loading import load_method
+from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.transforms.patches import cut
+
+
+def nine_patches(x: Tensor, size: int) -> Tensor:
+    """(B, C, H, H) -> (B, 9, C, size, size), evenly spread, along the rows."""
+    corners = torch.linspace(0, x.shape[-1] - size, 3).round().long()
+    top, left = torch.cartesian_prod(corners, corners).expand(len(x), -1, -1).split(1, dim=2)
+    return cut(x, top, left, size)
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--patch", type=int, required=True, help="side of the patches it was trained with")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    args = parser.parse_args()
+    run = find_run(str(args.run))
+    config = load_config(run.config)
+    data = build_data(config)
+    data.restore(run.path)
+    data.prepare_data()
+    data.setup()
+    trained, _ = load_method(run)
+    methods = {"this run": trained, "untrained encoder": build_method(config, data)}
+    features = {}
+    for name, method in methods.items():
+
+        def embed(x: Tensor, method: Any = method) -> Tensor:
+            tiles = nine_patches(data.plain({"image": x})["image"], args.patch)
+            return method(tiles.flatten(0, 1)).unflatten(0, (len(x), -1)).flatten(1)
+
+        with evaluating(method):
+            bank, test = (extract(embed, data.features_loader(split), "cpu") for split in ("bank", "test"))
+        features[name] = PROTOCOLS["v1"].run(bank, test, data.num_classes)
+        print(name, {key: round(x, 4) for key, x in features[name].items() if key.endswith("accuracy")}, flush=True)
+    figures = {"features": features, "provenance": provenance(run.config.read_text(), "32-true", 1, config.seed)}
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

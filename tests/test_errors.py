@@ -1,0 +1,20 @@
+import warnings
+from typing import Any
+
+import pytest
+
+from ssl_lightning.errors import InputWarning, show_in_one_line
+
+
+def test_a_warning_about_the_input_is_one_line_and_others_stay(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[Any] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda *args: others.append(args))
+        show_in_one_line("pretrain")
+        warnings.warn("left out: a.png", InputWarning, stacklevel=1)
+        warnings.warn("of a library", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "ssl-pretrain: left out: a.png\n"
+    assert [str(message) for message, *_ in others] == ["of a library"]
