@@ -16,8 +16,8 @@ from ssl_lightning.runs.stop import Interrupted
 class Record(lightning.Callback):
     """Counts samples and time, saves `metrics.csv` and `results.json` at every epoch and whenever the run ends.
 
-    The rate is that of training alone, from the end of an epoch's first step: validation, probes and compilation do
-    not count. What was counted before a stop is counted on after a resume.
+    The rate is that of training alone, from the end of the first step of an epoch, and of the first after a validation:
+    validation, probes and compilation do not count. What was counted before a stop is counted on after a resume.
     """
 
     state_key = "Record"
@@ -37,6 +37,9 @@ class Record(lightning.Callback):
         self.__dict__.update(state_dict)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.opened = False
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.opened = False
 
     def on_train_batch_end(

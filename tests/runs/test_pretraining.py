@@ -2,12 +2,14 @@
 
 import csv
 import json
+import time
 
 import pytest
 import torch
 from runs.harness import TINY, WATCHED, train
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.methods.base import Method
 from ssl_lightning.runs import pretraining
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
@@ -48,6 +50,15 @@ def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
     assert steps == sorted(set(steps))
     assert {file.name for file in run.figures.iterdir()} == {"views.png", "curves.png", "embedding.png"}
     assert {file.name for file in run.last.parent.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+
+
+def test_the_rate_is_that_of_training_also_where_an_epoch_is_validated_midway(tmp_path, monkeypatch):
+    monkeypatch.setattr(Method, "on_validation_start", lambda self: time.sleep(0.5))
+    run = train(tmp_path / "run", *TINY, "trainer.val_check_interval=3", "callbacks=minimal")
+    timing = json.loads(run.results.read_text())["timing"]
+    assert timing["wall_seconds"] > 2  # at four validations
+    assert 14 * 64 / timing["samples_per_second"] < 0.5 * timing["wall_seconds"]
+    assert timing["data_wait_fraction"] < 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)
