@@ -60,6 +60,7 @@ def _serve(rank: int, world_size: int, pipe: Connection) -> None:
                 world_size=world_size,
                 timeout=timedelta(seconds=timeout),
             )
+            dist.barrier()  # else a function that needs no other rank could end while one still connects
             reply = (True, _pack(_find(path, name)(*_unpack(args))))
             dist.destroy_process_group()
         except Exception:
