@@ -13,10 +13,11 @@ from rich.console import Console
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.build import build_data, build_method, load_config
+from ssl_lightning.runs.build import build_method, load_config
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.evaluation_report import POOLED, show
 from ssl_lightning.runs.folder import find_run, write_json
+from ssl_lightning.runs.loading import load_data
 from ssl_lightning.runs.provenance import provenance
 from ssl_lightning.runs.reconstruction import painting_errors
 from ssl_lightning.runs.subjects import Labels, encoder, fine_tuned, raw_inputs
@@ -36,10 +37,7 @@ def evaluate(config: DictConfig) -> float:
     for key, value in config.data.items():
         if value is not None:
             composed.data[key] = value
-    data = build_data(composed)
-    data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data = load_data(run, composed)
     if data.bank is None:
         raise InputError(
             "an evaluation needs labels and the data of this run has none; give class folders by data.root"

@@ -1,12 +1,13 @@
-"""The method of a run with its trained weights, without its data, which may be gone."""
+"""The method of a run with its trained weights, without its data, which may be gone; and its data."""
 
 from typing import Any
 
 from hydra.utils import get_class
+from omegaconf import DictConfig
 
 from ssl_lightning.data.tokenizers import Tokenizer, load
 from ssl_lightning.errors import InputError
-from ssl_lightning.runs.build import build_method, load_config
+from ssl_lightning.runs.build import build_data, build_method, load_config
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
@@ -36,3 +37,12 @@ def load_method(run: RunFolder, checkpoint: str = "last") -> tuple[Any, Tokenize
     except RuntimeError as error:
         raise InputError(f"{path} does not fit the model of {run.config}") from error
     return method.eval(), tokenizer
+
+
+def load_data(run: RunFolder, config: DictConfig) -> Any:
+    """The data module of `config`, with what the run keeps of it (such as its tokenizer), ready for use."""
+    data = build_data(config)
+    data.restore(run.path)
+    data.prepare_data()
+    data.setup()
+    return data

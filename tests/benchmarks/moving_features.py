@@ -19,9 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ssl_lightning.evaluation.features import evaluating
-from ssl_lightning.runs.build import build_data, build_method, load_config
+from ssl_lightning.runs.build import build_method, load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_method
+from ssl_lightning.runs.loading import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 LATER = 3
@@ -43,10 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     run = find_run(str(args.run))
     config = load_config(run.config)
-    data = build_data(config)
-    data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data = load_data(run, config)
     trained, _ = load_method(run)
     frame = trained.backbone.frames - 1 + LATER
     train, test = clips_and_places(data.bank, 12000, frame, 0), clips_and_places(data.test, 3000, frame, 1)

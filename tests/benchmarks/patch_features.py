@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ssl_lightning.evaluation.features import evaluating, extract
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.build import build_data, build_method, load_config
+from ssl_lightning.runs.build import build_method, load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_method
+from ssl_lightning.runs.loading import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 from ssl_lightning.transforms.patches import cut
 
@@ -40,10 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     run = find_run(str(args.run))
     config = load_config(run.config)
-    data = build_data(config)
-    data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data = load_data(run, config)
     trained, _ = load_method(run)
     methods = {"this run": trained, "untrained encoder": build_method(config, data)}
     features = {}

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning.evaluation.bootstrap import interval
-from ssl_lightning.runs.build import build_data, load_config
+from ssl_lightning.runs.build import load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_method
+from ssl_lightning.runs.loading import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 
@@ -53,10 +53,7 @@ def main() -> None:
     args = parser.parse_args()
     run = find_run(str(args.run))
     config = load_config(run.config)
-    data = build_data(config)
-    data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data = load_data(run, config)
     method, _ = load_method(run)
     generator = torch.Generator().manual_seed(0)
     won = []
