@@ -211,5 +211,5 @@ def decode(data: bytes, encoding: str, path: Path, start: int = 0) -> str:
         byte, offset = data[error.start], start + error.start
         raise InputError(
             f"{path} is not {encoding}: byte 0x{byte:02x} at offset {offset}; "
-            "mend it, or state the encoding (encoding=latin-1, cp1252, detect)"
+            "mend it, or state the encoding (data.source.encoding=latin-1, cp1252, detect)"
         ) from error
