@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ssl_lightning.command import command
+from ssl_lightning.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @command("bench")
 def main(config: "DictConfig") -> float:
     """Measures; returns the end-to-end rate to a sweeper."""
-    from ssl_lightning.runs.benching import bench
+    from ssl_lightning.commands.bench import bench
 
     return bench(config)
 

@@ -84,7 +84,7 @@ def gather(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gather_uneven(x: Tensor) -> Tensor:
+def gather_variable_length(x: Tensor) -> Tensor:
     """Rows of all ranks in the order of the ranks, (n_rank, ...) -> (sum of n_rank, ...), without gradient.
 
     For evaluation: the number of rows may differ by rank and be 0; the other axes must agree (InputError).
@@ -121,7 +121,7 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
 
     Each child that is called as a module holds its whole weights only while it computes; all other weights are whole
     while one of the methods `entries` of `module` runs, or its forward pass. Weights that children share are among
-    these, and those of children with `called_by_parts = True`, whose methods are called past their forward pass.
+    these, and those of children with `fsdp_shard_with_root = True`, whose methods are called past their forward pass.
     """
     for part in module.modules():
         for p in part.parameters(recurse=False):
@@ -132,7 +132,7 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
     for child in children:
         elsewhere = {id(p) for other in children if other is not child for p in other.parameters()}
         own = {id(p) for p in child.parameters()}
-        if own and not own & elsewhere and not getattr(child, "called_by_parts", False):
+        if own and not own & elsewhere and not getattr(child, "fsdp_shard_with_root", False):
             child.register_forward_hook(_no_view)
             fsdp.fully_shard(child, mesh=mesh, reshard_after_forward=True)
     fsdp.fully_shard(module, mesh=mesh)

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from pathlib import Path
 from typing import TextIO
 
 
@@ -43,3 +44,14 @@ def mistake_behind(error: BaseException) -> InputError | None:
         seen.append(link)
         link = link.__cause__ or link.__context__
     return None
+
+
+class TrainingInterrupted(BaseException):
+    """A signal arrived; the step it arrived in was finished and the run can go on from its checkpoint.
+
+    Not an `Exception`, so that a sweep stops too instead of counting one failed job.
+    """
+
+    def __init__(self, signal: int, step: int, folder: Path | None = None) -> None:
+        super().__init__(f"stopped after step {step}; go on with: ssl-pretrain resume={folder}")
+        self.signal, self.step, self.folder = signal, step, folder

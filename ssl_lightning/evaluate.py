@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ssl_lightning.command import command
+from ssl_lightning.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @command("evaluate")
 def main(config: "DictConfig") -> float:
     """Evaluates; returns the kNN accuracy to a sweeper."""
-    from ssl_lightning.runs.evaluating import evaluate
+    from ssl_lightning.commands.evaluate import evaluate
 
     return evaluate(config)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ssl_lightning.command import command
+from ssl_lightning.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @command("generate")
 def main(config: "DictConfig") -> None:
     """Generates."""
-    from ssl_lightning.runs.generating import generate
+    from ssl_lightning.commands.generate_text import generate
 
     generate(config)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ssl_lightning.command import command
+from ssl_lightning.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @command("pretrain")
 def main(config: "DictConfig") -> float | None:
     """Trains; returns the metric named by `objective` to a sweeper."""
-    from ssl_lightning.runs.pretraining import pretrain
+    from ssl_lightning.commands.pretrain import pretrain
 
     return pretrain(config)
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command
 
-import ssl_lightning.command
+import ssl_lightning.cli.command
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 
@@ -71,7 +71,7 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
     environment = {"SLURM_CONF": "/nowhere"}
     if lacking == "plugin":  # a package of that name hides the namespace that plugins are in, but for our own
         (tmp_path / "hydra_plugins").mkdir()
-        ours = Path(ssl_lightning.command.__file__).parent / "plugins" / "hydra_plugins"
+        ours = Path(ssl_lightning.cli.command.__file__).parent / "plugins" / "hydra_plugins"
         (tmp_path / "hydra_plugins" / "__init__.py").write_text(f"__path__.append({str(ours)!r})")
         environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     if lacking == "srun":
@@ -113,13 +113,13 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
         (["data=mnist", "data.root=nowhere"], "put train-images-idx3-ubyte.gz"),
         (["data=image_folder", "data.root=nowhere"], "nowhere does not exist"),
         (["data=image_folder", "data.root=empty"], "empty"),
-        (["data=image_folder", "data.root=flat", "data.val_size=2", "data.batch_size=4"], "callbacks=unlabelled"),
+        (["data=image_folder", "data.root=flat", "data.val_size=2", "data.batch_size=4"], "callbacks=no_probe"),
         (
             ["data=image_folder", "data.root=broken", "data.source.on_corrupt=raise", "data.val_size=2"],
             "broken/a/text.png",
         ),
         (
-            ["transform=plain"],
+            ["transform=unaugmented"],
             "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: blanks, byol,",
         ),
         (

@@ -14,19 +14,18 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from ssl_lightning.runs.build import refuse_misfit, refuse_untrusted, targets
-from ssl_lightning.runs.check import refuse_wrong_values
+from ssl_lightning.commands.pretrain import pretrain
+from ssl_lightning.config.validate import targets, validate_arguments, validate_compatibility, validate_targets
 from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.pretraining import pretrain
 
-CONF = Path(__file__).parents[1] / "conf"
+CONFIG_DIR = Path(__file__).parents[1] / "conf"
 CHOICES = [
-    (str(file.parent.relative_to(CONF)), file.stem)
-    for file in sorted(CONF.rglob("*.yaml"))
-    if file.parent != CONF and not file.stem.startswith("_")
+    (str(file.parent.relative_to(CONFIG_DIR)), file.stem)
+    for file in sorted(CONFIG_DIR.rglob("*.yaml"))
+    if file.parent != CONFIG_DIR and not file.stem.startswith("_")
 ]
-EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
-METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("*.yaml"))
 
 GIVEN = {
     "data": {"transform"},
@@ -45,7 +44,7 @@ GIVEN = {
 
 @cache
 def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose(name, list(overrides), return_hydra_config=with_hydra)
 
 
@@ -70,7 +69,7 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if composed(*overrides).data._target_.endswith("TextData") and group in ("data", "tokenizer"):
+    if composed(*overrides).data._target_.endswith("TextDataModule") and group in ("data", "tokenizer"):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
@@ -86,13 +85,13 @@ def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: P
     HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
     config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    refuse_untrusted(config)
-    refuse_wrong_values(config)
+    validate_targets(config)
+    validate_arguments(config)
     if group in ("method", "experiment"):  # which bring companions that fit them
-        refuse_misfit(config)
+        validate_compatibility(config)
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in CONF.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONFIG_DIR.glob("*.yaml")))
 def test_every_command_composes(name: str) -> None:
     assert composed(name=name)
 
@@ -100,7 +99,7 @@ def test_every_command_composes(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_alone_brings_its_companions(name: str) -> None:
     choices = composed(f"method={name}", with_hydra=True).hydra.runtime.choices
-    brought = defaults_of(CONF / "method" / f"{name}.yaml")
+    brought = defaults_of(CONFIG_DIR / "method" / f"{name}.yaml")
     assert {"transform", "backbone", "data"} <= set(brought)
     assert {group: choices[group] for group in brought} == brought
 
@@ -108,8 +107,8 @@ def test_a_method_alone_brings_its_companions(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_overrides_its_method(name: str) -> None:
     choices = composed(f"experiment={name}", with_hydra=True).hydra.runtime.choices
-    brought = defaults_of(CONF / "experiment" / f"{name}.yaml")
-    from_method = defaults_of(CONF / "method" / f"{choices.method}.yaml")
+    brought = defaults_of(CONFIG_DIR / "experiment" / f"{name}.yaml")
+    from_method = defaults_of(CONFIG_DIR / "method" / f"{choices.method}.yaml")
     wanted = {**from_method, **brought}
     assert {group: choices[group] for group in wanted} == wanted
 
@@ -178,7 +177,7 @@ def further(target: str) -> dict[str, inspect.Parameter]:
 
 
 def test_no_target_is_forgotten() -> None:
-    files = [OmegaConf.to_container(OmegaConf.load(file)) for file in CONF.rglob("*.yaml")]
+    files = [OmegaConf.to_container(OmegaConf.load(file)) for file in CONFIG_DIR.rglob("*.yaml")]
     written = {target for file in files for _, target in targets(file)}
     seen = {
         target
@@ -195,7 +194,7 @@ def test_no_target_is_forgotten() -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_header_of_an_experiment_says_how_to_run_it(name: str) -> None:
-    lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+    lines = (CONFIG_DIR / "experiment" / f"{name}.yaml").read_text().splitlines()
     header = lines[: next(i for i, line in enumerate(lines) if line and not line.startswith("#"))]
     assert any(line.split()[:3] == ["#", "ssl-pretrain", f"experiment={name}"] for line in header)
 
@@ -239,7 +238,7 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
     elif source == "text_files":
         write_texts(root, data.source.files)
         if data.probe:
-            write_labelled_lines(root, data.probe.files)
+            write_labeled_lines(root, data.probe.files)
     elif source == "moving_digits":
         write_idx_files(root, data.source.glyphs.name)
     elif source == "torchvision_images" and data.channels == 1:
@@ -271,7 +270,7 @@ def write_texts(root: Path, files: str, count: int = 60) -> None:
         place.write_text(" ".join(map("".join, letters)))
 
 
-def write_labelled_lines(root: Path, files: str) -> None:
+def write_labeled_lines(root: Path, files: str) -> None:
     """Two files of a pattern, each a class of 40 lines."""
     for name in ("pos", "neg"):
         place = root / files.replace("*", name)
@@ -307,5 +306,5 @@ def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
 
 def test_the_default_run_needs_no_file() -> None:
     config = composed()
-    assert config.data.source._target_ == "ssl_lightning.data.digits.digits"
+    assert config.data.source._target_ == "ssl_lightning.data.image.digits.digits"
     assert torch.tensor(config.data.mean).numel() == config.data.channels

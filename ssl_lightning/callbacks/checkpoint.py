@@ -9,10 +9,9 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import largest
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
-from ssl_lightning.runs.stop import Interrupted
 
 
 class LastAndBest(Checkpoint):
@@ -80,7 +79,7 @@ class LastAndBest(Checkpoint):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Interrupted):
+        if isinstance(exception, TrainingInterrupted):
             self._save_somewhere(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

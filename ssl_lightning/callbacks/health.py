@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_uneven, rank, world_size
+from ssl_lightning.distributed import gather_variable_length, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
 
@@ -42,7 +42,7 @@ class Health(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """With the embeddings of all ranks, so that a run that is gone on with sees what one never stopped would."""
-        recent = gather_uneven(torch.cat(list(self.recent))).cpu() if self.recent else None
+        recent = gather_variable_length(torch.cat(list(self.recent))).cpu() if self.recent else None
         judgement = (self.suspected, self.told, self.judged_at)
         return {"recent": recent, "batches": len(self.recent), "judgement": judgement}
 
@@ -61,7 +61,7 @@ class Health(lightning.Callback):
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.judged_at:
             self.judged_at = step
-            h = gather_uneven(
+            h = gather_variable_length(
                 torch.cat([part.to(h.device) for part in self.recent]).float()
             )  # of all ranks, so that they judge alike
             figures = {

@@ -1,6 +1,5 @@
 """The pictures that every run leaves in `figures/`, and in loggers that take images."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.runs.features import split_features
-from ssl_lightning.runs.films import film_figure, write_gif
+from ssl_lightning.figures.clips import clip_figure, write_gif
+from ssl_lightning.figures.curves import curves_figure, map_figure
+from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.frozen_features import split_features
 from ssl_lightning.runs.metrics import Metrics
-from ssl_lightning.runs.pictures import columns_figure, do_task, unnormalised
-
-_TASK = re.compile(r"(train|val)/\w*accuracy")
+from ssl_lightning.runs.pretext import run_pretext_task
 
 
 class Pictures(lightning.Callback):
@@ -37,12 +36,12 @@ class Pictures(lightning.Callback):
     @rank_zero_only
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if "views" not in data.transform.makes:
+        if "views" not in data.transform.produces:
             return
         images = self._spread(data.train)
         batch = self._transformed(images, data, pl_module)
         views = {f"view {number}": view for number, view in enumerate(batch["views"], start=1)}
-        self._save_columns(trainer, "views", {"image": data.plain(images)["image"], **views})
+        self._save_columns(trainer, "views", {"image": data.evaluation_view(images)["image"], **views})
 
     def _spread(self, part: Any) -> dict[str, Tensor]:
         """`images` samples of a set, evenly spread over it."""
@@ -54,11 +53,11 @@ class Pictures(lightning.Callback):
 
     def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        shown = {title: unnormalised(column, data.mean, data.std) for title, column in columns.items()}
+        shown = {title: unnormalized(column, data.mean, data.std) for title, column in columns.items()}
         if next(iter(shown.values())).ndim == 4:
             self._save(trainer, name, columns_figure(shown))
             return
-        self._save(trainer, name, film_figure(shown))
+        self._save(trainer, name, clip_figure(shown))
         try:
             write_gif(self.run.figures / f"{name}.gif", shown)
         except OSError as error:
@@ -87,7 +86,7 @@ class Pictures(lightning.Callback):
     def _show_task(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = self._transformed(self._spread(data.val), data, pl_module)
-        columns = do_task(pl_module, batch, data.seed)
+        columns = run_pretext_task(pl_module, batch, data.seed)
         if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
             self._save_columns(trainer, "task", columns)
 
@@ -102,54 +101,3 @@ class Pictures(lightning.Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
-
-
-def curves_figure(metrics: Metrics) -> Figure:
-    """Loss, probes beside their control, and health over the steps."""
-    panels = {
-        "loss": ("train/loss", "val/loss"),
-        "bits per byte": ("val/bits_per_byte",),
-        "squared error of pixels": ("train/pixel_error", "val/pixel_error"),
-        "squared error of frames to come": ("val/error", "val/persistence_error", "val/mean_frame_error"),
-        "accuracy of the task": tuple(sorted(name for name in metrics.latest if _TASK.fullmatch(name))),
-        "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
-        "effective rank": ("health/effective_rank",),
-        "learning rate": ("train/learning_rate",),
-    }
-    shown = {title: names for title, names in panels.items() if any(metrics.curve(name)[0] for name in names)}
-    figure = Figure(figsize=(4.5 * max(1, len(shown)), 3.2), layout="constrained")
-    for axes, (title, names) in zip(
-        figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False
-    ):
-        for name in names:
-            steps, values = metrics.curve(name)
-            if not steps:
-                continue
-            (line,) = axes.plot(steps, values, label=name, marker="o" if len(steps) < 40 else "", markersize=3)
-            if name.startswith("probe/") and steps[0] == 0:
-                axes.axhline(values[0], color=line.get_color(), linestyle=":", label="untrained encoder")
-        axes.set(title=title, xlabel="optimizer step")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    return figure
-
-
-def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | None) -> Figure:
-    """t-SNE of `features (N, D)`, coloured by label where there are labels."""
-    from sklearn.manifold import TSNE
-
-    places = TSNE(
-        init="pca", perplexity=min(30.0, (len(features) - 1) / 3), max_iter=500, random_state=0
-    ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
-    figure = Figure(figsize=(5.5, 5))
-    axes = figure.subplots()
-    many = labels is not None and int(labels.max()) >= 10
-    colours, palette = (None, None) if labels is None else (labels.numpy(), "nipy_spectral" if many else "tab10")
-    points = axes.scatter(places[:, 0], places[:, 1], c=colours, s=8, cmap=palette, alpha=0.8)
-    if labels is not None and not many:
-        handles, _ = points.legend_elements(num=None)  # type: ignore[arg-type]
-        present = [int(label) for label in labels.unique()]
-        names = [classes[label] if classes else str(label) for label in present]
-        axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axes.set(title="embedding of the validation set (t-SNE)", xticks=[], yticks=[])
-    return figure

@@ -6,11 +6,11 @@ import lightning
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.features import split_features, split_groups
+from ssl_lightning.runs.frozen_features import split_features, split_groups
 
 
 class Probe(lightning.Callback):
-    """Runs an evaluation protocol on labelled training images and the held-out validation images, never the test set.
+    """Runs an evaluation protocol on labeled training images and the held-out validation images, never the test set.
 
     The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
     reaches the method: no gradient, no random number, no weight.
@@ -36,12 +36,12 @@ class Probe(lightning.Callback):
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.bank is None:
+        if data.probe_train is None:
             raise InputError(
-                "the probe needs labels and this data has none; use callbacks=unlabelled, or class folders as data"
+                "the probe needs labels and this data has none; use callbacks=no_probe, or class folders as data"
             )
         if data.val is None:
-            raise InputError("the probe needs held-out images; set data.val_size above 0, or use callbacks=unlabelled")
+            raise InputError("the probe needs held-out images; set data.val_size above 0, or use callbacks=no_probe")
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.measured_at < 0:
@@ -59,15 +59,15 @@ class Probe(lightning.Callback):
     def measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        bank, val = (split_features(pl_module, data, split) for split in ("bank", "val"))
+        probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
         self.measured_at = trainer.global_step
         if not trainer.is_global_zero:  # every process has all features; one of them is enough to look
             return
-        if not all(part["features"].isfinite().all() for part in (bank, val)):
+        if not all(part["features"].isfinite().all() for part in (probe_train, val)):
             print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
             return
         groups = split_groups(data, "val")
-        figures = self.protocol.run(bank, val, data.num_classes, pl_module.device, self.linear_samples, groups)
+        figures = self.protocol.run(probe_train, val, data.num_classes, pl_module.device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

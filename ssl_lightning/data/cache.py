@@ -6,8 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ssl_lightning.errors import InputError
 
@@ -70,3 +74,12 @@ def _fill(home: Path, build: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(beside)
+
+
+@contextmanager
+def byte_bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Gives ``advance(bytes)``; on stderr, so that what a command prints stays its own. ``total`` None: not known."""
+    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.update(task, advance=count)

@@ -1,10 +1,10 @@
 """Which samples make which batch: a pure function of (seed, epoch), so a run can begin at any batch of any epoch."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from ssl_lightning.data.seeds import mix
 from ssl_lightning.errors import InputError
 
 
@@ -71,3 +71,14 @@ class BatchSampler:
         for batch in range(self.start_batch, len(self)):
             low, high = self._slice(batch)
             yield order[low:high]
+
+
+def mix(*parts: int | str) -> int:
+    """A well mixed 63-bit seed: equal parts give the same seed on every machine, other parts an unrelated one."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def step_seed(seed: int, rank: int, step: int) -> int:
+    """Seed of one training step of one process; ``step`` counts the batches begun since the run began."""
+    return mix("step", int(seed), int(rank), int(step))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssl_lightning.data.seeds import mix
+from ssl_lightning.data.sampler import mix
 from ssl_lightning.errors import InputError
 
 

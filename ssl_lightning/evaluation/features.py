@@ -34,7 +34,7 @@ def extract(
 
     `encode`: (B, ...) -> (B, D) on `device`, given `batch[key]`. A sample that comes twice (padding of a distributed
     sampler) counts once. `gather` joins rows of all ranks, which may have different numbers of them
-    (`distributed.gather_uneven`). "labels" is absent where batches have no "label".
+    (`distributed.gather_variable_length`). "labels" is absent where batches have no "label".
     """
     parts: dict[str, list[Tensor]] = {"features": [], "index": [], "labels": []}
     for batch in batches:

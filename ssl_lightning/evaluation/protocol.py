@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.bootstrap import interval
 from ssl_lightning.evaluation.knn import check_labels, knn_predict
-from ssl_lightning.evaluation.linear import choose_l2, fit_linear
+from ssl_lightning.evaluation.linear_probe import choose_l2, fit_linear
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class Protocol:
 
     def run(
         self,
-        bank: dict[str, Tensor],
+        probe_train: dict[str, Tensor],
         test: dict[str, Tensor],
         num_classes: int,
         device: torch.device | str = "cpu",
         linear_samples: int | None = None,
         groups: Tensor | None = None,
     ) -> dict[str, float]:
-        """Figures of `test` by probes fitted on `bank`, both as `features.extract` gives them.
+        """Figures of `test` by probes fitted on `probe_train`, both as `features.extract` gives them.
 
         For the kNN and the linear probe: accuracy, and `_low` and `_high` of its 95 % bootstrap interval, as fractions;
-        `probe/linear_l2` is the penalty chosen on a split of `bank` (the test set is used once, for the figures).
-        `linear_samples` fits the linear probe on so many samples of the bank: for a quick look, not for a table.
+        `probe/linear_l2` is the penalty chosen on a part of `probe_train` (the test set is used once, for the figures).
+        `linear_samples` fits the linear probe on so many samples of `probe_train`: for a quick look, not for a table.
         `groups (N,)` of `test`: samples drawn from one original, which the bootstrap does not part.
         """
-        for name, part in (("bank", bank), ("test", test)):
+        for name, part in (("probe_train", probe_train), ("test", test)):
             if "labels" not in part:
                 raise InputError(f"evaluation {self.name} needs labels, the {name} set has none")
             check_labels(part["labels"], part["features"], num_classes)
-        x, y = bank["features"].to(device), bank["labels"].to(device)
+        x, y = probe_train["features"].to(device), probe_train["labels"].to(device)
         x_test, y_test = test["features"].to(device), test["labels"].to(device)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)
         some = order[:linear_samples]

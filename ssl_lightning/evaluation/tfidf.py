@@ -1,4 +1,4 @@
-"""What words alone tell: TF-IDF and logistic regression, the control that learned nothing from unlabelled text."""
+"""What words alone tell: TF-IDF and logistic regression, the control that learned nothing from unlabeled text."""
 
 import numpy as np
 import torch

@@ -25,7 +25,7 @@ def _check(first: Tensor, second: Tensor, temperature: float) -> None:
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """SimCLR Eq. 1 over the 2B views of a batch: scalar.
 
-    `z1`, `z2`: (B, K) projections of two views of the same samples, normalised here. Each view is an anchor: its
+    `z1`, `z2`: (B, K) projections of two views of the same samples, normalized here. Each view is an anchor: its
     positive is the other view of its sample, its negatives are all other views of all ranks. The mean is over this
     rank's anchors, so the mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
     """
@@ -45,7 +45,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """MoCo Eq. 1: scalar, the mean over the B queries of this rank.
 
-    `q`, `k`: (B, K) queries and the keys of the same samples, normalised here; `queue`: (Q, K) earlier keys, rows of
+    `q`, `k`: (B, K) queries and the keys of the same samples, normalized here; `queue`: (Q, K) earlier keys, rows of
     unit length, all of them negatives (it must not hold the keys of this batch yet). No gradient enters `k` or `queue`.
     """
     _check(q, k, temperature)

@@ -9,7 +9,7 @@ from ssl_lightning.losses.precision import at_least_float32
 def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each channel, (C,), over two (..., C, H, W) tensors.
 
-    Times the squared standard deviation that normalised images were divided by, it is in units of raw pixels.
+    Times the squared standard deviation that normalized images were divided by, it is in units of raw pixels.
     """
     _same_shape(predicted, target)
     difference = at_least_float32(predicted) - at_least_float32(target)
@@ -17,10 +17,10 @@ def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def gradient_difference(predicted: Tensor, target: Tensor) -> Tensor:
-    """How far the slopes between neighbouring pixels differ in size: scalar, from two (..., H, W) tensors.
+    """How far the slopes between neighboring pixels differ in size: scalar, from two (..., H, W) tensors.
 
     Mathieu, Couprie and LeCun 2015 (https://arxiv.org/abs/1511.05440), Eq. 6 with alpha = 1; the mean of both
-    directions over all neighbours, where the paper sums.
+    directions over all neighbors, where the paper sums.
     """
     _same_shape(predicted, target)
     predicted, target = at_least_float32(predicted), at_least_float32(target)

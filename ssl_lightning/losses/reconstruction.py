@@ -7,11 +7,11 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32
 
 
-def normalised_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each patch (..., P) with mean 0 and variance 1 of its own pixels, that mean and that deviation (..., 1).
 
     He et al. 2021, https://arxiv.org/abs/2111.06377, Sec. 3 and code: unbiased variance, plus 1e-6 under the root, so
-    that a patch of one colour becomes 0.
+    that a patch of one color becomes 0.
     """
     patches = at_least_float32(patches)
     mean = patches.mean(dim=-1, keepdim=True)
@@ -39,7 +39,7 @@ def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
 
 
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    """I-JEPA: smooth absolute error of representations, scalar; `target` is normalised first, over its last axis.
+    """I-JEPA: smooth absolute error of representations, scalar; `target` is normalized first, over its last axis.
 
     Assran et al. 2023, https://arxiv.org/abs/2301.08243; layer norm of the target and the smooth loss (quadratic below
     1) are those of the authors' code, the paper's Eq. 1 has the squared distance. Both (..., D).

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.pixels import channel_errors
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 
 
 class Autoencoder(Method):
@@ -22,8 +22,8 @@ class Autoencoder(Method):
     The input is the first view and the target the last: with one view they are the same; a transform that gives a
     corrupted and the clean view makes it the denoising autoencoder (Vincent et al., Sec. 2.3).
 
-    The loss is the mean squared error of normalised pixels, so that 1 is the error of the mean pixel on any data and
-    the colours count alike; the painted pixels are linear, since normalised ones have no bounds. (Both papers take
+    The loss is the mean squared error of normalized pixels, so that 1 is the error of the mean pixel on any data and
+    the colors count alike; the painted pixels are linear, since normalized ones have no bounds. (Both papers take
     cross-entropy and sigmoid units, for pixels in [0, 1].) All layers learn at once from random weights, where the
     first paper trains them one by one beforehand, which ReLU and Adam have made needless.
 
@@ -52,7 +52,7 @@ class Autoencoder(Method):
         return self.backbone(x)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), both normalised."""
+        """(B, C, H, W) -> (B, C, H, W), both normalized."""
         return self.decoder(self(x))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -20,15 +20,15 @@ class Method(lightning.LightningModule):
         schedule: called with (optimizer, total_steps, steps_per_epoch), returns a scheduler stepped every step.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ("views",)
+    requires: ClassVar[tuple[str, ...]] = ("views",)
     """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
     views: ClassVar[int | None] = None
     """How many views of an image `loss` takes; None: any number, or none at all."""
 
-    smallest_batch: ClassVar[int] = 2
-    """What compares the samples of a batch, or normalises over them, needs two."""
+    min_batch_size: ClassVar[int] = 2
+    """What compares the samples of a batch, or normalizes over them, needs two."""
 
-    compares_batch: ClassVar[bool] = False
+    uses_batch_negatives: ClassVar[bool] = False
     """Whether the samples of a batch are each other's negatives: accumulated small batches are then no large one."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
@@ -60,7 +60,7 @@ class Method(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         parts = self.trainer.accumulate_grad_batches
-        if self.compares_batch and parts > 1 and self.trainer.is_global_zero:
+        if self.uses_batch_negatives and parts > 1 and self.trainer.is_global_zero:
             print(
                 f"warning: trainer.accumulate_grad_batches={parts} adds up gradients, but {type(self).__name__}'s"
                 " negatives are those of one micro-batch; for those of a large batch raise data.batch_size and set"

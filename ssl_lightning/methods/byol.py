@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.losses.regression import byol_loss
+from ssl_lightning.losses.cosine import byol_loss
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine

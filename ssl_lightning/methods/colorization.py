@@ -10,33 +10,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_lightning.colour import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
+from ssl_lightning.color import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
 from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.colour import rarity_weights, soft_cross_entropy
+from ssl_lightning.losses.color import rarity_weights, soft_cross_entropy
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.colour_bins import ColourBins
-from ssl_lightning.modules.feature_map import WithMap
+from ssl_lightning.modules.color_bins import ColorBins
+from ssl_lightning.modules.feature_map import FeatureMapBackbone
 
 
 class Colorization(Method):
-    """Guesses the colours of a grey image as a distribution over the bins of the ab plane, at every place.
+    """Guesses the colors of a gray image as a distribution over the bins of the ab plane, at every place.
 
-    Places are those of twice the resolution of the backbone's map (Fig. 2: 56 x 56 from a map of 28 x 28); the colour
-    of a place is the mean over its pixels, where the authors take one of them. How common a colour is, the paper counts
+    Places are those of twice the resolution of the backbone's map (Fig. 2: 56 x 56 from a map of 28 x 28); the color
+    of a place is the mean over its pixels, where the authors take one of them. How common a color is, the paper counts
     on the training set beforehand; here it is the mean over the training batches seen so far, of all devices, kept with
     the weights. Answers are soft with the paper's sigma of 5, so that this mean is smoothed as the paper's prior is.
 
     Args:
-        backbone: network from (B, 1, S, S) to (B, D) that `WithMap` knows; it sees lightness alone.
-        mean: per channel, of the RGB images in [0, 1] that `forward` gets normalised; as `std`.
+        backbone: network from (B, 1, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
+        mean: per channel, of the RGB images in [0, 1] that `forward` gets normalized; as `std`.
         hidden_dim: channels of the decoder.
         uniform: share of the uniform distribution in the prior, lambda of Eq. 4.
         temperature: T of the annealed mean, Eq. 5.
     """
 
-    reads = ("inputs", "ab")
+    requires = ("inputs", "ab")
 
     prior: Tensor
     batches: Tensor
@@ -57,8 +57,8 @@ class Colorization(Method):
         super().__init__(optimizer, schedule)
         if len(mean) != 3:
             raise InputError(f"colorization needs RGB images: data.channels=3, not {len(mean)}")
-        self.bins = ColourBins()
-        self.backbone = WithMap(backbone)
+        self.bins = ColorBins()
+        self.backbone = FeatureMapBackbone(backbone)
         self.decoder = nn.Sequential(
             nn.ConvTranspose2d(self.backbone.map_dim, hidden_dim, 4, 2, 1, bias=False),
             nn.BatchNorm2d(hidden_dim),
@@ -75,7 +75,7 @@ class Colorization(Method):
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of normalised RGB images the lightness is embedded."""
+        """Of normalized RGB images the lightness is embedded."""
         return self.backbone(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -100,12 +100,12 @@ class Colorization(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Colours are guessed at a lower resolution and laid under the lightness of the image."""
-        grey, ab = batch["inputs"], batch["ab"]
-        logits = self.decoder(self.backbone(grey)[1])
+        """Colors are guessed at a lower resolution and laid under the lightness of the image."""
+        gray, ab = batch["inputs"], batch["ab"]
+        logits = self.decoder(self.backbone(gray)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
-        columns = {"grey": torch.zeros_like(ab), "colourised": guess, "original": ab}
-        return {name: (self._rgb(grey, colours) - self.mean) / self.std for name, colours in columns.items()}
+        columns = {"gray": torch.zeros_like(ab), "colorized": guess, "original": ab}
+        return {name: (self._rgb(gray, colors) - self.mean) / self.std for name, colors in columns.items()}
 
-    def _rgb(self, grey: Tensor, ab: Tensor) -> Tensor:
-        return lab_to_rgb(torch.cat([lightness(grey), ab], dim=1))
+    def _rgb(self, gray: Tensor, ab: Tensor) -> Tensor:
+        return lab_to_rgb(torch.cat([lightness(gray), ab], dim=1))

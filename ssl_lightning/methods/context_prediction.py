@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
-from ssl_lightning.modules.mosaic import mosaic
+from ssl_lightning.modules.patches import mosaic
 
 PLACES, MIDDLE = 8, 4
 
@@ -29,7 +29,7 @@ class ContextPrediction(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "side")
+    requires = ("inputs", "side")
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024

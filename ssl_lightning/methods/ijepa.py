@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.reconstruction import smooth_l1
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.vit import ViT, blocks, require_vit, sincos
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import block_masks
-from ssl_lightning.modules.patches import patchify, pick, put, unpatchify
-from ssl_lightning.modules.vit import ViT, as_vit, blocks, sincos
+from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
 
 
 class IJEPA(Method):
@@ -31,12 +31,12 @@ class IJEPA(Method):
         target_scale: area of a target block, as a part of the image.
         target_aspect: its height over its width.
         context_scale: area of the context block, before the targets are cut out of it.
-        least_context: part of the patches that the context keeps (modules/masking.py says why).
+        min_context_ratio: part of the patches that the context keeps (modules/masking.py says why).
         momentum: of the teacher at the start; it rises to 1 linearly (App. A.1).
     """
 
     views = 1
-    smallest_batch = 1
+    min_batch_size = 1
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class IJEPA(Method):
         target_scale: Sequence[float] = (0.15, 0.2),
         target_aspect: Sequence[float] = (0.75, 1.5),
         context_scale: Sequence[float] = (0.85, 1.0),
-        least_context: float = 0.3,
+        min_context_ratio: float = 0.3,
         momentum: float = 0.996,
     ) -> None:
         super().__init__(optimizer, schedule)
@@ -59,7 +59,7 @@ class IJEPA(Method):
                 f"method.target_scale={list(target_scale)} and method.context_scale={list(context_scale)} must rise"
                 " from above 0 to at most 1"
             )
-        self.backbone = as_vit(backbone, type(self).__name__)
+        self.backbone = require_vit(backbone, type(self).__name__)
         self.predictor = Predictor(self.backbone, predictor_width, predictor_layers, predictor_heads)
         self.teacher = cast(ViT, make_teacher(self.backbone))
         self.masks: dict[str, Any] = {
@@ -67,7 +67,7 @@ class IJEPA(Method):
             "target_scale": tuple(target_scale),
             "target_aspect": tuple(target_aspect),
             "context_scale": tuple(context_scale),
-            "least_context": least_context,
+            "min_context_ratio": min_context_ratio,
         }
         self.momentum = momentum
 
@@ -81,7 +81,7 @@ class IJEPA(Method):
         visible, masked = self._masks(x)
         with torch.no_grad():
             h = self.teacher.encode(self.teacher.patch_tokens(x))
-            target = pick(self.teacher.of_patches(h), masked.flatten(1)).view(*masked.shape, -1)
+            target = gather_tokens(self.teacher.of_patches(h), masked.flatten(1)).view(*masked.shape, -1)
         return {"loss": smooth_l1(self.predict(x, visible, masked), target), "embedding": self.teacher.pooled(h)}
 
     def predict(self, x: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ class IJEPA(Method):
         predicted = self.predict(x, visible, masked).flatten(1, 2)  # (B, M K, D)
         nearest = torch.cdist(predicted.flatten(0, 1).float(), known.float()).argmin(dim=1).view(len(x), -1)
         patches = patchify(x, vit.patch_size)
-        seen = put(torch.zeros_like(patches), visible, pick(patches, visible))
-        painted = put(seen, masked.flatten(1), patches.flatten(0, 1)[nearest])
+        seen = scatter_tokens(torch.zeros_like(patches), visible, gather_tokens(patches, visible))
+        painted = scatter_tokens(seen, masked.flatten(1), patches.flatten(0, 1)[nearest])
         return {
             "image": x,
             "context": unpatchify(seen, vit.in_channels),

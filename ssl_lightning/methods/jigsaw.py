@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
-from ssl_lightning.modules.mosaic import mosaic
+from ssl_lightning.modules.patches import mosaic
 
 
 class Jigsaw(Method):
     """Tells in which of K orders the nine tiles of an image lie, from features of each tile alone.
 
     The network is context-free (Sec. 3.1): the backbone sees tile by tile, and only the head sees them together. Each
-    tile is standardised per channel (Sec. 4.2), and so is the whole image that `forward` embeds. The head has batch
-    normalisation, where the paper's (of 2016) has dropout.
+    tile is standardized per channel (Sec. 4.2), and so is the whole image that `forward` embeds. The head has batch
+    normalization, where the paper's (of 2016) has dropout.
 
     Args:
         backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, that takes tiles and whole images.
@@ -30,7 +30,7 @@ class Jigsaw(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "permutation")
+    requires = ("inputs", "permutation")
 
     permutations: Tensor
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.losses.reconstruction import masked_mse, normalised_patches
+from ssl_lightning.losses.reconstruction import masked_mse, normalized_patches
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.vit import ViT, blocks, require_vit, sincos
 from ssl_lightning.modules.masking import count_masked, random_split
-from ssl_lightning.modules.patches import patchify, pick, put, unpatchify
-from ssl_lightning.modules.vit import ViT, as_vit, blocks, sincos
+from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
 
 
 class MAE(Method):
@@ -25,11 +25,11 @@ class MAE(Method):
         decoder_width: of the decoder's tokens.
         decoder_layers: its transformer blocks.
         decoder_heads: their heads of attention.
-        normalise_patches: whether the target is each patch with mean 0 and variance 1 (Table 1d).
+        normalize_patches: whether the target is each patch with mean 0 and variance 1 (Table 1d).
     """
 
     views = 1
-    smallest_batch = 1
+    min_batch_size = 1
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class MAE(Method):
         decoder_width: int = 512,
         decoder_layers: int = 8,
         decoder_heads: int = 16,
-        normalise_patches: bool = True,
+        normalize_patches: bool = True,
     ) -> None:
         super().__init__(optimizer, schedule)
-        self.backbone = as_vit(backbone, type(self).__name__)
+        self.backbone = require_vit(backbone, type(self).__name__)
         self.decoder = Decoder(self.backbone, decoder_width, decoder_layers, decoder_heads)
-        self.mask_ratio, self.normalise_patches = mask_ratio, normalise_patches
+        self.mask_ratio, self.normalize_patches = mask_ratio, normalize_patches
         count_masked(self.backbone.patches, mask_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,19 +56,19 @@ class MAE(Method):
         x = batch["views"][0]
         visible, masked = random_split(len(x), self.backbone.patches, self.mask_ratio, x.device)
         h, painted = self.paint(x, visible, masked)
-        target = pick(patchify(x, self.backbone.patch_size), masked)
-        if self.normalise_patches:
-            target, _, _ = normalised_patches(target)
+        target = gather_tokens(patchify(x, self.backbone.patch_size), masked)
+        if self.normalize_patches:
+            target, _, _ = normalized_patches(target)
         return {"loss": masked_mse(painted, target), "embedding": self.backbone.pooled(h).detach()}
 
     def paint(self, x: Tensor, visible: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoder makes of the patches at `visible` (B, V), and the painted ones at `masked`, (B, M, P)."""
         h = self.backbone.encode(self.backbone.patch_tokens(x), visible)
-        return h, pick(self.decoder(h, visible), masked)
+        return h, gather_tokens(self.decoder(h, visible), masked)
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`image`, `masked` (hidden patches in the mean colour) and `reconstruction` (visible patches as they are).
+        """`image`, `masked` (hidden patches in the mean color) and `reconstruction` (visible patches as they are).
 
         Targets of mean 0 and variance 1 say nothing of a patch's brightness and contrast: these are the image's own.
         """
@@ -76,11 +76,11 @@ class MAE(Method):
         visible, masked = random_split(len(x), vit.patches, self.mask_ratio, x.device)
         _, painted = self.paint(x, visible, masked)
         patches = patchify(x, vit.patch_size)
-        if self.normalise_patches:
-            _, mean, deviation = normalised_patches(pick(patches, masked))
+        if self.normalize_patches:
+            _, mean, deviation = normalized_patches(gather_tokens(patches, masked))
             painted = painted * deviation + mean
-        hidden = put(patches, masked, torch.zeros_like(painted, dtype=patches.dtype))
-        whole = put(patches, masked, painted.to(patches.dtype))
+        hidden = scatter_tokens(patches, masked, torch.zeros_like(painted, dtype=patches.dtype))
+        whole = scatter_tokens(patches, masked, painted.to(patches.dtype))
         return {
             "image": x,
             "masked": unpatchify(hidden, vit.in_channels),
@@ -108,6 +108,9 @@ class Decoder(nn.Module):
     def forward(self, h: Tensor, visible: Tensor) -> Tensor:
         """What `ViT.encode` made of the patches at `visible` (B, V) -> pixels (B, N, P) of all places."""
         first, seen = self.enter(h).tensor_split([self.class_tokens], dim=1)
-        tokens = put(self.token.to(seen.dtype).expand(len(h), len(self.position), -1), visible, seen) + self.position
+        tokens = (
+            scatter_tokens(self.token.to(seen.dtype).expand(len(h), len(self.position), -1), visible, seen)
+            + self.position
+        )
         tokens = self.blocks(torch.cat([first.to(tokens.dtype), tokens], dim=1))
         return self.leave(tokens[:, self.class_tokens :])

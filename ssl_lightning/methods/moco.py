@@ -13,7 +13,7 @@ from ssl_lightning.distributed import gather, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import info_nce_queue
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
@@ -24,7 +24,7 @@ class MoCo(Method):
     """A query finds its key, made by a slowly moving teacher, among a long queue of the keys of past batches.
 
     Batch statistics would give the key away: only it shares them with the query. So, as on MoCo's eight GPUs, each
-    batch is normalised in `bn_splits` groups, and keys are grouped otherwise than queries ("shuffling BN", Sec. 3.3).
+    batch is normalized in `bn_splits` groups, and keys are grouped otherwise than queries ("shuffling BN", Sec. 3.3).
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
@@ -33,7 +33,7 @@ class MoCo(Method):
         queue_size: Q, number of negatives.
         temperature: divides the cosine similarities (MoCo, Eq. 1).
         momentum: of the teacher (MoCo, Eq. 2).
-        bn_splits: groups of batch normalisation over all devices; 1 leaves the batch whole.
+        bn_splits: groups of batch normalization over all devices; 1 leaves the batch whole.
         symmetric: each view is the query once, as in the authors' CIFAR demo; twice the work a step.
     """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.pixels import channel_errors, gradient_difference
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.video import ClipDecoder, ClipEncoder
+from ssl_lightning.modules.backbones.simvp import SimVPDecoder, SimVPEncoder
 
 
 class NextFrame(Method):
@@ -35,13 +35,13 @@ class NextFrame(Method):
         edges: weight of the gradient difference loss.
     """
 
-    reads = ("frames",)
-    smallest_batch = 1
+    requires = ("frames",)
+    min_batch_size = 1
     std: Tensor
 
     def __init__(
         self,
-        backbone: ClipEncoder,
+        backbone: SimVPEncoder,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
         ahead: int,
@@ -51,9 +51,9 @@ class NextFrame(Method):
     ) -> None:
         super().__init__(optimizer, schedule)
         if ahead < 1:
-            raise InputError(f"method.ahead={ahead} must be 1 or more")
+            raise InputError(f"method.num_future_frames={ahead} must be 1 or more")
         self.backbone = backbone
-        self.decoder = ClipDecoder(backbone.out_dim, ahead, channels, backbone.width, backbone.stages)
+        self.decoder = SimVPDecoder(backbone.out_dim, ahead, channels, backbone.width, backbone.stages)
         self.ahead, self.edges = ahead, edges
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
@@ -111,7 +111,7 @@ class NextFrame(Method):
         if frames.shape[1] < seen + self.ahead:
             raise InputError(
                 f"clips of data.frames={frames.shape[1]} are shorter than the {seen} frames seen (backbone.frames) and"
-                f" the {self.ahead} to come (method.ahead)"
+                f" the {self.ahead} to come (method.num_future_frames)"
             )
         return frames[:, :seen], frames[:, seen : seen + self.ahead]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 
 QUARTERS = 4
@@ -28,7 +28,7 @@ class RotNet(Method):
         hidden_dim: width of the head's hidden layer.
     """
 
-    reads = ("inputs", "quarters")
+    requires = ("inputs", "quarters")
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 512

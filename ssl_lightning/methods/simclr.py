@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
-from ssl_lightning.modules.chunks import in_chunks
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.grad_cache import grad_cached
 from ssl_lightning.modules.heads import mlp
 
 
@@ -31,7 +31,7 @@ class SimCLR(Method):
     """
 
     views = 2
-    compares_batch = True
+    uses_batch_negatives = True
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SimCLR(Method):
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; both views pass the encoder as one batch, as in the authors' code."""
-        h, z = in_chunks(self._encode, torch.cat(batch["views"]), self.chunk_size, self)
+        h, z = grad_cached(self._encode, torch.cat(batch["views"]), self.chunk_size, self)
         z1, z2 = z.chunk(2)
         return {"loss": nt_xent(z1, z2, self.temperature), "embedding": h.chunk(2)[0].detach()}
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.reconstruction import masked_l1
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.vit import require_vit
 from ssl_lightning.modules.masking import count_masked, unit_mask
 from ssl_lightning.modules.patches import patchify, unpatchify
-from ssl_lightning.modules.vit import as_vit
 
 
 class SimMIM(Method):
@@ -28,7 +28,7 @@ class SimMIM(Method):
     """
 
     views = 1
-    smallest_batch = 1
+    min_batch_size = 1
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class SimMIM(Method):
         mask_unit: int = 2,
     ) -> None:
         super().__init__(optimizer, schedule)
-        self.backbone = as_vit(backbone, type(self).__name__)
+        self.backbone = require_vit(backbone, type(self).__name__)
         if not 0 < mask_unit < self.backbone.grid:
             raise InputError(f"method.mask_unit={mask_unit} is not from 1 to {self.backbone.grid - 1}, in patches")
         self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
@@ -70,7 +70,7 @@ class SimMIM(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`image`, `masked` (hidden patches in the mean colour) and `reconstruction` (visible patches as they are)."""
+        """`image`, `masked` (hidden patches in the mean color) and `reconstruction` (visible patches as they are)."""
         x, vit = batch["views"][0], self.backbone
         masked = self._mask(x)
         painted, patches = self.paint(x, masked)[1], patchify(x, vit.patch_size)

@@ -14,8 +14,8 @@ from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.losses.pixels import channel_errors
 from ssl_lightning.losses.variational import gaussian_nll, kl_to_standard_normal
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones import embedding_dim
-from ssl_lightning.modules.masking import draw_rows
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.masking import draw_for_all_ranks
 
 
 class VAE(Method):
@@ -57,15 +57,15 @@ class VAE(Method):
         return self._encode(x)[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), both normalised, by way of the posterior mean."""
+        """(B, C, H, W) -> (B, C, H, W), both normalized, by way of the posterior mean."""
         return self.decoder(self(x))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 7 with one draw, negative, in nats for each number of an image; `kl` is in nats an image."""
         x = batch["views"][0]
         mean, log_variance = self._encode(x)
-        noise = draw_rows(torch.randn, *mean.shape, device=x.device).to(mean.dtype)
-        z = mean + (0.5 * log_variance).exp() * noise  # reparameterised, Sec. 2.4
+        noise = draw_for_all_ranks(torch.randn, *mean.shape, device=x.device).to(mean.dtype)
+        z = mean + (0.5 * log_variance).exp() * noise  # reparameterized, Sec. 2.4
         errors = channel_errors(self.decoder(z), x)
         error = mean_over_ranks(errors.mean())
         kl = kl_to_standard_normal(mean, log_variance).mean()

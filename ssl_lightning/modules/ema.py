@@ -15,6 +15,6 @@ def make_teacher(student: nn.Module) -> nn.Module:
 def move_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """teacher <- momentum * teacher + (1 - momentum) * student, for parameters (MoCo, Eq. 2; BYOL, Eq. 1).
 
-    Buffers stay the teacher's own: it normalises with the statistics of the batches that it sees.
+    Buffers stay the teacher's own: it normalizes with the statistics of the batches that it sees.
     """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1.0 - momentum)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones import embedding_dim
+from ssl_lightning.modules.backbones.image import embedding_dim
 
 
-class WithMap(nn.Module):
+class FeatureMapBackbone(nn.Module):
     """Any backbone, giving both: x -> h (B, D), as by itself, and its last map (B, `map_dim`, h, w), in one pass.
 
     Knows torchvision's ResNets, and what has timm's `forward_features`, `forward_head` and `num_features`. Tokens of

@@ -7,8 +7,8 @@ def mlp(in_dim: int, hidden_dim: int, out_dim: int, *, norm: bool = True, out_no
     """Two linear layers with ReLU between: the projector of SimCLR, MoCo v2 and BYOL, (B, in_dim) to (B, out_dim).
 
     Args:
-        norm: batch normalisation of the hidden layer (SimCLR, BYOL); MoCo v2 has none.
-        out_norm: batch normalisation of the output, without a learned scale or shift (SimCLR's code; MoCo v3).
+        norm: batch normalization of the hidden layer (SimCLR, BYOL); MoCo v2 has none.
+        out_norm: batch normalization of the output, without a learned scale or shift (SimCLR's code; MoCo v3).
     """
     layers: list[nn.Module] = [nn.Linear(in_dim, hidden_dim, bias=not norm)]
     if norm:

@@ -17,7 +17,7 @@ PLACES = 10
 """Drawings of the target blocks of an image, of which the first that leaves enough context is taken."""
 
 
-def draw_rows(draw: Callable[..., Tensor], B: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+def draw_for_all_ranks(draw: Callable[..., Tensor], B: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
     """(B, *shape): this rank's rows of `draw` (torch.rand, torch.randn) for the B samples of each rank."""
     return draw(world_size() * B, *shape, device=device)[rank() * B : (rank() + 1) * B]
 
@@ -39,7 +39,7 @@ def random_split(B: int, N: int, mask_ratio: float, device: torch.device | str =
 
     Every subset is equally likely (MAE, Sec. 3: sampling without replacement).
     """
-    order = draw_rows(torch.rand, B, N, device=device).argsort(dim=1)
+    order = draw_for_all_ranks(torch.rand, B, N, device=device).argsort(dim=1)
     visible = N - count_masked(N, mask_ratio)
     return order[:, :visible], order[:, visible:]
 
@@ -51,7 +51,7 @@ def unit_mask(B: int, grid: int, unit: int, mask_ratio: float, device: torch.dev
     """
     units = -(-grid // unit)
     count = count_masked(units**2, mask_ratio)
-    chosen = draw_rows(torch.rand, B, units**2, device=device).argsort(dim=1)[:, :count]
+    chosen = draw_for_all_ranks(torch.rand, B, units**2, device=device).argsort(dim=1)[:, :count]
     masked = torch.zeros(B, units**2, dtype=torch.bool, device=device).scatter_(1, chosen, True)
     wide = masked.view(B, units, units).repeat_interleave(unit, 1).repeat_interleave(unit, 2)
     return wide[:, :grid, :grid].flatten(1)
@@ -64,13 +64,13 @@ def block_masks(
     target_scale: tuple[float, float] = (0.15, 0.2),
     target_aspect: tuple[float, float] = (0.75, 1.5),
     context_scale: tuple[float, float] = (0.85, 1.0),
-    least_context: float = 0.3,
+    min_context_ratio: float = 0.3,
 ) -> tuple[Tensor, Tensor]:
     """I-JEPA's multi-block masks: indices of the `visible` (B, V) and of the `masked` (B, targets, K), on the CPU.
 
     Block sizes are drawn once a batch, places for every image; the context is a square without the targets' patches.
     All contexts of a batch are cut to the smallest, as in the authors' code, but to a random part of their patches in
-    place of the first. Of 10 drawings of the targets that is taken which first leaves `least_context` of all patches:
+    place of the first. Of 10 drawings of the targets, the first that leaves `min_context_ratio` of all patches counts:
     the authors' limit of 10 patches of 196 would, on grids of 7 or 8, cut a batch to next to nothing. Where a drawing
     leaves nothing at all, the context keeps the targets' patches, as theirs does after 20 attempts.
 
@@ -87,7 +87,7 @@ def block_masks(
     context = _blocks((all_samples, 1), grid, side, side)
     left = context & ~blocks.any(dim=2)  # (all samples, PLACES, N)
     counts = left.sum(dim=2)
-    enough = counts >= math.ceil(least_context * grid**2)
+    enough = counts >= math.ceil(min_context_ratio * grid**2)
     chosen = torch.where(enough.any(dim=1), enough.int().argmax(dim=1), counts.argmax(dim=1))
     rows = torch.arange(all_samples)
     left, blocks = left[rows, chosen], blocks[rows, chosen]

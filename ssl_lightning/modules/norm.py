@@ -1,4 +1,4 @@
-"""Batch normalisation over other samples than those of one device: in groups of them, or over all devices."""
+"""Batch normalization over other samples than those of one device: in groups of them, or over all devices."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ from ssl_lightning.errors import InputError
 
 
 class SplitBatchNorm(nn.Module):
-    """Batch normalisation over consecutive groups of the batch (the single-device stand-in for MoCo's many GPUs).
+    """Batch normalization over consecutive groups of the batch (the single-device stand-in for MoCo's many GPUs).
 
-    In training, (B, C, ...) is cut into `splits` groups of B / splits samples and each is normalised by its own
+    In training, (B, C, ...) is cut into `splits` groups of B / splits samples and each is normalized by its own
     statistics; the running ones move by the mean over the groups of all devices. In evaluation it is ordinary batch
-    normalisation, and so are its parameters and buffers, by the same names.
+    normalization, and so are its parameters and buffers, by the same names.
 
     Raises:
         InputError: a batch that does not divide into `splits` groups of two or more.
@@ -29,7 +29,7 @@ class SplitBatchNorm(nn.Module):
     def __init__(self, norm: _BatchNorm, splits: int) -> None:
         super().__init__()
         if norm.momentum is None:
-            raise InputError("batch normalisation with a cumulative average cannot be split: use method.bn_splits=1")
+            raise InputError("batch normalization with a cumulative average cannot be split: use method.bn_splits=1")
         self.splits, self.eps, self.momentum = splits, norm.eps, norm.momentum
         self.weight, self.bias = norm.weight, norm.bias
         for name, buffer in norm.named_buffers():
@@ -57,7 +57,7 @@ class SplitBatchNorm(nn.Module):
 
 
 class GatherBatchNorm(_BatchNorm):
-    """Batch normalisation over the batches of all devices: `torch.nn.SyncBatchNorm` for those that it refuses, CPUs.
+    """Batch normalization over the batches of all devices: `torch.nn.SyncBatchNorm` for those that it refuses, CPUs.
 
     One gather a layer brings count, mean and sum of squares of every device together (Chan, Golub and LeVeque 1979,
     Eq. 2.1), with gradient; so unequal batches are weighed as they should be.
@@ -98,19 +98,19 @@ def _along_channels(values: Tensor, x: Tensor) -> Tensor:
 
 
 def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
-    """Replaces every batch normalisation in `module`, in place, by one over `splits` groups; returns the module.
+    """Replaces every batch normalization in `module`, in place, by one over `splits` groups; returns the module.
 
     Raises:
-        InputError: a kind of batch normalisation that does more than normalise, as timm's BatchNormAct2d.
+        InputError: a kind of batch normalization that does more than normalize, as timm's BatchNormAct2d.
     """
     return _replaced(module, lambda norm: SplitBatchNorm(norm, splits), "be split; use method.bn_splits=1")
 
 
 def gather_batch_norm(module: nn.Module) -> nn.Module:
-    """Replaces every batch normalisation in `module`, in place, by one over all devices; returns the module.
+    """Replaces every batch normalization in `module`, in place, by one over all devices; returns the module.
 
     Raises:
-        InputError: a kind of batch normalisation that does more than normalise, as timm's BatchNormAct2d.
+        InputError: a kind of batch normalization that does more than normalize, as timm's BatchNormAct2d.
     """
 
     def gathering(norm: _BatchNorm) -> nn.Module:
@@ -125,7 +125,7 @@ def _replaced(module: nn.Module, make: Callable[[_BatchNorm], nn.Module], not_po
     if isinstance(module, _BatchNorm):
         if type(module).forward is not _BatchNorm.forward:
             raise InputError(
-                f"the backbone's {type(module).__name__} does more than batch normalisation and cannot {not_possible}"
+                f"the backbone's {type(module).__name__} does more than batch normalization and cannot {not_possible}"
             )
         return make(module)
     for name, child in module.named_children():

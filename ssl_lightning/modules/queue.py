@@ -24,7 +24,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Replaces the oldest rows by `keys (B, K)`, which are normalised here."""
+        """Replaces the oldest rows by `keys (B, K)`, which are normalized here."""
         size = len(self.rows)
         if len(keys) > size:
             raise InputError(f"{len(keys)} keys do not fit a queue of {size}: raise method.queue_size")

@@ -1,4 +1,4 @@
-"""Which parameters are decayed, adapted (LARS) and orthogonalised (Muon)."""
+"""Which parameters are decayed, adapted (LARS) and orthogonalized (Muon)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Trainable parameters of `module` as parameter groups for any optimizer, in the order of the module.
 
     First the tensors of two axes or more, which the optimizer's own weight decay acts on: weights of linear and
-    convolution layers (`hidden: True`, what `MuonAdamW` orthogonalises), then all others, as embeddings and tokens
+    convolution layers (`hidden: True`, what `MuonAdamW` orthogonalizes), then all others, as embeddings and tokens
     (`hidden: False`). Last those of one axis or none, biases and norms: `weight_decay: 0, adapt: False`. A tensor that
     an embedding and a linear layer share is an embedding. Empty groups are left out.
     """

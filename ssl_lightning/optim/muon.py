@@ -1,6 +1,6 @@
 """Muon for the weights of hidden layers, AdamW for everything else, as one optimizer.
 
-Muon orthogonalises the momentum of a weight matrix: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
+Muon orthogonalizes the momentum of a weight matrix: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
 Its update is scaled to the size of AdamW's, Liu et al. 2025, https://arxiv.org/abs/2502.16982, Eq. 4, so one learning
 rate and one weight decay serve both.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.products import cpu_has_bfloat16
+from ssl_lightning.hardware import cpu_has_bfloat16
 
 POLYNOMIALS = ((7.7110, -22.1138, 16.2487), (3.2025, -2.3615, 0.4818))
 """Of odd quintics, a x + b x^3 + c x^5: one after the other they take [0.02, 1] to [0.48, 1.52]. Each is the best that
@@ -21,7 +21,7 @@ there is (Amsel et al. 2025, https://arxiv.org/abs/2505.16932, Algorithm 1, by R
 makes, give or take the 1 % that bfloat16 rounds."""
 
 
-def orthogonalise(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Of each matrix of (L, m, n) about the nearest one with orthonormal rows or columns.
 
     In bfloat16 where the device has it, else in float32. (`torch.optim.Muon` knows bfloat16 alone.) Jordan's five steps
@@ -48,7 +48,7 @@ class MuonAdamW(Optimizer):
     """Muon on parameter groups with `hidden: True` (as `parameter_groups` makes), AdamW on the others.
 
     A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. Matrices of one shape are
-    orthogonalised together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
+    orthogonalized together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
 
     All state is in this optimizer, in plain tensors and numbers. So schedulers, checkpoints (`weights_only=True`) and
     moved weights need nothing special.
@@ -78,7 +78,7 @@ class MuonAdamW(Optimizer):
         for group in self.param_groups:
             flat = [tuple(p.shape) for p in group["params"] if group["hidden"] and p.ndim < 2]
             if flat:
-                raise InputError(f"Muon orthogonalises matrices, a group with hidden: True holds the shape {flat[0]}")
+                raise InputError(f"Muon orthogonalizes matrices, a group with hidden: True holds the shape {flat[0]}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -106,7 +106,7 @@ class MuonAdamW(Optimizer):
             by_shape.setdefault(tuple(update.shape), []).append(index)
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         for shape, indices in by_shape.items():
-            stacked = orthogonalise(torch.stack([updates[i].flatten(1) for i in indices]))
+            stacked = orthogonalize(torch.stack([updates[i].flatten(1) for i in indices]))
             rate = 0.2 * group["lr"] * max(stacked.shape[1:]) ** 0.5
             moved = [matrix.view(shape) for matrix in stacked.unbind()]
             torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from ssl_lightning.errors import InputError
 
 
-class Damaged(InputError):
+class CorruptCheckpointError(InputError):
     """A file that is no whole checkpoint any more; another one may be."""
 
 
@@ -48,25 +48,25 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 
     Raises:
         InputError: no such file, or one that holds more than tensors and plain values.
-        Damaged: cut off, or some of its bytes are not those that were written.
+        CorruptCheckpointError: cut off, or some of its bytes are not those that were written.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     if not zipfile.is_zipfile(path):
-        raise Damaged(f"{path} is damaged or not a checkpoint")
+        raise CorruptCheckpointError(f"{path} is damaged or not a checkpoint")
     try:
         with zipfile.ZipFile(path) as content:
             wrong = content.testzip()  # torch.load itself does not look at the checksums
         if wrong is not None:
-            raise Damaged(f"{path} is damaged: the checksum of {wrong} is wrong")
+            raise CorruptCheckpointError(f"{path} is damaged: the checksum of {wrong} is wrong")
         loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
-    except Damaged:
+    except CorruptCheckpointError:
         raise
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise Damaged(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
+        raise CorruptCheckpointError(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
     return loaded
 
 

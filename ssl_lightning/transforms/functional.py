@@ -1,8 +1,8 @@
 """Batched image functions with one parameter per sample, each equal to its torchvision.transforms.v2.functional twin.
 
-Images are (B, C, H, W), float in [0, 1], grey (C = 1) or RGB (C = 3); parameters are (B,) unless said otherwise.
+Images are (B, C, H, W), float in [0, 1], gray (C = 1) or RGB (C = 3); parameters are (B,) unless said otherwise.
 Nothing here draws random numbers, loops over samples or changes its input. Memory layout is free, and `resized_crop`
-and `to_float` return channels outermost, (C, B, H, W) behind a transpose: every colour plane of the batch is then one
+and `to_float` return channels outermost, (C, B, H, W) behind a transpose: every color plane of the batch is then one
 contiguous block, and elementwise functions keep it so.
 """
 
@@ -36,7 +36,7 @@ def luma(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     if images.shape[1] != 3:
-        raise InputError(f"colour transforms need grey (C = 1) or RGB (C = 3) images, got C = {images.shape[1]}")
+        raise InputError(f"color transforms need gray (C = 1) or RGB (C = 3) images, got C = {images.shape[1]}")
     red, green, blue = images.split(1, dim=1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
@@ -47,14 +47,14 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Extrapolates from the mean luma of each image by factor >= 0; 1 is the identity, 0 a uniform grey."""
+    """Extrapolates from the mean luma of each image by factor >= 0; 1 is the identity, 0 a uniform gray."""
     factor = _per_sample(factor)
     mean = luma(images.mean(dim=(2, 3), keepdim=True))
     return (images * factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Extrapolates from the grey image by factor >= 0; 1 is the identity, 0 the grey image."""
+    """Extrapolates from the gray image by factor >= 0; 1 is the identity, 0 the gray image."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(luma(images), images, _per_sample(factor)).clamp_(0, 1)
@@ -70,7 +70,7 @@ def grayscale(images: Tensor, chosen: Tensor) -> Tensor:
 def hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turns the hue in HSV space by `shift` in [-0.5, 0.5] turns.
 
-    The hue is the way along the hexagon of the colours that have the same extremes. For green >= blue it is
+    The hue is the way along the hexagon of the colors that have the same extremes. For green >= blue it is
     (1 + (green + blue - red - low) / chroma) / 6 turns in all three of its sextants, and the other half is the mirror
     image. On the way back each channel is a trapezoid of the hue: high within 1/6 turn of its peak and low beyond
     1/3; red is written from its valley at 1/2, so that no channel's trapezoid crosses the end of the turn.
@@ -155,7 +155,7 @@ def affine(
     shear: Tensor,
     displacement: Tensor | None = None,
 ) -> Tensor:
-    """Turns by `angle`, shears by `shear` (B, 2) degrees, scales, moves by `translate` (B, 2) pixels; about the centre.
+    """Turns by `angle`, shears by `shear` (B, 2) degrees, scales, moves by `translate` (B, 2) pixels; about the center.
 
     `displacement` (B, H, W, 2), as `elastic` takes it, is added to where each output pixel looks, so that
     both together cost one bilinear sampling. Outside the image is zero.
@@ -170,7 +170,7 @@ def affine(
     x = torch.arange(W, device=images.device, dtype=images.dtype) - (W - 1) / 2
     y = torch.arange(H, device=images.device, dtype=images.dtype) - (H - 1) / 2
     from_x = (x[:, None] * linear[:, None, :, 0] + shift[:, None])[:, None]  # (B, 1, W, 2)
-    grid = from_x + (y[:, None] * linear[:, None, :, 1])[:, :, None]  # (B, H, W, 2) pixels from the centre
+    grid = from_x + (y[:, None] * linear[:, None, :, 1])[:, :, None]  # (B, H, W, 2) pixels from the center
     grid[..., 0] *= 2 / W
     grid[..., 1] *= 2 / H
     if displacement is not None:
@@ -189,8 +189,8 @@ def _per_sample(parameter: Tensor) -> Tensor:
     return parameter.view(-1, 1, 1, 1)
 
 
-def _distance(turn: Tensor, centre: float) -> Tensor:
-    return (turn - centre).abs_().clamp_(1 / 6, 1 / 3)
+def _distance(turn: Tensor, center: float) -> Tensor:
+    return (turn - center).abs_().clamp_(1 / 6, 1 / 3)
 
 
 def _resize_matrix(
@@ -198,7 +198,7 @@ def _resize_matrix(
 ) -> Tensor:
     """(B, size, length): row i holds the weights of the input pixels in output pixel i.
 
-    The filter is a triangle of half-width max(1, extent / size) input pixels about the centre of the output pixel; it
+    The filter is a triangle of half-width max(1, extent / size) input pixels about the center of the output pixel; it
     is cut at the ends of the crop and rescaled to sum 1. Pixels outside the crop are put infinitely far away.
     """
     start, extent = start.to(dtype)[:, None], extent.to(dtype)[:, None]
@@ -207,11 +207,11 @@ def _resize_matrix(
     pixel = torch.arange(0.5, length, device=start.device, dtype=dtype) - start  # (B, length), 0 where the crop starts
     outside = (pixel < 0).logical_or_(pixel > extent)
     pixel.div_(half_width).masked_fill_(outside, torch.inf)
-    centre = torch.arange(0.5, size, device=start.device, dtype=dtype) * step  # (B, size)
+    center = torch.arange(0.5, size, device=start.device, dtype=dtype) * step  # (B, size)
     if flip is not None:
-        centre = torch.where(flip[:, None], extent - centre, centre)
-    centre.div_(half_width)
-    weights = (pixel[:, None, :] - centre[:, :, None]).abs_().sub_(1).clamp_max_(0)  # minus the triangle
+        center = torch.where(flip[:, None], extent - center, center)
+    center.div_(half_width)
+    weights = (pixel[:, None, :] - center[:, :, None]).abs_().sub_(1).clamp_max_(0)  # minus the triangle
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
@@ -234,3 +234,22 @@ def _separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     for channel in range(C):
         torch.bmm(rows, wide[:, channel], out=planes[channel])
     return planes.transpose(0, 1)
+
+
+def cut(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
+    """N patches of each image: (B, C, H, W) -> (B, N, C, size, size).
+
+    `top` and `left` are their corners, (B, N, 1) or, where every channel has its own, (B, N, C) int64; the patches must
+    lie inside the image.
+    """
+    B, C = images.shape[:2]
+    step = torch.arange(size, device=images.device)
+    rows, columns = (top[..., None] + step)[..., :, None], (left[..., None] + step)[..., None, :]
+    sample = torch.arange(B, device=images.device).view(B, 1, 1, 1, 1)
+    channel = torch.arange(C, device=images.device).view(C, 1, 1)
+    return images[sample, channel, rows, columns]
+
+
+def random_integers(high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """int64, uniform in 0..high - 1, on the device of the generator."""
+    return torch.randint(high, shape, generator=generator, device=generator.device)

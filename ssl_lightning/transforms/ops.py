@@ -136,7 +136,7 @@ class ColorJitter(Op):
 
 
 class Grayscale(Op):
-    """Grey at rate `p`, on all channels."""
+    """Gray at rate `p`, on all channels."""
 
     def __init__(self, p: float = 0.2) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From a batch of raw images to normalised views of them."""
+"""From a batch of raw images to normalized views of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -52,13 +52,13 @@ class Chain(nn.Module):
 
 
 class MultiView(nn.Module):
-    """Adds `views`: for each chain of `views`, in order, one normalised view (B, C, h, w) of every image.
+    """Adds `views`: for each chain of `views`, in order, one normalized view (B, C, h, w) of every image.
 
     `mean` and `std` are per channel, of images in [0, 1].
     """
 
-    reads = ("image",)
-    makes: ClassVar[tuple[str, ...]] = ("views",)
+    requires = ("image",)
+    produces: ClassVar[tuple[str, ...]] = ("views",)
 
     mean: Tensor
     std: Tensor
@@ -87,11 +87,11 @@ class MultiView(nn.Module):
         return view
 
 
-class Plain(nn.Module):
-    """The view of evaluation: `image` as normalised floats, its largest central square resized to `size` if need be."""
+class EvaluationView(nn.Module):
+    """The view of evaluation: `image` as normalized floats, its largest central square resized to `size` if need be."""
 
-    reads = ("image",)
-    makes = ("image",)
+    requires = ("image",)
+    produces = ("image",)
 
     mean: Tensor
     std: Tensor
@@ -116,7 +116,7 @@ def _register_statistics(module: nn.Module, mean: Sequence[float], std: Sequence
     module.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
 
-def _checked(module: MultiView | Plain, images: Tensor) -> Tensor:
+def _checked(module: MultiView | EvaluationView, images: Tensor) -> Tensor:
     """The images, once they fit the module, which follows them to their device: nothing else moves a DataModule's."""
     if images.shape[1] != len(module.mean):
         raise InputError(

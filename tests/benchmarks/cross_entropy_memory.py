@@ -21,12 +21,12 @@ from ssl_lightning.losses.language import rows_at_once, token_cross_entropy
 WIDTH, VOCABULARY = 128, 50_257
 
 
-def growth(tokens: int, in_chunks: bool) -> float:
+def growth(tokens: int, grad_cached: bool) -> float:
     """Mebibytes."""
     weight = torch.randn(VOCABULARY, WIDTH, requires_grad=True)
     h, targets = torch.randn(tokens, WIDTH, requires_grad=True), torch.randint(VOCABULARY, (tokens,))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if in_chunks:
+    if grad_cached:
         loss, _ = token_cross_entropy(h, lambda x: x @ weight.T, targets, rows_at_once(VOCABULARY))
     else:
         loss = F.cross_entropy(h @ weight.T, targets)
@@ -41,9 +41,9 @@ def main() -> None:
     rows = []
     for tokens in (1024, 4096, 16384):
         row: dict[str, float] = {"tokens": tokens}
-        for name, in_chunks in (("chunks_mib", True), ("at_once_mib", False)):
+        for name, grad_cached in (("chunks_mib", True), ("at_once_mib", False)):
             with mp.get_context("spawn").Pool(1) as process:
-                row[name] = round(process.apply(growth, (tokens, in_chunks)))
+                row[name] = round(process.apply(growth, (tokens, grad_cached)))
         rows.append(row)
         print(row, flush=True)
     figures = {

@@ -22,9 +22,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from ssl_lightning.runs.benching import Clock
-from ssl_lightning.runs.build import build_data, build_method
-from ssl_lightning.runs.configs import CONF
+from ssl_lightning.commands.bench import Clock
+from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.config.paths import CONFIG_DIR
 
 BATCH, CONTEXT, WIDTH, LAYERS, HEADS = 12, 64, 128, 4, 4
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of the experiment")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         overrides = ["experiment=shakespeare_char_cpu", f"data.root={args.root}", *args.overrides]
         config = compose("pretrain", overrides)
     data = build_data(config)

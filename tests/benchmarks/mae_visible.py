@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_lightning.losses.reconstruction import masked_mse, normalised_patches
+from ssl_lightning.losses.reconstruction import masked_mse, normalized_patches
 from ssl_lightning.methods.mae import MAE
+from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.masking import random_split
-from ssl_lightning.modules.patches import patchify, pick
-from ssl_lightning.modules.vit import ViT
+from ssl_lightning.modules.patches import gather_tokens, patchify
 from ssl_lightning.optim.schedules import constant
 from ssl_lightning.runs.folder import write_json
 from ssl_lightning.runs.provenance import provenance
@@ -37,7 +37,7 @@ def make_step(method: MAE, optimizer: torch.optim.Optimizer, x: Tensor, everythi
     def step() -> Tensor:
         visible, masked = random_split(len(x), N, method.mask_ratio, x.device)
         _, painted = method.paint(x, order if everything else visible, masked)
-        target, _, _ = normalised_patches(pick(patchify(x, method.backbone.patch_size), masked))
+        target, _, _ = normalized_patches(gather_tokens(patchify(x, method.backbone.patch_size), masked))
         loss = masked_mse(painted, target)
         optimizer.zero_grad()
         loss.backward()

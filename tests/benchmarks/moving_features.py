@@ -18,10 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.evaluation.features import evaluating
-from ssl_lightning.runs.build import build_method, load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_data, load_method
+from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 LATER = 3
@@ -46,12 +46,12 @@ def main() -> None:
     data = load_data(run, config)
     trained, _ = load_method(run)
     frame = trained.backbone.frames - 1 + LATER
-    train, test = clips_and_places(data.bank, 12000, frame, 0), clips_and_places(data.test, 3000, frame, 1)
+    train, test = clips_and_places(data.probe_train, 12000, frame, 0), clips_and_places(data.test, 3000, frame, 1)
     explained = {}
     for name, method in {"this run": trained, "untrained encoder": build_method(config, data)}.items():
         with evaluating(method):
             x, x_test = (
-                torch.cat([method(data.plain({"video": part})["video"]) for part in clips.split(250)]).numpy()
+                torch.cat([method(data.evaluation_view({"video": part})["video"]) for part in clips.split(250)]).numpy()
                 for clips, _ in (train, test)
             )
         ridge = make_pipeline(StandardScaler(), RidgeCV([0.1, 1.0, 10.0, 100.0])).fit(x, train[1].numpy())

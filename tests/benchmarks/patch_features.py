@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.evaluation.features import evaluating, extract
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.build import build_method, load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_data, load_method
+from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
-from ssl_lightning.transforms.patches import cut
+from ssl_lightning.transforms.functional import cut
 
 
 def nine_patches(x: Tensor, size: int) -> Tensor:
@@ -47,12 +47,14 @@ def main() -> None:
     for name, method in methods.items():
 
         def embed(x: Tensor, method: Any = method) -> Tensor:
-            tiles = nine_patches(data.plain({"image": x})["image"], args.patch)
+            tiles = nine_patches(data.evaluation_view({"image": x})["image"], args.patch)
             return method(tiles.flatten(0, 1)).unflatten(0, (len(x), -1)).flatten(1)
 
         with evaluating(method):
-            bank, test = (extract(embed, data.features_loader(split), "cpu") for split in ("bank", "test"))
-        features[name] = PROTOCOLS["v1"].run(bank, test, data.num_classes)
+            probe_train, test = (
+                extract(embed, data.features_loader(split), "cpu") for split in ("probe_train", "test")
+            )
+        features[name] = PROTOCOLS["v1"].run(probe_train, test, data.num_classes)
         print(name, {key: round(x, 4) for key, x in features[name].items() if key.endswith("accuracy")}, flush=True)
     figures = {"features": features, "provenance": provenance(run.config.read_text(), "32-true", 1, config.seed)}
     if args.json:

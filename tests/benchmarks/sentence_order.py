@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_lightning.config.build import load_config
 from ssl_lightning.evaluation.bootstrap import interval
-from ssl_lightning.runs.build import load_config
 from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.loading import load_data, load_method
+from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 
@@ -57,9 +57,9 @@ def main() -> None:
     method, _ = load_method(run)
     generator = torch.Generator().manual_seed(0)
     won = []
-    rows = torch.randperm(len(data.held_windows), generator=generator)[: args.windows]
+    rows = torch.randperm(len(data.val_windows), generator=generator)[: args.windows]
     for part in rows.split(32):
-        batch = data.transform(data.held_windows.__getitems__(part.tolist()), generator)
+        batch = data.transform(data.val_windows.__getitems__(part.tolist()), generator)
         targets = batch["targets"]
         body = targets.masked_fill(targets == data.tokenizer.sep_id, data.tokenizer.pad_id)
         other, changed = other_order(body, data.transform.ends_sentence, data.tokenizer.pad_id, generator)

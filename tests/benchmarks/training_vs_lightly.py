@@ -29,11 +29,11 @@ from lightly.transforms import SimCLRTransform
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_lightning.modules.backbones import ConvNet
+from ssl_lightning.commands.bench import Clock
+from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.optim.groups import parameter_groups
-from ssl_lightning.runs.benching import Clock
-from ssl_lightning.runs.build import build_data, build_method
-from ssl_lightning.runs.configs import CONF
 
 BATCH_SIZE = 256
 NORMALIZE = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
@@ -77,7 +77,7 @@ def ours(folder: Path, width: int) -> tuple[Callable[[int], float], Callable[[in
     """Images a second of our training, and of its forward, backward and optimizer step alone."""
     overrides = ["data=cifar10_images", "transform=simclr_cifar", f"backbone.width={width}",
                  f"data.root={folder.parent.parent}", f"data.source.folder={folder.parent.name}"]  # fmt: skip
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("pretrain", overrides)
     data = build_data(config)
     data.prepare_data()

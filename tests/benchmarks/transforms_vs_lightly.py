@@ -3,7 +3,7 @@
     python tests/benchmarks/transforms_vs_lightly.py --json figures.json
 
 Both sides start from decoded images in memory (lightly PIL, as its data sets give them; ours one uint8 tensor) and end
-with batches of two normalised float32 views with the same settings. Rounds alternate, so that a busy machine
+with batches of two normalized float32 views with the same settings. Rounds alternate, so that a busy machine
 slows both. Needs `pip install lightly`.
 """
 

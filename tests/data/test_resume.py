@@ -8,8 +8,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from ssl_lightning.data.array import ImageArray
-from ssl_lightning.data.images import ImageData
+from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.image.datamodule import ImageDataModule
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec:FutureWarning"),  # within Lightning
@@ -29,7 +29,7 @@ class Recorder(LightningModule):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
         self.ask = ask
-        self.seen, self.validated = [], []
+        self.seen, self.validation_set = [], []
 
     def training_step(self, batch, batch_idx):
         noises = batch["noise"].item(), torch.rand(()).item()
@@ -37,7 +37,7 @@ class Recorder(LightningModule):
         return self.weight * 1.0
 
     def validation_step(self, batch, batch_idx):
-        self.validated.append((batch["index"].tolist(), batch["noise"].item(), torch.rand(()).item()))
+        self.validation_set.append((batch["index"].tolist(), batch["noise"].item(), torch.rand(()).item()))
 
     def configure_optimizers(self):
         if self.ask:
@@ -66,11 +66,11 @@ class SaveAt(Callback):
 
 def source(root, split):
     images = np.arange(48, dtype=np.uint8)[:, None, None, None].repeat(4, 2).repeat(4, 3)
-    return ImageArray(images, np.arange(48) % 4, list("abcd"))
+    return ImageDataset(images, np.arange(48) % 4, list("abcd"))
 
 
 def data(num_workers=0):
-    return ImageData(
+    return ImageDataModule(
         partial(source),
         "",
         Noise(),
@@ -144,7 +144,7 @@ def test_training_sees_each_image_once_an_epoch_in_a_new_order(tmp_path):
 def test_every_step_has_noise_of_its_own_and_every_validation_the_same(tmp_path):
     model = fit(tmp_path)
     assert len({noise for *_, noise, _ in model.seen}) == 15
-    assert model.validated == model.validated[:1] * 3
+    assert model.validation_set == model.validation_set[:1] * 3
 
 
 def test_overfitting_repeats_the_same_batches(tmp_path):

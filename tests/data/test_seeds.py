@@ -1,4 +1,4 @@
-from ssl_lightning.data.seeds import mix, step_seed
+from ssl_lightning.data.sampler import mix, step_seed
 
 
 def test_seeds_are_fixed_for_all_time():
@@ -6,7 +6,7 @@ def test_seeds_are_fixed_for_all_time():
     assert mix("order", 1, 0) == 8101147296903225349
 
 
-def test_neighbours_are_unrelated_and_fit_63_bits():
+def test_neighbors_are_unrelated_and_fit_63_bits():
     seeds = [step_seed(seed, rank, step) for seed in range(10) for rank in range(10) for step in range(100)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -45,7 +45,7 @@ def _find(path: str, name: str) -> Callable[..., Any]:
     return getattr(sys.modules[key], name)
 
 
-def _serve(rank: int, world_size: int, pipe: Connection) -> None:
+def _rank_main(rank: int, world_size: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
     while True:
         try:
@@ -74,7 +74,7 @@ class _Pool:
         self.pipes, self.processes = [], []
         for rank in range(world_size):
             here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, world_size, there), daemon=True)
+            process = context.Process(target=_rank_main, args=(rank, world_size, there), daemon=True)
             process.start()
             there.close()
             self.pipes.append(here)

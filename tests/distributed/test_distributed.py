@@ -3,7 +3,7 @@ import torch
 from distributed.harness import run
 from torch import Tensor
 
-from ssl_lightning.distributed import gather, gather_uneven, mean_over_ranks, rank, world_size
+from ssl_lightning.distributed import gather, gather_variable_length, mean_over_ranks, rank, world_size
 from ssl_lightning.errors import InputError
 
 
@@ -33,12 +33,12 @@ def gather_of_different_sizes() -> str:
 
 
 def uneven(dtype: torch.dtype) -> Tensor:
-    return gather_uneven(torch.full((3 * rank(), 2), rank(), dtype=dtype))
+    return gather_variable_length(torch.full((3 * rank(), 2), rank(), dtype=dtype))
 
 
 def uneven_of_different_widths() -> str:
     try:
-        gather_uneven(torch.zeros(2, 3 + rank()))
+        gather_variable_length(torch.zeros(2, 3 + rank()))
     except InputError as error:
         return str(error)
     return "no error"
@@ -61,8 +61,8 @@ def test_identity_without_a_process_group() -> None:
     assert (rank(), world_size()) == (0, 1)
     assert gather(x) is x
     assert mean_over_ranks(x) is x
-    assert torch.equal(gather_uneven(x), x)
-    assert not gather_uneven(x).requires_grad
+    assert torch.equal(gather_variable_length(x), x)
+    assert not gather_variable_length(x).requires_grad
 
 
 def test_gather_gives_rows_of_all_ranks_and_sums_their_gradients() -> None:

@@ -12,12 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_lightning.distributed import gather, mean_over_ranks, rank, world_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.launch.trainer import buffers_broadcast
 from ssl_lightning.losses import contrastive
 from ssl_lightning.methods import moco
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules import norm
 from ssl_lightning.modules.norm import gather_batch_norm
-from ssl_lightning.runs.trainer import buffers_broadcast
 
 STEPS, B = 3, 16
 BROADCAST = "buffers broadcast over a queue fed locally"

@@ -3,7 +3,7 @@ import torch
 from distributed.harness import run
 from torch import Tensor, nn
 
-from ssl_lightning.distributed import gather_uneven, rank
+from ssl_lightning.distributed import gather_variable_length, rank
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.features import evaluating, extract
 
@@ -42,12 +42,12 @@ def test_no_gradient_is_kept() -> None:
 
 
 def extract_share(order: list[list[int]]) -> dict[str, Tensor]:
-    return extract(flat, batches(order[rank()], size=2), "cpu", gather_uneven)
+    return extract(flat, batches(order[rank()], size=2), "cpu", gather_variable_length)
 
 
 def message_of_empty_share() -> str:
     try:
-        extract(flat, batches([0, 1], 2) if rank() == 0 else [], "cpu", gather_uneven)
+        extract(flat, batches([0, 1], 2) if rank() == 0 else [], "cpu", gather_variable_length)
     except InputError as error:
         return str(error)
     return "no error"

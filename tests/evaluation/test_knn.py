@@ -19,12 +19,12 @@ def draw_labels(n: int, classes: int, seed: int = 9) -> Tensor:
     return torch.randint(classes, (n,), generator=torch.Generator().manual_seed(seed))
 
 
-def naive(features: Tensor, bank: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> list[int]:
-    mean = bank.double().mean(0)
+def naive(features: Tensor, probe_train: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> list[int]:
+    mean = probe_train.double().mean(0)
     out = []
     for query in features.double() - mean:
-        similarity = [float(query @ row / (query.norm() * row.norm())) for row in bank.double() - mean]
-        nearest = sorted(range(len(bank)), key=lambda i: -similarity[i])[:k]
+        similarity = [float(query @ row / (query.norm() * row.norm())) for row in probe_train.double() - mean]
+        nearest = sorted(range(len(probe_train)), key=lambda i: -similarity[i])[:k]
         votes = [0.0] * classes
         for i in nearest:
             votes[int(labels[i])] += math.exp(similarity[i] / temperature)
@@ -35,16 +35,16 @@ def naive(features: Tensor, bank: Tensor, labels: Tensor, classes: int, k: int, 
 @pytest.mark.parametrize("k", [1, 5, 1000])
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
 def test_equals_the_naive_loop(k: int, temperature: float) -> None:
-    features, bank, labels = draw(30, 6) + 3, draw(50, 6, seed=1) + 3, draw_labels(50, 4)
-    expected = naive(features, bank, labels, 4, k, temperature)
-    assert knn_predict(features, bank, labels, 4, k, temperature).tolist() == expected
+    features, probe_train, labels = draw(30, 6) + 3, draw(50, 6, seed=1) + 3, draw_labels(50, 4)
+    expected = naive(features, probe_train, labels, 4, k, temperature)
+    assert knn_predict(features, probe_train, labels, 4, k, temperature).tolist() == expected
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, bank, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
-    whole = knn_predict(features, bank, labels, 4)
+    features, probe_train, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
+    whole = knn_predict(features, probe_train, labels, 4)
     monkeypatch.setattr(knn, "_CHUNK_ELEMENTS", 7 * 80)
-    assert torch.equal(knn_predict(features, bank, labels, 4), whole)
+    assert torch.equal(knn_predict(features, probe_train, labels, 4), whole)
 
 
 def test_equals_scikit_learn_on_digits() -> None:
@@ -58,22 +58,24 @@ def test_equals_scikit_learn_on_digits() -> None:
 
 
 def test_an_offset_of_all_features_changes_nothing() -> None:
-    features, bank, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
-    assert torch.equal(knn_predict(features + 100, bank + 100, labels, 4), knn_predict(features, bank, labels, 4))
+    features, probe_train, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
+    assert torch.equal(
+        knn_predict(features + 100, probe_train + 100, labels, 4), knn_predict(features, probe_train, labels, 4)
+    )
 
 
 def test_missing_classes_and_a_tiny_bank() -> None:
-    bank, labels = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([2, 5])
+    probe_train, labels = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.tensor([2, 5])
     features = torch.tensor([[3.0, 0.1], [-2.0, 0.1]])
-    assert knn_predict(features, bank, labels, 10, k=20).tolist() == [2, 5]
-    assert knn_accuracy(features, torch.tensor([2, 0]), bank, labels, 10) == 0.5
-    assert knn_predict(features[:0], bank, labels, 10).shape == (0,)
+    assert knn_predict(features, probe_train, labels, 10, k=20).tolist() == [2, 5]
+    assert knn_accuracy(features, torch.tensor([2, 0]), probe_train, labels, 10) == 0.5
+    assert knn_predict(features[:0], probe_train, labels, 10).shape == (0,)
 
 
-def test_a_tiny_temperature_is_the_nearest_neighbour() -> None:
-    features, bank, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
-    sharp = knn_predict(features, bank, labels, 4, k=20, temperature=1e-6)
-    assert torch.equal(sharp, knn_predict(features, bank, labels, 4, k=1))
+def test_a_tiny_temperature_is_the_nearest_neighbor() -> None:
+    features, probe_train, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
+    sharp = knn_predict(features, probe_train, labels, 4, k=20, temperature=1e-6)
+    assert torch.equal(sharp, knn_predict(features, probe_train, labels, 4, k=1))
 
 
 def test_wrong_inputs_are_named() -> None:

@@ -10,14 +10,14 @@ from ssl_lightning.evaluation.protocol import PROTOCOLS, Protocol
 
 def test_raw_digits() -> None:
     x, y = (torch.tensor(array) for array in load_digits(return_X_y=True))
-    bank = {"features": x[:600].float(), "labels": y[:600], "index": torch.arange(600)}
+    probe_train = {"features": x[:600].float(), "labels": y[:600], "index": torch.arange(600)}
     test = {"features": x[600:1000].float(), "labels": y[600:1000], "index": torch.arange(400)}
-    figures = PROTOCOLS["v1"].run(bank, test, 10)
+    figures = PROTOCOLS["v1"].run(probe_train, test, 10)
     for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
         assert 0.85 < figures[f"{name}_low"] < figures[name] < figures[f"{name}_high"] <= 1
     assert figures["probe/linear_l2"] in PROTOCOLS["v1"].l2_grid
     assert all(isinstance(value, float) for value in figures.values())
-    assert figures == PROTOCOLS["v1"].run(bank, test, 10)
+    assert figures == PROTOCOLS["v1"].run(probe_train, test, 10)
 
 
 def test_v1_is_what_it_was() -> None:
@@ -35,5 +35,5 @@ def test_every_setting_enters_the_hash() -> None:
 
 def test_sets_without_labels_are_refused() -> None:
     part = {"features": torch.zeros(3, 2), "index": torch.arange(3)}
-    with pytest.raises(InputError, match="needs labels, the bank set has none"):
+    with pytest.raises(InputError, match="needs labels, the probe_train set has none"):
         PROTOCOLS["v1"].run(part, part, 2)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssl_lightning import distributed
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import info_nce_queue, nt_xent
-from ssl_lightning.losses.regression import byol_loss
+from ssl_lightning.losses.cosine import byol_loss
 
 CUDA = torch.cuda.is_available()
 HALVES = [torch.float16, torch.bfloat16]

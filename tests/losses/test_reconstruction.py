@@ -4,23 +4,23 @@ import pytest
 import torch
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.reconstruction import masked_l1, masked_mse, normalised_patches, smooth_l1
+from ssl_lightning.losses.reconstruction import masked_l1, masked_mse, normalized_patches, smooth_l1
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_normalised_patches() -> None:
+def test_normalized_patches() -> None:
     patches = 3 * draw(2, 5, 12) + 1
-    target, mean, deviation = normalised_patches(patches)
+    target, mean, deviation = normalized_patches(patches)
     torch.testing.assert_close(target.mean(dim=2), torch.zeros(2, 5, dtype=torch.float64), atol=1e-12, rtol=0)
     torch.testing.assert_close(target.var(dim=2), torch.ones(2, 5, dtype=torch.float64), atol=1e-5, rtol=0)
     torch.testing.assert_close(target * deviation + mean, patches)
 
 
-def test_a_patch_of_one_colour_becomes_zero() -> None:
-    target, _, deviation = normalised_patches(torch.full((1, 1, 9), 0.7))
+def test_a_patch_of_one_color_becomes_zero() -> None:
+    target, _, deviation = normalized_patches(torch.full((1, 1, 9), 0.7))
     torch.testing.assert_close(target, torch.zeros(1, 1, 9), atol=1e-3, rtol=0)
     assert deviation.item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -58,7 +58,7 @@ def test_what_is_visible_has_no_say() -> None:
     assert p.grad[masked].all()
 
 
-def test_smooth_l1_is_a_loop_on_normalised_targets() -> None:
+def test_smooth_l1_is_a_loop_on_normalized_targets() -> None:
     p, t = 2 * draw(2, 3, 6), 5 * draw(2, 3, 6, seed=1) + 2
     terms = []
     for b in range(2):
@@ -88,7 +88,7 @@ def test_no_gradient_enters_a_target() -> None:
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     p, t = draw(2, 3, 4).to(dtype), draw(2, 3, 4, seed=1).to(dtype)
     masked = torch.ones(2, 3, dtype=torch.bool)
-    for loss in (masked_mse(p, t), smooth_l1(p, t), masked_l1(p, t, masked), normalised_patches(p)[0]):
+    for loss in (masked_mse(p, t), smooth_l1(p, t), masked_l1(p, t, masked), normalized_patches(p)[0]):
         assert loss.dtype == torch.float32
 
 

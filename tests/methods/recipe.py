@@ -13,18 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssl_lightning.launch.trainer import make_trainer
 from ssl_lightning.methods.base import Method
 from ssl_lightning.optim.schedules import constant
-from ssl_lightning.runs.trainer import make_trainer
 
-CONF = Path(__file__).parents[2] / "conf"
-METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+CONFIG_DIR = Path(__file__).parents[2] / "conf"
+METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("*.yaml"))
 VOCABULARY, LENGTH = 40, 24
 TINY = {
-    "ssl_lightning.modules.backbones.ConvNet": {"width": 4, "stages": 2},
-    "ssl_lightning.modules.video.ClipEncoder": {"width": 4, "hidden_dim": 16, "depth": 1},
-    "ssl_lightning.modules.vit.ViT": {"width": 16, "layers": 2, "heads": 2},
-    "ssl_lightning.modules.text_models.language_model": {
+    "ssl_lightning.modules.backbones.image.ConvNet": {"width": 4, "stages": 2},
+    "ssl_lightning.modules.backbones.simvp.SimVPEncoder": {"width": 4, "hidden_dim": 16, "depth": 1},
+    "ssl_lightning.modules.backbones.vit.ViT": {"width": 16, "layers": 2, "heads": 2},
+    "ssl_lightning.modules.backbones.text.language_model": {
         "width": 16,
         "layers": 2,
         "heads": 2,
@@ -40,7 +40,7 @@ TINY = {
 
 @cache
 def compose_method(name: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose("pretrain", [f"method={name}"])
 
 
@@ -63,11 +63,11 @@ def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
 
 
 def reads_text(name: str) -> bool:
-    return "tokens" in get_class(compose_method(name).data._target_).gives
+    return "tokens" in get_class(compose_method(name).data._target_).provides
 
 
 def shows_video(name: str) -> bool:
-    return "video" in get_class(compose_method(name).data._target_).gives
+    return "video" in get_class(compose_method(name).data._target_).provides
 
 
 def make_batch(

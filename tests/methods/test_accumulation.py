@@ -65,4 +65,4 @@ def test_the_loss_of_two_halves(name: str) -> None:
     method, batch = without_batch_statistics(name), make_batch(name, 16, 0, torch.float64)
     mean = sum(method.loss(part)["loss"] for part in halves(batch)) / 2
     same = torch.isclose(method.loss(batch)["loss"], mean, rtol=0, atol=1e-12)
-    assert bool(same) != type(method).compares_batch
+    assert bool(same) != type(method).uses_batch_negatives

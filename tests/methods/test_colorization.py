@@ -2,9 +2,9 @@ import pytest
 import torch
 from methods.recipe import make_batch, make_method
 
-from ssl_lightning.colour import rgb_to_lab
+from ssl_lightning.color import rgb_to_lab
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.colour import rarity_weights
+from ssl_lightning.losses.color import rarity_weights
 from ssl_lightning.methods.colorization import Colorization
 
 
@@ -57,9 +57,9 @@ def test_the_prior_is_that_of_all_batches_seen() -> None:
 def test_lightness_alone_is_embedded() -> None:
     method = made().eval()
     rgb = torch.rand(4, 3, 32, 32)
-    normalised = (rgb - method.mean) / method.std
+    normalized = (rgb - method.mean) / method.std
     expected = method.backbone(rgb_to_lab(rgb)[:, :1] / 50 - 1)[0]
-    torch.testing.assert_close(method(normalised), expected)
+    torch.testing.assert_close(method(normalized), expected)
     batch = make_batch("colorization")
     torch.testing.assert_close(method.loss(batch)["embedding"], method.backbone(batch["inputs"])[0])
 
@@ -67,10 +67,10 @@ def test_lightness_alone_is_embedded() -> None:
 def test_show() -> None:
     method, batch = made().eval(), make_batch("colorization")
     shown = {name: column * method.std + method.mean for name, column in method.show(batch).items()}
-    assert list(shown) == ["grey", "colourised", "original"]
+    assert list(shown) == ["gray", "colorized", "original"]
     assert all(column.shape == (16, 3, 32, 32) for column in shown.values())
     torch.testing.assert_close(rgb_to_lab(shown["original"])[:, 1:], batch["ab"], atol=0.05, rtol=0)
-    assert rgb_to_lab(shown["grey"])[:, 1:].abs().max() < 0.05
+    assert rgb_to_lab(shown["gray"])[:, 1:].abs().max() < 0.05
     for column in shown.values():
         assert column.min() >= -1e-5
         assert column.max() <= 1 + 1e-5
@@ -81,13 +81,13 @@ def test_show_paints_what_the_decoder_says() -> None:
     number = 100
     with torch.no_grad():
         method.decoder[-1].bias[number] = 1e4
-    grey = torch.zeros_like(batch["inputs"])  # L = 50
-    shown = method.show({"inputs": grey, "ab": batch["ab"]})["colourised"] * method.std + method.mean
-    expected = method._rgb(grey, method.bins.centres[number].view(1, 2, 1, 1).expand(16, 2, 32, 32))
+    gray = torch.zeros_like(batch["inputs"])  # L = 50
+    shown = method.show({"inputs": gray, "ab": batch["ab"]})["colorized"] * method.std + method.mean
+    expected = method._rgb(gray, method.bins.centers[number].view(1, 2, 1, 1).expand(16, 2, 32, 32))
     torch.testing.assert_close(shown, expected, atol=1e-4, rtol=0)
 
 
-def test_grey_data_is_refused() -> None:
+def test_gray_data_is_refused() -> None:
     with pytest.raises(Exception, match=r"colorization needs RGB images: data.channels=3, not 1") as caught:
         make_method("colorization", mean=[0.1], std=[0.3])
     assert isinstance(caught.value.__cause__, InputError)

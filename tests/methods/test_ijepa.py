@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.methods.ijepa import IJEPA
 from ssl_lightning.modules.masking import block_masks
-from ssl_lightning.modules.patches import patchify, pick
+from ssl_lightning.modules.patches import gather_tokens, patchify
 
 
 def apart() -> IJEPA:
@@ -32,7 +32,7 @@ def test_loss_is_block_by_block() -> None:
     errors = []
     for block in masked.unbind(1):
         predicted = method.predictor(h, visible, block[:, None])[:, 0]
-        errors.append(F.smooth_l1_loss(predicted, pick(of_teacher, block)))
+        errors.append(F.smooth_l1_loss(predicted, gather_tokens(of_teacher, block)))
     torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 
@@ -105,10 +105,10 @@ def test_what_is_shown() -> None:
     visible, masked = masks()
     assert list(shown) == ["image", "context", "nearest patches"]
     image, seen, painted = (patchify(column, 4) for column in shown.values())
-    assert torch.equal(pick(seen, visible), pick(image, visible))
+    assert torch.equal(gather_tokens(seen, visible), gather_tokens(image, visible))
     assert int((seen != 0).any(dim=2).sum()) == visible.numel()
     known = image.flatten(0, 1)
-    for patch in pick(painted, masked.flatten(1)).flatten(0, 1)[:50]:
+    for patch in gather_tokens(painted, masked.flatten(1)).flatten(0, 1)[:50]:
         assert (known == patch).all(dim=1).any()
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.jigsaw import Jigsaw
-from ssl_lightning.modules.mosaic import mosaic
+from ssl_lightning.modules.patches import mosaic
 
 
 def made() -> Jigsaw:

@@ -5,9 +5,9 @@ from methods.recipe import make_batch, make_method, seeded_loss
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_lightning.modules.backbones import ConvNet
+from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.modules.masking import random_split
-from ssl_lightning.modules.patches import patchify, pick
+from ssl_lightning.modules.patches import gather_tokens, patchify
 
 
 def shapes_into(module: nn.Module) -> list[tuple[int, ...]]:
@@ -36,9 +36,9 @@ def test_hidden_pixels_have_no_say_in_what_is_painted() -> None:
     assert not torch.equal(method.paint(x + 1, visible, masked)[1], first)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-def test_loss_is_that_of_hidden_patches(normalise: bool) -> None:
-    method, x = make_method("mae", normalise_patches=normalise), make_batch("mae")["views"][0]
+@pytest.mark.parametrize("normalize", [True, False])
+def test_loss_is_that_of_hidden_patches(normalize: bool) -> None:
+    method, x = make_method("mae", normalize_patches=normalize), make_batch("mae")["views"][0]
     loss = seeded_loss(method, {"views": [x]})["loss"]
     torch.manual_seed(0)
     visible, masked = random_split(16, 49, 0.75)
@@ -49,7 +49,7 @@ def test_loss_is_that_of_hidden_patches(normalise: bool) -> None:
         for n in masked[b].tolist():
             row, column = divmod(n, 7)
             patch = x[b, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].flatten()
-            target = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt() if normalise else patch
+            target = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt() if normalize else patch
             errors.append(F.mse_loss(painted[b, n], target))
     torch.testing.assert_close(loss, torch.stack(errors).mean())
 
@@ -62,9 +62,9 @@ def test_a_decoder_puts_tokens_where_they_were() -> None:
     h = method.backbone.encode(method.backbone.patch_tokens(x), visible)
     painted = method.decoder(h, visible)
     torch.testing.assert_close(
-        pick(painted, visible), method.decoder.leave(method.decoder.blocks(method.decoder.enter(h[:, 1:])))
+        gather_tokens(painted, visible), method.decoder.leave(method.decoder.blocks(method.decoder.enter(h[:, 1:])))
     )
-    assert len(pick(painted, masked).flatten(0, 1).unique(dim=0)) == 1
+    assert len(gather_tokens(painted, masked).flatten(0, 1).unique(dim=0)) == 1
 
 
 def test_masks_are_drawn_anew_each_time() -> None:
@@ -83,9 +83,9 @@ def test_the_embedding_is_of_the_visible_and_forward_of_all() -> None:
     assert torch.equal(method(x), method.backbone.encode(tokens)[:, 0])
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-def test_what_is_shown(normalise: bool) -> None:
-    method, x = make_method("mae", normalise_patches=normalise), make_batch("mae")["views"][0]
+@pytest.mark.parametrize("normalize", [True, False])
+def test_what_is_shown(normalize: bool) -> None:
+    method, x = make_method("mae", normalize_patches=normalize), make_batch("mae")["views"][0]
     torch.manual_seed(0)
     shown = method.show({"views": [x]})
     torch.manual_seed(0)
@@ -94,18 +94,18 @@ def test_what_is_shown(normalise: bool) -> None:
     image, hidden, painted = (patchify(column, 4) for column in shown.values())
     assert torch.equal(shown["image"], x)
     for column in (hidden, painted):
-        assert torch.equal(pick(column, visible), pick(image, visible))
-    assert not pick(hidden, masked).any()
+        assert torch.equal(gather_tokens(column, visible), gather_tokens(image, visible))
+    assert not gather_tokens(hidden, masked).any()
     expected = method.paint(x, visible, masked)[1].detach()
-    if normalise:
-        target = pick(image, masked)
+    if normalize:
+        target = gather_tokens(image, masked)
         expected = expected * (target.var(dim=2, keepdim=True) + 1e-6).sqrt() + target.mean(dim=2, keepdim=True)
-    torch.testing.assert_close(pick(painted, masked), expected)
+    torch.testing.assert_close(gather_tokens(painted, masked), expected)
 
 
 def test_it_learns_what_can_be_told() -> None:
-    """Images of one colour each: the visible patches say all of the hidden ones."""
-    method = make_method("mae", normalise_patches=False)
+    """Images of one color each: the visible patches say all of the hidden ones."""
+    method = make_method("mae", normalize_patches=False)
     optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
     losses = []
     for step in range(60):

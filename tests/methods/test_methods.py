@@ -50,7 +50,7 @@ def test_what_a_loss_returns(name: str) -> None:
 
 
 def test_the_transform_gives_what_the_method_reads(name: str) -> None:
-    assert set(type(make_method(name)).reads) <= set(make_batch(name))
+    assert set(type(make_method(name)).requires) <= set(make_batch(name))
     assert compose_method(name).method._target_.endswith(f".{type(make_method(name)).__name__}")
 
 

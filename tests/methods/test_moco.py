@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.methods.moco import MoCo
-from ssl_lightning.modules.backbones import timm_model
+from ssl_lightning.modules.backbones.image import timm_model
 from ssl_lightning.modules.norm import SplitBatchNorm
 
 
@@ -36,7 +36,7 @@ def dealt_groups(B: int, splits: int) -> list[list[int]]:
 
 
 def naive_keys(method: MoCo, x: Tensor) -> Tensor:
-    """Each key group passes the teacher alone, under ordinary batch normalisation."""
+    """Each key group passes the teacher alone, under ordinary batch normalization."""
     teacher = copy.deepcopy(method.teacher)
     for module in teacher.modules():
         if isinstance(module, SplitBatchNorm):
@@ -107,7 +107,7 @@ def test_keys_come_back_in_order(B: int, splits: int) -> None:
 
 @pytest.mark.parametrize(("B", "splits"), [(16, 8), (16, 4), (16, 2), (24, 4), (12, 3)])
 def test_key_groups_are_not_query_groups(B: int, splits: int) -> None:
-    """Which images the teacher normalises together, seen from inside: no more than chance allows share a group."""
+    """Which images the teacher normalizes together, seen from inside: no more than chance allows share a group."""
     method = make(bn_splits=splits)
     x = torch.arange(B).float().view(B, 1, 1, 1).expand(B, 1, 28, 28)
     seen: list[Tensor] = []
@@ -122,7 +122,7 @@ def test_key_groups_are_not_query_groups(B: int, splits: int) -> None:
 
 
 def test_grouping_changes_the_keys() -> None:
-    """The point of shuffling: a key normalised among its query's neighbours would be another one."""
+    """The point of shuffling: a key normalized among its query's neighbors would be another one."""
     method = make(bn_splits=4)
     x = views()[0]
     assert not torch.allclose(method._encode_keys(x), method.teacher(x), atol=1e-3)

@@ -44,7 +44,7 @@ def test_hidden_pixels_have_no_say_in_what_is_painted() -> None:
 def test_the_head_is_one_linear_layer() -> None:
     method = make_method("simmim")
     assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"backbone", "mask_token", "head"}
-    assert method.head.weight.shape == (16, 16)  # 4 x 4 grey pixels of a token of 16
+    assert method.head.weight.shape == (16, 16)  # 4 x 4 gray pixels of a token of 16
 
 
 def test_what_is_shown() -> None:

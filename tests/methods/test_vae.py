@@ -44,7 +44,7 @@ def test_no_other_variance_is_likelier() -> None:
 
 
 def test_the_gradient_passes_the_draw() -> None:
-    """Reparameterised: dz/dmean = 1 and dz/dlog_variance = noise * std / 2."""
+    """Reparameterized: dz/dmean = 1 and dz/dlog_variance = noise * std / 2."""
     method, x = make().eval(), make_batch("vae")["views"][0]
     posterior, noise = draws(method, x, seed=0)
     mean, log_variance = (

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones import ConvNet, resnet, timm_model
-from ssl_lightning.modules.feature_map import WithMap
+from ssl_lightning.modules.backbones.image import ConvNet, resnet, timm_model
+from ssl_lightning.modules.feature_map import FeatureMapBackbone
 
 BACKBONES = {
     "convnet": (lambda: ConvNet(1, width=4, stages=3, pool=2), 32, 4),
@@ -28,7 +28,7 @@ def test_embeds_as_by_itself_and_gives_the_map(name: str) -> None:
     backbone = make().eval()
     x = torch.randn(2, 1, side, side)
     with torch.no_grad():
-        net = WithMap(backbone)
+        net = FeatureMapBackbone(backbone)
         h, features = net(x)
         torch.testing.assert_close(h, backbone(x))
     assert h.shape == (2, net.out_dim)
@@ -39,7 +39,7 @@ def test_a_convolution_sees_where_things_are() -> None:
     """The map is not turned: what changes in the upper left corner of an image changes that of its map most."""
     for name in ("convnet", "timm's transformer"):
         make, side, _ = BACKBONES[name]
-        net = WithMap(make()).eval()
+        net = FeatureMapBackbone(make()).eval()
         x = torch.randn(1, 1, side, side)
         other = x.clone()
         other[..., :8, -8:] += 3
@@ -52,4 +52,4 @@ def test_what_has_no_map() -> None:
     backbone = nn.Linear(2, 2)
     backbone.out_dim = 2  # type: ignore[assignment]
     with pytest.raises(InputError, match="backbone Linear gives no feature map: use convnet"):
-        WithMap(backbone)
+        FeatureMapBackbone(backbone)

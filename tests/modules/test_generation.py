@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.modules.backbones.text import language_model
 from ssl_lightning.modules.generation import best_fillings, continued, next_token_probabilities, restored
-from ssl_lightning.modules.language_model import LanguageModel
-from ssl_lightning.modules.text_models import language_model
 
 V, LENGTH = 30, 12
 

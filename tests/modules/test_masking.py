@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssl_lightning.distributed import world_size
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.masking import block_masks, count_masked, draw_rows, random_split, unit_mask
+from ssl_lightning.modules.masking import block_masks, count_masked, draw_for_all_ranks, random_split, unit_mask
 
 GRID, B = 8, 64
 
@@ -103,5 +103,10 @@ def masks_of_half() -> dict[str, Tensor]:
 def masks(B: int) -> dict[str, Tensor]:
     torch.manual_seed(0)
     names = ("visible", "masked", "units", "context", "targets", "noise")
-    drawn = (*random_split(B, 49, 0.75), unit_mask(B, 7, 2, 0.6), *block_masks(B, 7), draw_rows(torch.randn, B, 3))
+    drawn = (
+        *random_split(B, 49, 0.75),
+        unit_mask(B, 7, 2, 0.6),
+        *block_masks(B, 7),
+        draw_for_all_ranks(torch.randn, B, 3),
+    )
     return dict(zip(names, drawn, strict=True))

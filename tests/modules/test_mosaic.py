@@ -1,7 +1,7 @@
 import torch
 from torchvision.utils import make_grid
 
-from ssl_lightning.modules.mosaic import mosaic
+from ssl_lightning.modules.patches import mosaic
 
 
 def test_is_torchvisions_grid() -> None:

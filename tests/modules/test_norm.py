@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones import ConvNet, resnet, timm_model
+from ssl_lightning.modules.backbones.image import ConvNet, resnet, timm_model
 from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
 
 SHAPES = {nn.BatchNorm2d: (12, 5, 3, 3), nn.BatchNorm1d: (12, 5)}

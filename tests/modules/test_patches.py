@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_lightning.modules.patches import patchify, pick, put, unpatchify
+from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
 
 
 @pytest.mark.parametrize(("C", "S", "size"), [(1, 28, 7), (3, 32, 4), (3, 6, 1), (2, 5, 5)])
@@ -21,9 +21,9 @@ def test_patches_stand_in_reading_order() -> None:
 
 def test_what_is_picked_and_put() -> None:
     tokens, indices = torch.randn(2, 5, 3), torch.tensor([[4, 0], [1, 2]])
-    picked = pick(tokens, indices)
+    picked = gather_tokens(tokens, indices)
     assert torch.equal(picked[0, 0], tokens[0, 4])
     assert torch.equal(picked[1, 1], tokens[1, 2])
-    assert torch.equal(put(tokens, indices, picked), tokens)
-    assert torch.equal(pick(put(tokens, indices, picked + 1), indices), picked + 1)
-    assert int((put(tokens, indices, picked + 1) != tokens).any(dim=2).sum()) == 4
+    assert torch.equal(scatter_tokens(tokens, indices, picked), tokens)
+    assert torch.equal(gather_tokens(scatter_tokens(tokens, indices, picked + 1), indices), picked + 1)
+    assert int((scatter_tokens(tokens, indices, picked + 1) != tokens).any(dim=2).sum()) == 4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ssl_lightning.errors import InputError
 from ssl_lightning.optim import muon
 from ssl_lightning.optim.groups import parameter_groups
-from ssl_lightning.optim.muon import MuonAdamW, orthogonalise
+from ssl_lightning.optim.muon import MuonAdamW, orthogonalize
 from ssl_lightning.optim.schedules import warmup_cosine
 
 pytestmark = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
@@ -24,7 +24,7 @@ def draw(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def their_orthogonalise(matrix: Tensor) -> Tensor:
+def their_orthogonalize(matrix: Tensor) -> Tensor:
     """What `torch.optim.Muon` does to a matrix, read off its own step."""
     w = torch.zeros_like(matrix).requires_grad_()
     w.grad = matrix.clone()
@@ -46,7 +46,7 @@ def make(model: nn.Module) -> tuple[MuonAdamW, Any]:
 
 
 def test_each_part_is_what_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muon, "orthogonalise", lambda matrices: torch.stack([their_orthogonalise(m) for m in matrices]))
+    monkeypatch.setattr(muon, "orthogonalize", lambda matrices: torch.stack([their_orthogonalize(m) for m in matrices]))
     ours, theirs = make_model(), make_model()
     optimizer = MuonAdamW(parameter_groups(ours), lr=0.01, weight_decay=0.1)
     matrices = [p for p in theirs.parameters() if p.ndim == 2]
@@ -91,7 +91,7 @@ def test_singular_values_come_near_one(rows: int, columns: int, monkeypatch: pyt
     u, v = (torch.linalg.qr(draw(4, size, count, seed=size).double())[0] for size in (rows, columns))
     before = torch.linspace(0.0, 1.0, count).pow(3).mul(0.98).add(0.02)
     before = before / before.pow(4).sum().pow(0.25)
-    after = u.mT @ orthogonalise((u * 7 * before @ v.mT).float()).double() @ v
+    after = u.mT @ orthogonalize((u * 7 * before @ v.mT).float()).double() @ v
     values = after.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(after, torch.diag_embed(values), atol=1e-5, rtol=0)
     assert values.min() > 0.47
@@ -106,8 +106,8 @@ def test_singular_values_come_near_one(rows: int, columns: int, monkeypatch: pyt
 def test_gradients_of_any_size(scale: float, result: float, bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: bfloat16)
     matrices = draw(2, 12, 8, seed=0)
-    expected = result * orthogonalise(matrices)
-    torch.testing.assert_close(orthogonalise(scale * matrices), expected, atol=0.02, rtol=0)
+    expected = result * orthogonalize(matrices)
+    torch.testing.assert_close(orthogonalize(scale * matrices), expected, atol=0.02, rtol=0)
 
 
 def test_bfloat16_does_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_bfloat16_does_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for has_it in (False, True):
         monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda has_it=has_it: has_it)
-        found.append(orthogonalise(matrices))
+        found.append(orthogonalize(matrices))
         assert found[-1].dtype == torch.float32
     assert 0 < (found[0] - found[1]).abs().max() < 0.03
 
@@ -123,8 +123,8 @@ def test_bfloat16_does_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_float64_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "cpu_has_bfloat16", lambda: True)
     matrices = draw(2, 5, 7, seed=0).double()
-    assert orthogonalise(matrices).dtype == torch.float64
-    torch.testing.assert_close(orthogonalise(matrices), orthogonalise(matrices / 3), atol=1e-12, rtol=0)
+    assert orthogonalize(matrices).dtype == torch.float64
+    torch.testing.assert_close(orthogonalize(matrices), orthogonalize(matrices / 3), atol=1e-12, rtol=0)
 
 
 def test_the_polynomials_do_what_they_are_for() -> None:

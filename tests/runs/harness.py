@@ -10,9 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from ssl_lightning.runs.configs import CONF
+from ssl_lightning.commands.pretrain import pretrain
+from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.pretraining import pretrain
 
 TINY = (
     "trainer=cpu",
@@ -34,7 +34,7 @@ WATCHED = (*TINY, "callbacks.probe.linear_samples=100", "callbacks.health.every_
 def train(folder: Path, *overrides: str) -> RunFolder:
     """`ssl-pretrain` with these overrides in this process; the run is in `folder`."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("pretrain", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)

@@ -80,11 +80,11 @@ def test_hue(shape: tuple[int, int, int], generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("shift", [-0.5, -0.25, -1 / 6, 0.0, 0.1, 1 / 3, 0.5])
 def test_hue_where_channels_tie(shift: float) -> None:
-    """All 125 colours of 5 levels: greys, primaries, and every pair of equal channels."""
+    """All 125 colors of 5 levels: grays, primaries, and every pair of equal channels."""
     levels = torch.linspace(0, 1, 5)
-    colours = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 5, 25)
-    result = functional.hue(colours, torch.tensor([shift]))
-    assert_equal(result[0], reference.adjust_hue(colours[0], shift), atol=5e-6)
+    colors = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 5, 25)
+    result = functional.hue(colors, torch.tensor([shift]))
+    assert_equal(result[0], reference.adjust_hue(colors[0], shift), atol=5e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

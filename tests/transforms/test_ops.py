@@ -78,7 +78,7 @@ def test_crop_boxes_lie_in_the_image() -> None:
 
 
 @pytest.mark.parametrize(("shape", "box"), [((5, 1, 10, 100), (0, 43, 10, 13)), ((5, 1, 90, 30), (25, 0, 40, 30))])
-def test_crop_falls_back_to_the_centre(shape: tuple[int, int, int, int], box: tuple[int, ...]) -> None:
+def test_crop_falls_back_to_the_center(shape: tuple[int, int, int, int], box: tuple[int, ...]) -> None:
     """Whole-image area never fits within the ratio; torchvision then takes the largest central box."""
     params = ops.RandomResizedCrop(8, scale=(1, 1)).draw(shape, seeded())
     boxes = torch.stack([params[name] for name in ("top", "left", "height", "width")], dim=1)

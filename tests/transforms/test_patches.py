@@ -1,7 +1,7 @@
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from ssl_lightning.transforms.patches import cut, random_integers
+from ssl_lightning.transforms.functional import cut, random_integers
 
 
 def test_is_torchvisions_crop() -> None:

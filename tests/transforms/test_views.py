@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms import ops, views
-from ssl_lightning.transforms.views import Chain, MultiView, Plain
+from ssl_lightning.transforms.views import Chain, EvaluationView, MultiView
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml"))
 CONFIGS = [path for path in CONFIGS if "transforms.views.MultiView" in path.read_text()]
@@ -27,7 +27,7 @@ def simclr(C: int = 3, size: int = 32) -> MultiView:
     chain = Chain(
         crop=ops.RandomResizedCrop(size),
         jitter=ops.ColorJitter(0.4, 0.4, 0.4, 0.1),
-        grey=ops.Grayscale(),
+        gray=ops.Grayscale(),
         blur=ops.GaussianBlur(),
     )
     return MultiView({"first": chain, "second": chain}, [0.5] * C, [0.2] * C)
@@ -58,7 +58,7 @@ def test_pieces_do_not_change_the_views(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(simclr()(batch(), seeded())["views"], whole)
 
 
-def test_chains_may_differ_and_end_in_normalised_images() -> None:
+def test_chains_may_differ_and_end_in_normalized_images() -> None:
     raw = batch(C=1)
     transform = MultiView({"same": Chain(), "inverted": Chain(solarize=ops.Solarize(1.0, threshold=0.0))}, [0.4], [0.2])
     same, inverted = transform(raw, seeded())["views"]
@@ -73,7 +73,7 @@ def test_plain(H: int, W: int) -> None:
     side = min(H, W)
     square = reference.center_crop(raw["image"].float() / 255, [side, side])
     expected = reference.normalize(reference.resize(square, [32, 32], antialias=True), [0.5] * 3, [0.2] * 3)
-    torch.testing.assert_close(Plain(32, [0.5] * 3, [0.2] * 3)(raw)["image"], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(EvaluationView(32, [0.5] * 3, [0.2] * 3)(raw)["image"], expected, atol=1e-5, rtol=0)
     assert raw["image"].dtype == torch.uint8
 
 
@@ -82,7 +82,7 @@ def test_the_central_square_is_what_evaluation_sees(H: int, W: int) -> None:
     raw = batch(B=2, H=H, W=W)
     transform = MultiView({"first": Chain(square=ops.CentralSquare(32))}, [0.5] * 3, [0.2] * 3)
     (view,) = transform(raw, seeded())["views"]
-    assert torch.equal(view, Plain(32, [0.5] * 3, [0.2] * 3)(raw)["image"])
+    assert torch.equal(view, EvaluationView(32, [0.5] * 3, [0.2] * 3)(raw)["image"])
 
 
 @pytest.mark.gpu
@@ -104,7 +104,7 @@ def test_wrong_channels_are_refused() -> None:
     with pytest.raises(InputError, match="images have 1 channels, but mean and std of the transform 3"):
         simclr(C=3)(batch(C=1), seeded())
     with pytest.raises(InputError, match="one number per channel"):
-        Plain(8, [0.5, 0.5], [0.2])
+        EvaluationView(8, [0.5, 0.5], [0.2])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

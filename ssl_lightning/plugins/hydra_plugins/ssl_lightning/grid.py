@@ -22,8 +22,8 @@ class GridSweeper(BasicSweeper):
         self.resume = resume
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        from ssl_lightning.runs.jobs import Jobs, raise_if_failed
-        from ssl_lightning.runs.sweeps import refuse_used, save_sweep
+        from ssl_lightning.launch.jobs import Jobs, raise_if_failed
+        from ssl_lightning.launch.sweep_folder import refuse_used, save_sweep
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -23,7 +23,7 @@ class LocalLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from ssl_lightning.runs.local_jobs import run_side_by_side
+        from ssl_lightning.launch.local_launcher import run_side_by_side
 
         setup_globals()
         configs = []

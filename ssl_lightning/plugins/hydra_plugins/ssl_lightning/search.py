@@ -42,8 +42,8 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from ssl_lightning.runs.jobs import Jobs
-        from ssl_lightning.runs.search import Search
+        from ssl_lightning.launch.jobs import Jobs
+        from ssl_lightning.launch.optuna_search import Search
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -1,0 +1,61 @@
+"""Ctrl-C and signals from a scheduler: finish the step, write a checkpoint, stop."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Checkpoint
+
+from ssl_lightning.distributed import largest
+from ssl_lightning.errors import TrainingInterrupted
+from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS
+
+_REQUEUED = 1024
+"""Above the number of any signal."""
+
+
+def _weight(number: int) -> int:
+    """Of several signals, one that asks for another start counts: before SLURM kills a job, it sends SIGTERM too."""
+    return number + _REQUEUED * (number in REQUEUE)
+
+
+class GracefulStop(Checkpoint):
+    """The first signal, to any process of the run, ends it after the current optimizer step; a second Ctrl-C at once.
+
+    The other signals may come several times: a scheduler tells all processes, and each tells those that it started.
+    `TrainingInterrupted` carries the news out of the Trainer after the checkpoint callback has saved. (A `Checkpoint`
+    itself, because Lightning calls those last: all others have seen the step when it is raised.)
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.received = 0
+        for number in SIGNALS:  # only now: Lightning sets its own a moment before
+            self.before[number] = signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            self._restore()
+        if not self.received:
+            also = "; once more to stop at once" if number == signal.SIGINT else ""
+            print(f"\nstopping after this step{also}", flush=True)
+        self.received = max(self.received, number, key=_weight)
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if (whole_step or trainer.is_last_batch) and (weight := largest(_weight(self.received))):
+            raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._restore()

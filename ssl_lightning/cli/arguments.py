@@ -1,0 +1,85 @@
+"""The arguments of a command become arguments of Hydra."""
+
+import os
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ssl_lightning.cli.mistakes import did_you_mean
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError
+from ssl_lightning.launch.environment import launch_name, launched_rank, launcher
+from ssl_lightning.launch.sweep_folder import resumed_arguments
+from ssl_lightning.runs.folder import find_run, quoted
+
+_CHOICES = "${hydra:runtime.choices.method}_${hydra:runtime.choices.data}"
+
+
+def refuse_unknown_options(arguments: list[str]) -> None:
+    from hydra._internal.utils import get_args_parser
+
+    known = [option for option in get_args_parser()._option_string_actions if option.startswith("--")]
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("--") and not any(name.startswith(option) for name in known):
+            raise InputError(f"there is no option {option}; {did_you_mean(option, known)}")
+
+
+def with_sweep_folder(arguments: list[str], name: str) -> list[str]:
+    """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if name == "pretrain" and key == "resume_sweep" and value not in ("null", ""):
+            return resumed_arguments(value, [other for other in arguments if other != argument])
+    return arguments
+
+
+def with_run_folder(arguments: list[str]) -> list[str]:
+    """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
+    rest: list[str] = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "run":
+            places = [value] if os.path.exists(value) else value.split(",")
+            argument = f"run={','.join(quoted(find_run(place).path.resolve()) for place in places)}"
+        if key == "resume" and value not in ("null", ""):
+            run = find_run(value).path.resolve()
+            _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
+            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={quoted(run)}"]
+            rest.append("hydra.output_subdir=null")  # written by `pretrain`, at once: other processes read it
+            argument = f"resume={quoted(run)}"
+        rest.append(argument)
+    return rest
+
+
+def verbatim(argument: str) -> str:
+    """`text=` and `input=` take what stands behind as it is, whatever commas, brackets and quotes mean to Hydra."""
+    key, equals, text = argument.partition("=")
+    return f"{key}={quoted(text)}" if key in ("text", "input") and equals else argument
+
+
+def as_one_of_many(arguments: list[str]) -> list[str]:
+    """Under torchrun and srun: all processes have one run folder, which does not change when they are started again."""
+    started = launcher()
+    if started is None:
+        return arguments
+    if {"-m", "--multirun"} & set(arguments) or any(argument.startswith("sweep=") for argument in arguments):
+        raise InputError(f"a multirun starts the processes of its jobs itself: leave out {started}")
+    rest = list(arguments)
+    if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
+    if launched_rank() > 0:
+        rest.append("hydra.output_subdir=null")
+    return rest
+
+
+def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
+    """A run is gone on with as it was composed, and its config has no say in how Hydra itself works."""
+    if {"hydra", "defaults"} & set(OmegaConf.load(config)):
+        raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if (CONFIG_DIR / key).is_dir() and value:
+            raise InputError(
+                f"resume= keeps the choices of its run; give values (trainer.max_epochs=50), not {argument}"
+            )

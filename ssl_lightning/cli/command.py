@@ -1,0 +1,109 @@
+"""What all commands share: Hydra around a task, and one clear line for every mistake."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from ssl_lightning.cli.arguments import (
+    as_one_of_many,
+    refuse_unknown_options,
+    verbatim,
+    with_run_folder,
+    with_sweep_folder,
+)
+from ssl_lightning.cli.mistakes import mistake
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
+from ssl_lightning.launch.environment import launched_rank
+from ssl_lightning.launch.slurm import register_resolvers
+from ssl_lightning.launch.sweep_folder import SweepFailed
+
+Task = Callable[[DictConfig], Any]
+
+
+# Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone, which may lie in several places.
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))
+
+
+def command(name: str) -> Callable[[Task], Callable[[], None]]:
+    """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
+
+    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: jobs of a sweep that
+        failed, or a defect (with its traceback).
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            register_resolvers()
+            show_in_one_line(name)
+            arguments = sys.argv[1:]
+            try:
+                refuse_unknown_options(arguments)
+                sys.argv[1:] = with_run_folder(with_sweep_folder(arguments, name))
+                if name == "generate":
+                    sys.argv[1:] = [verbatim(argument) for argument in sys.argv[1:]]
+                if name == "pretrain":
+                    sys.argv[1:] = as_one_of_many(sys.argv[1:])
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()
+            except TrainingInterrupted as interrupted:
+                _exit_stopped(interrupted, name)
+            except KeyboardInterrupt:
+                _exit(name, "stopped", 130)
+            except SweepFailed as failed:
+                _exit(name, str(failed), 1)
+            except Exception as error:
+                _exit_if_mistaken(error, name, arguments)
+                raise
+
+        @functools.wraps(task)
+        def single(config: DictConfig) -> Any:
+            try:
+                return task(config)
+            except TrainingInterrupted as interrupted:
+                if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
+                    _exit_stopped(interrupted, name)
+                raise
+            except Exception as error:
+                if HydraConfig.get().mode is RunMode.RUN:
+                    _exit_if_mistaken(error, name, sys.argv[1:])
+                    raise
+                line = mistake(error, name, sys.argv[1:])  # a sweep goes on, and tells at its end which jobs failed
+                if line is None:
+                    traceback.print_exc()
+                    raise
+                print(f"ssl-{name}: this job fails: {line}", file=sys.stderr, flush=True)
+                raise InputError(line) from error
+
+        single.command = name  # type: ignore[attr-defined]
+        main.job = single  # type: ignore[attr-defined]
+        return main
+
+    return decorate
+
+
+def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
+    if launched_rank() > 0:
+        sys.exit(0)  # any other status makes srun and torchrun kill the first process, which may still be saving
+    _exit(name, str(interrupted), 128 + interrupted.signal)
+
+
+def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
+    line = mistake(error, name, arguments)
+    if line is not None:
+        _exit(name, line, 2)
+
+
+def _exit(name: str, line: str, status: int) -> None:
+    print(f"ssl-{name}: {line}", file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,85 @@
+"""Every mistake of a user becomes one line that names what would be right."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import mistake_behind
+from ssl_lightning.launch.slurm import launcher_mistake
+
+
+def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None:
+    """The one line for an error that the user can mend; None for what is a defect of ours."""
+    if (mistake := mistake_behind(error)) is not None:
+        return str(mistake)
+    if (line := launcher_mistake(error)) is not None:
+        return line
+    if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    return _composition_mistake(error, name, arguments)
+
+
+def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> str:
+    if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
+        return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    keys = _keys(name, overrides)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        group = CONFIG_DIR / key
+        if group.is_dir():
+            choices = _choices(key)
+            wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
+            if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
+                return f"there is no {key} '{wrong[0]}'; {did_you_mean(wrong[0], choices)}"
+        elif keys and key not in keys and not override.startswith("+") and not key.startswith("hydra"):
+            return f"there is no '{key}'; {did_you_mean(key, keys)}"
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} ({others[0]})" if others else first
+
+
+def _choices(group: str) -> list[str]:
+    """What there is in a group of configs, Hydra's own and its plugins' included."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+    return [name for name in names if not name.startswith("_")]
+
+
+def _keys(name: str, overrides: Iterable[str]) -> list[str]:
+    """All keys and groups that could be overridden, as composed with those overrides that name a choice."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    groups = [str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_dir()]
+    chosen = [o for o in overrides if (CONFIG_DIR / o.partition("=")[0] / f"{o.partition('=')[2]}.yaml").is_file()]
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose(name, chosen)
+    return groups + _flat(OmegaConf.to_container(config, resolve=False))
+
+
+def _flat(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    names = [f"{prefix}{key}" for key in node]
+    return names + [key for name, child in node.items() for key in _flat(child, f"{prefix}{name}.")]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    known = list(dict.fromkeys(known))
+    near = [name for name in known if name.rpartition(".")[2] == word][:3]
+    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else "see --cfg job for what there is"

@@ -1,0 +1,177 @@
+"""How fast is a composed run, and what holds it up?"""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.config.validate import validate_config
+from ssl_lightning.errors import InputError
+from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.runs.folder import RunFolder, write_json
+from ssl_lightning.runs.provenance import provenance
+
+
+class Clock(Callback):
+    """Times the optimizer steps of a real training after its warm-up, then stops it."""
+
+    def __init__(self, warmup: int, steps: int) -> None:
+        self.warmup, self.steps, self.seconds = warmup, steps, 0.0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.warmup:
+            _synchronize(pl_module.device)
+            self.seconds = -time.perf_counter()
+        if trainer.global_step == self.warmup + self.steps:
+            _synchronize(pl_module.device)
+            self.seconds += time.perf_counter()
+            trainer.should_stop = True
+
+
+def bench(config: DictConfig) -> float:
+    """Samples a second of compute alone, data and transform alone, and a real training; writes `bench.json`.
+
+    Compute alone repeats forward, backward and optimizer step on one transformed batch that stays on the device. Data
+    alone loads, moves and transforms batches. End to end is the Trainer itself, without callbacks.
+
+    Raises:
+        InputError: parts that do not fit, or fewer than one step.
+    """
+    if config.steps < 1 or config.warmup < 1:
+        raise InputError(f"steps={config.steps} and warmup={config.warmup} must be 1 or more")
+    validate_config(config)
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    clock = Clock(config.warmup, config.steps)
+    endless = OmegaConf.merge(
+        config.trainer, {"max_steps": 10**6, "limit_val_batches": 0, "accumulate_grad_batches": 1, "devices": 1}
+    )
+    trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
+    data = build_data(config)
+    method = build_method(config, data)
+    if config.compile:
+        method.compile_parts()
+    data.prepare_data()
+    data.setup()
+    if config.data.batch_size > len(data.train):
+        raise InputError(
+            f"data.batch_size={config.data.batch_size} is larger than the set of {len(data.train)} samples"
+        )
+    device = trainer.strategy.root_device
+    console = Console()
+    batch_size = int(config.data.batch_size)
+    seconds: dict[str, float] = {}
+    memory: dict[str, int] = {}
+    with console.status("data and transform alone"), _peak_memory(device, memory, "data"):
+        batches = _prepared(data, device)
+        seconds["data"] = _time(lambda: next(batches), device, config.warmup, config.steps)
+    with console.status("compute alone"), _peak_memory(device, memory, "compute"):
+        seconds["compute"] = _time(
+            _step(method.to(device), next(batches), str(trainer.precision)), device, config.warmup, config.steps
+        )
+    with console.status("end to end"), _peak_memory(device, memory, "end_to_end"):
+        method.load_state_dict(build_method(config, data).state_dict())
+        trainer.fit(method, data)
+        seconds["end_to_end"] = clock.seconds / config.steps
+    rates = {name: batch_size / value for name, value in seconds.items()}
+    result = {
+        "samples_per_second": rates,
+        "end_to_end_over_compute": rates["end_to_end"] / rates["compute"],
+        "views_per_sample": len(next(batches).get("views", [None])),
+        "peak_memory_bytes": memory,
+        "batch_size": batch_size,
+        "steps": config.steps,
+        "compile": config.compile,
+        "channels_last": config.channels_last,
+        "provenance": provenance(OmegaConf.to_yaml(config), str(trainer.precision), trainer.world_size, config.seed),
+    }
+    write_json(run.path / "bench.json", result)
+    _show(console, result, run.path / "bench.json")
+    return rates["end_to_end"]
+
+
+def _prepared(data: Any, device: torch.device) -> Iterator[dict[str, Any]]:
+    step = 0
+    while True:
+        for batch in data.features_loader("train"):
+            moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            if len(moved["index"]) == data.batch_size:
+                yield data.augment(moved, seed=step)
+            step += 1
+
+
+def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], None]:
+    optimizer = method.optimizer(parameter_groups(method))
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
+    mixed = precision.endswith("mixed")
+    method.train()
+
+    def step() -> None:
+        with torch.autocast(method.device.type, dtype=dtype, enabled=mixed):
+            loss = method.loss(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(0.0)
+
+    return step
+
+
+def _time(call: Callable[[], Any], device: torch.device, warmup: int, steps: int) -> float:
+    """Seconds a call."""
+    for _ in range(warmup):
+        call()
+    _synchronize(device)
+    began = time.perf_counter()
+    for _ in range(steps):
+        call()
+    _synchronize(device)
+    return (time.perf_counter() - began) / steps
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Iterator[None]:
+    """Notes the peak within the block: of tensors on a GPU, of the whole process on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield
+        memory[part] = int(torch.cuda.max_memory_allocated(device))
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the peak anew
+    yield
+    try:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        memory[part] = int(line.split()[1]) * 1024
+    except OSError:
+        memory[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _show(console: Console, result: dict[str, Any], path: Path) -> None:
+    table = Table(title=f"batch {result['batch_size']}, {result['provenance']['hardware']}", title_justify="left")
+    for heading in ("", "samples/s", "views/s", "peak memory"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, rate in result["samples_per_second"].items():
+        memory = f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB"
+        table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}", memory)
+    console.print(table)
+    console.print(
+        f"end to end / compute {result['end_to_end_over_compute']:.3f}; wrote {path}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,49 @@
+"""The weights of a run in the files of another library."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from ssl_lightning.commands.text_model import text_model_of_run
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.backbones.text import Head
+from ssl_lightning.runs.folder import find_run
+
+FORMATS = ("transformers",)
+_OPENS: dict[Head, str] = {
+    "masked": 'AutoModelForMaskedLM, pipeline("fill-mask")',
+    "causal": 'AutoModelForCausalLM, pipeline("text-generation")',
+    "seq2seq": "AutoModelForSeq2SeqLM",
+}
+
+
+def export(config: DictConfig) -> None:
+    """Writes to Hydra's output folder.
+
+    Raises:
+        InputError: no such run, checkpoint or format, or a run whose network the format does not have.
+    """
+    if config.format not in FORMATS:
+        raise InputError(f"format={config.format} is unknown; known: {', '.join(FORMATS)}")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    run = find_run(config.run)
+    text = text_model_of_run(run, str(config.checkpoint), "be exported to transformers")
+    if text.head == "causal":
+        text.model.generation_config.suppress_tokens = list(text.forbidden)
+    save(text.model, text.tokenizer, folder)
+    Console().print(f"[bold]wrote[/] {folder}: {_OPENS[text.head]}", highlight=False, soft_wrap=True)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A folder that transformers' `from_pretrained` opens: the weights are tensors alone, in safetensors."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error}") from error

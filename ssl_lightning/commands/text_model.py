@@ -1,0 +1,111 @@
+"""A language model with its tokenizer, as transformers have them: that of a run, or any checkpoint of transformers."""
+
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_lightning.config.build import load_config
+from ssl_lightning.config.validate import LANGUAGE_MODEL, text_methods
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.backbones.text import Head
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.load import load_method
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """What a text goes through; `tokenizer` adds the special tokens that stood in the texts of the training."""
+
+    model: Any
+    tokenizer: Any
+    head: Head
+    max_length: int
+    """Tokens of the longest text."""
+    forbidden: tuple[int, ...] = ()
+    """Tokens that no text goes on with: special ones, which stand in no window that a run trains on."""
+
+
+def text_model_of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
+    """What a run on text trained; of a method with a teacher, the student.
+
+    Raises:
+        InputError: as `load_method`, or the run trained no language model, so that the `wish` cannot come true.
+    """
+    config = load_config(run.config)
+    if config.backbone._target_ != LANGUAGE_MODEL:
+        trained = config.method._target_.rpartition(".")[2]
+        raise InputError(f"{run.path} trained {trained}, which cannot {wish}; methods that can: {text_methods()}")
+    method, tokenizer = load_method(run, checkpoint)
+    assert tokenizer is not None
+    inner, model = tokenizer.inner, method.backbone.model
+    head: Head = "causal" if method.backbone.causal else "masked"
+    before, after = "", ""
+    if model.config.is_encoder_decoder:
+        head, after = "seq2seq", inner.sep_token
+    if getattr(method, "next_sentence", None) is not None:
+        before, after = inner.cls_token, inner.sep_token
+    _frame(inner, before, after)
+    takes = signature(model.forward).parameters
+    names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in takes]
+    inner.model_input_names = inner.init_kwargs["model_input_names"] = names  # the second is what is saved
+    inner.model_max_length = method.backbone.max_length
+    return TextModel(model, inner, head, method.backbone.max_length, tuple(tokenizer.special_ids))
+
+
+def _frame(tokenizer: Any, before: str, after: str) -> None:
+    """Lets a tokenizer of transformers put these special tokens around a text, and no others."""
+    from tokenizers.processors import TemplateProcessing
+
+    if not tokenizer.is_fast or not (before or after or tokenizer.num_special_tokens_to_add()):
+        return
+    single = " ".join(filter(None, (before, "$A", after)))
+    pair = " ".join(filter(None, (before, "$A", after, "$B:1", after and f"{after}:1")))
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (before, after) if token]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=ids)
+
+
+def text_model_of_checkpoint(name: str) -> TextModel:
+    """A checkpoint of transformers, by its folder or its name on the hub.
+
+    Raises:
+        InputError: it is not there, or has no head that makes text.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    place = Path(name).expanduser()
+    if (place / ".hydra").is_dir() or place.suffix == ".ckpt":
+        raise InputError(f"{place} belongs to a run: give its folder as run=, and then checkpoint=last, best or a file")
+    if not place.exists() and (place.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+        raise InputError(f"there is no checkpoint at {place}")
+    where = str(place) if place.exists() else name
+    try:
+        config = transformers.AutoConfig.from_pretrained(where)
+        head, auto = _head(config)
+        model = auto.from_pretrained(where, dtype=torch.float32).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+    except InputError as error:
+        raise InputError(f"checkpoint={name} {error}") from error
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"checkpoint={name} cannot be opened by transformers: {first}") from error
+    longest = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
+    return TextModel(model, tokenizer, head, min(n for n in (*longest, tokenizer.model_max_length) if n))
+
+
+def _head(config: Any) -> tuple[Head, Any]:
+    import transformers
+    from transformers.models.auto import modeling_auto as known
+
+    made = (config.architectures or ["no architecture that its config names"])[0]
+    if config.is_encoder_decoder:
+        return "seq2seq", transformers.AutoModelForSeq2SeqLM
+    if made in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() or made.endswith("ForPreTraining"):
+        return "masked", transformers.AutoModelForMaskedLM
+    if made in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        return "causal", transformers.AutoModelForCausalLM
+    raise InputError(f"is {made}, which has no head that makes text")

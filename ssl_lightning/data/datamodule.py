@@ -1,0 +1,206 @@
+"""What every DataModule does, whatever its modality: splits, batches, seeds."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import nn
+
+from ssl_lightning.data.loader import Loader
+from ssl_lightning.data.sampler import BatchSampler, mix, step_seed
+from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.errors import InputError
+
+
+class DataModule(LightningDataModule):
+    """Splits of one source, in batches that are a function of (seed, epoch), transformed on the device.
+
+    ``source(root=, split=)`` returns a set like ``ImageDataset``. "pretrain" is what is trained on; its first samples
+    are those of "train", which has the labels if there are any; "test" is not opened before ``test`` is asked for.
+
+    ``setup`` makes, all fixed by ``seed``:
+
+    - ``val``: ``val_size`` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
+    - ``probe_train``: the rest of "train", for probes; None if there are no labels;
+    - ``train``: ``fraction`` of "pretrain" without the samples of ``val``.
+
+    ``batch_size`` is that of all devices together. ``fetched_at`` is the time (``time.perf_counter``) at which the
+    last batch had arrived from the loader.
+    """
+
+    provides: tuple[str, ...] = ("index", "label")
+    trainer: Any
+
+    def __init__(
+        self,
+        source: Callable[..., Any],
+        root: str,
+        transform: nn.Module,
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+        val_size: int | float = 0,
+        fraction: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < fraction <= 1:
+            raise InputError(f"data.fraction={fraction} must be above 0 and at most 1")
+        if num_workers < 0:
+            raise InputError(f"data.num_workers={num_workers} must be 0 or more")
+        self.source, self.root, self.transform = source, str(Path(root).expanduser()), transform
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.val_size, self.fraction, self.seed = val_size, fraction, seed
+        self.train: Any = None
+        self.probe_train: Any = None
+        self.val: Any = None
+        self.fetched_at = 0.0
+        self._sets: dict[str, Any] = {}
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self._kept_loaders: list[Loader] = []
+        self._validation_seed = 0
+
+    @property
+    def test(self) -> Any:
+        """The test set; opened, and downloaded or decoded, at the first call."""
+        return self._open("test")
+
+    def store(self, folder: Path) -> None:
+        """Writes to a run folder what the run needs of the data to be opened again without it."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes what ``store`` wrote, if it did, in place of making it anew; before ``setup``."""
+
+    @property
+    def validation_set(self) -> Any:
+        """What the validation loss is measured on."""
+        return self.val
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the labels; None without labels or before ``setup``."""
+        return None if self.probe_train is None else self.probe_train.classes
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What only the data knows and a network is built from; empty before ``setup``, and for most data."""
+        return {}
+
+    def _open(self, split: str) -> Any:
+        if split not in self._sets:
+            self._sets[split] = self.source(root=self.root, split=split)
+        return self._sets[split]
+
+    def prepare_data(self) -> None:
+        """Downloads and decodes, on one process of each machine, before the others read the result."""
+        if self._open("pretrain").labels is None:
+            self._open("train")
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.train is not None:
+            return
+        pretrain = self._open("pretrain")
+        train = pretrain if pretrain.labels is not None else self._open("train")
+        count = resolve_size(self.val_size, len(train), "data.val_size")
+        val = held_out(len(train), count, self.seed, train.labels, train.groups)
+        rest = np.flatnonzero(~val)
+        self.val = train.subset(np.flatnonzero(val)) if count else None
+        self.probe_train = train.subset(rest) if train.labels is not None else None
+        rest = np.concatenate([rest, np.arange(len(train), len(pretrain))])
+        self.train = pretrain.subset(self._fraction_of(rest))
+
+    def _fraction_of(self, rows: np.ndarray) -> np.ndarray:
+        """``fraction`` of the rows, in order; a smaller fraction is a part of a larger one."""
+        if self.fraction == 1:
+            return rows
+        keep = max(1, round(self.fraction * len(rows)))
+        return np.sort(np.random.default_rng(mix("fraction", self.seed)).permutation(rows)[:keep])
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _loader(self, dataset: Any, sampler: BatchSampler, **options: Any) -> Loader:
+        cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return Loader(dataset, sampler, self.num_workers, pin_memory=cuda, **options)
+
+    def _kept(self, loader: Loader) -> Loader:
+        self._kept_loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str | None = None) -> None:
+        while self._kept_loaders:
+            self._kept_loaders.pop().close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown()  # which Lightning calls only after a run that went well
+
+    def _position(self) -> tuple[int, int]:
+        """(epoch, batches of it that were begun and finished), also right after a resume in the middle of an epoch."""
+        epoch = 0 if self.trainer.overfit_batches else self.trainer.current_epoch
+        return epoch, self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+    def train_dataloader(self) -> Loader:
+        sampler = BatchSampler(len(self.train), self.batch_size, self._rank, self._world_size, self.seed)
+        return self._kept(self._loader(self.train, sampler, position=self._position))
+
+    def val_dataloader(self) -> Loader | list:
+        """Batches of equal width on every process, since losses gather; the last one may be narrower."""
+        held = self.validation_set
+        size = 0 if held is None else len(held) // self._world_size * self._world_size
+        if not size:
+            return []
+        width = min(self.batch_size, size)
+        sampler = BatchSampler(size, width, self._rank, self._world_size, shuffle=False, drop_last=False)
+        return self._kept(self._loader(held, sampler))
+
+    def features_loader(self, split: str) -> Loader:
+        """This process's share of "train", "probe_train", "val" or "test", in order, each sample once."""
+        if split not in ("train", "probe_train", "val", "test"):
+            raise InputError(f"no split named {split!r}: choose train, probe_train, val or test")
+        dataset = getattr(self, split)
+        if dataset is None:
+            lacking = "data.val_size is 0" if split == "val" else "the data has no labels"
+            raise InputError(f"there is no {split} set: {lacking}")
+        sampler = BatchSampler(
+            len(dataset), self.batch_size, self._rank, self._world_size, shuffle=False, drop_last=False
+        )
+        return self._loader(dataset, sampler, keep_workers=False)
+
+    def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
+        self.fetched_at = time.perf_counter()
+        if not self.trainer.training:
+            # by its first sample: the same batch is transformed alike in every validation
+            self._validation_seed = mix("validation", self.seed, int(batch["index"][0]))
+        return batch
+
+    def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
+        """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
+        seed = self._validation_seed
+        if self.trainer.training:
+            seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
+        _seed_everything(seed, batch["index"].device)
+        return self.augment(batch, seed)
+
+    def augment(self, batch: dict, seed: int) -> dict:
+        """``transform`` of a batch on its own device, drawing from a generator with this seed."""
+        device = batch["index"].device
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device)
+            self.transform.to(device)
+        return self.transform(batch, self._generators[device].manual_seed(seed))
+
+
+def _seed_everything(seed: int, device: torch.device) -> None:
+    """``torch.manual_seed`` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -1,0 +1,56 @@
+"""Color images that are always there: patches of scikit-learn's two sample photographs.
+
+china.jpg is by danielbuechele and flower.jpg by vultilion, on flickr.com, both under CC BY 2.0.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.splits import held_out
+from ssl_lightning.errors import InputError
+
+BLOCK = 61
+"""Side in pixels of the blocks that a photograph (427 x 640) is cut into: 7 rows of 10."""
+STEP = 4
+"""Pixels from one patch to the next inside its block."""
+TEST_BLOCKS = 28  # of 140, half of them of each photograph
+
+
+def photo_patches(root: str = "", split: str = "pretrain", size: int = 32) -> ImageDataset:
+    """Split "pretrain" and "train" (7,168 images, the same) or "test" (1,792), (N, 3, size, size), two classes.
+
+    The class is the photograph. A patch lies wholly in one block, and blocks do not overlap: those of the test set are
+    in none of the training patches. ``groups`` number the blocks, so that validation images have their own, too.
+    ``root`` is not used: nothing is read from the data folder.
+    """
+    if split not in ("pretrain", "train", "test"):
+        raise InputError(f"photo_patches has no split {split!r}: choose pretrain, train or test")
+    if not 1 <= size <= BLOCK:
+        raise InputError(f"data.source.size={size} does not fit the blocks of {BLOCK} pixels: give 1 to {BLOCK}")
+    names, photos = _photographs()
+    blocks = np.concatenate([_blocks(photo) for photo in photos])
+    labels = np.repeat(np.arange(len(photos)), len(blocks) // len(photos))
+    test = held_out(len(blocks), TEST_BLOCKS, seed=0, labels=labels)
+    chosen = np.flatnonzero(test if split == "test" else ~test)
+    patches = np.lib.stride_tricks.sliding_window_view(blocks[chosen], (size, size), axis=(2, 3))[:, :, ::STEP, ::STEP]
+    places = patches.shape[2] * patches.shape[3]
+    images = np.ascontiguousarray(patches.transpose(0, 2, 3, 1, 4, 5)).reshape(-1, 3, size, size)
+    return ImageDataset(images, np.repeat(labels[chosen], places), names, groups=np.repeat(chosen, places))
+
+
+def _blocks(photo: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (N, 3, BLOCK, BLOCK), along the rows; what is left at the right and lower end falls off."""
+    rows, columns = photo.shape[0] // BLOCK, photo.shape[1] // BLOCK
+    cut = photo[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, 3)
+    return cut.transpose(0, 2, 4, 1, 3).reshape(rows * columns, 3, BLOCK, BLOCK)
+
+
+@cache
+def _photographs() -> tuple[list[str], list[np.ndarray]]:
+    from sklearn.datasets import load_sample_images
+
+    found = load_sample_images()
+    return [Path(name).stem for name in found.filenames], found.images

@@ -1,0 +1,240 @@
+"""Text for a run: any corpus, split by documents, tokenized once, in windows."""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from ssl_lightning.data.cache import cache_folder, digest, made_once
+from ssl_lightning.data.datamodule import DataModule
+from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.text.corpus import Corpus
+from ssl_lightning.data.text.dataset import TokenDataset
+from ssl_lightning.data.text.token_cache import Tokenized, tokenized
+from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
+from ssl_lightning.errors import InputError
+
+LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
+
+
+class TextDataModule(DataModule):
+    """``tokens (B, length) int64``, ``document (B,)``, ``index (B,)`` and, where there are labels, ``label (B,)``.
+
+    ``source(root=, split=)`` returns a ``Corpus``; "pretrain" is what is trained on. ``tokenizer(texts)`` makes a
+    ``Tokenizer`` and is called with the training documents only, unless the cache has what it made of them before.
+
+    ``val_size`` (count or fraction) of the documents are held out, drawn by ``seed``; or, with ``val_from`` "end", the
+    last ``val_size`` (fraction, or count) of the bytes of the corpus, whatever the seed. None: "documents", and "end"
+    for a corpus of a single document. Windows of ``length`` tokens lie inside documents, the shorter ones padded;
+    those of the training part begin every ``stride`` tokens (None: ``length``), those held out tile their documents.
+
+    Labels, for probes only, are those of ``source`` if it has them, or come from ``probe``, a second source of
+    labeled texts with a "train" and a "test" split, of which ``probe_val_size`` is held out of "train". A probe sees
+    the first ``length`` tokens of each text, one sample a text:
+
+    - ``train``: training windows; ``val_windows``: those of the held-out documents, for the validation loss;
+    - ``probe_train``, ``val``, ``test``: labeled texts; without labels None, ``val_windows`` and None.
+
+    ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning); ``workers``: processes that
+    tokenize, None for as many as there are cores. A ``transform`` that has ``read`` gets the tokenizer by it.
+    """
+
+    provides = ("tokens", "document", "index", "label")
+
+    def __init__(
+        self,
+        source: Callable[..., Corpus],
+        root: str,
+        transform: nn.Module,
+        tokenizer: Callable[..., Tokenizer],
+        *,
+        length: int,
+        batch_size: int,
+        num_workers: int = 0,
+        stride: int | None = None,
+        val_size: int | float = 0,
+        val_from: Literal["documents", "end"] | None = None,
+        fraction: float = 1.0,
+        seed: int = 0,
+        probe: Callable[..., Corpus] | None = None,
+        probe_val_size: int | float = 0.1,
+        cache: str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(
+            source,
+            root,
+            transform,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            val_size=val_size,
+            fraction=fraction,
+            seed=seed,
+        )
+        if length < 2:
+            raise InputError(f"data.length={length} must be at least 2 tokens")
+        if stride is not None and not 1 <= stride <= length:
+            raise InputError(f"data.stride={stride} must be from 1 to data.length={length}")
+        if val_from not in ("documents", "end", None):
+            raise InputError(f"data.val_from={val_from} is not known: choose documents or end")
+        if workers is not None and workers < 1:
+            raise InputError(f"data.workers={workers} must be at least 1")
+        self.length, self.stride = length, stride
+        self.val_from, self.probe, self.probe_val_size = val_from, probe, probe_val_size
+        self.make_tokenizer = tokenizer
+        self.cache, self.workers = cache_folder(cache), workers
+        self.tokenizer: Tokenizer | None = None
+        self.val_windows: TokenDataset | None = None
+        self._texts: dict[str, Corpus] = {}
+        self.num_classes: int | None = None
+        self.bytes_per_token: float | None = None
+
+    def store(self, folder: Path) -> None:
+        """Saves the tokenizer, in the format of transformers."""
+        assert self.tokenizer is not None
+        self.tokenizer.save(folder / "tokenizer")
+
+    def restore(self, folder: Path) -> None:
+        """Takes the tokenizer that ``store`` saved in place of the one that would be made."""
+        if (folder / "tokenizer").is_dir():
+            self.tokenizer = load(folder / "tokenizer")
+
+    @property
+    def validation_set(self) -> TokenDataset | None:
+        """The held-out windows."""
+        return self.val_windows
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Of the tokenizer; and ``bytes_per_token`` of the held-out documents (or all, if none are)."""
+        if self.tokenizer is None or self.bytes_per_token is None:
+            return {}
+        ids = {name: getattr(self.tokenizer, name) for name in ("vocab_size", "pad_id", "cls_id", "sep_id")}
+        return {**ids, "bytes_per_token": self.bytes_per_token, "tokens_per_sample": self.length}
+
+    def evaluation_view(self, batch: dict) -> dict:
+        """The batch as evaluation sees it: without the columns that are nothing but padding."""
+        assert self.tokenizer is not None
+        tokens = batch["tokens"]
+        longest = int((tokens != self.tokenizer.pad_id).sum(dim=1).max())
+        return {**batch, "tokens": tokens[:, : max(1, longest)]}
+
+    def texts(self, split: Literal["probe_train", "val", "test"]) -> list[str]:
+        """The whole texts of the samples of a labeled split, in its order."""
+        part = getattr(self, split)
+        corpus = self._texts["test" if split == "test" else "train"]
+        return ["".join(corpus.subset(np.array([row])).texts()) for row in part.groups]
+
+    def prepare_data(self) -> None:
+        """Trains the tokenizer and tokenizes, on one process of each machine, before the others read the result."""
+        corpus, held = self._corpus
+        self._tokenize(corpus, self._made_tokenizer(corpus, held))
+        if self.probe is not None:
+            self._labeled("train")
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.train is not None:
+            return
+        corpus, held = self._corpus
+        tokenizer = self._made_tokenizer(corpus, held)
+        found = self._tokenize(corpus, tokenizer)
+        windows = self._windows(found, corpus)
+        self.val_windows = windows.of_documents(held) if held.any() else None
+        overlapping = windows if self.stride is None else self._windows(found, corpus, self.stride)
+        train = overlapping.of_documents(~held)
+        self._refuse_too_short(train, found, held)
+        self.bytes_per_token = _bytes_per_token(found, held if held.any() else ~held)
+        self.val = self.val_windows
+        if self.probe is not None:
+            self._split_probe()
+        elif corpus.labels is not None:
+            self._texts["train"] = corpus
+            self.probe_train = windows.of_documents(~held).firsts()
+            self.val = None if self.val_windows is None else self.val_windows.firsts()
+        self.num_classes = None if self.classes is None else len(self.classes)
+        self.train = train.subset(self._fraction_of(np.arange(len(train))))
+        read = getattr(self.transform, "read", None)
+        if read is not None:
+            read(tokenizer)
+
+    @cached_property
+    def _corpus(self) -> tuple[Corpus, np.ndarray]:
+        """The corpus, and a mask (D,) bool of the documents that are held out."""
+        corpus = self.source(root=self.root, split="pretrain")
+        if self.val_from == "end" or (self.val_from is None and len(corpus) == 1):
+            total = int(corpus.sizes.sum())
+            count = resolve_size(self.val_size, total, "data.val_size")
+            # rounded as by those who take the first int(0.9 n) characters, among them nanoGPT
+            first = int(total * (1 - self.val_size)) if count != self.val_size else total - count
+            return corpus.cut(first)
+        if len(corpus) == 1 and self.val_size:
+            raise InputError("the corpus is a single document, which data.val_from=documents cannot split: choose end")
+        count = resolve_size(self.val_size, len(corpus), "data.val_size")
+        return corpus, held_out(len(corpus), count, self.seed, corpus.labels)
+
+    def _made_tokenizer(self, corpus: Corpus, held: np.ndarray) -> Tokenizer:
+        """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
+        if self.tokenizer is None and not learns(self.make_tokenizer):
+            self.tokenizer = self.make_tokenizer(())
+        if self.tokenizer is None:
+            training = corpus.subset(~held)
+            home = self.cache / "tokenizers" / digest(training.key, _described(self.make_tokenizer), str(LEARN_FROM))
+            made_once(home, lambda folder: self.make_tokenizer(training.texts(LEARN_FROM)).save(folder))
+            self.tokenizer = load(home)
+        return self.tokenizer
+
+    def _tokenize(self, corpus: Corpus, tokenizer: Tokenizer) -> Tokenized:
+        return tokenized(corpus, tokenizer, self.cache, self.workers)
+
+    def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
+        assert self.tokenizer is not None
+        return TokenDataset(
+            found.tokens, found.offsets, self.length, self.tokenizer.pad_id, stride, corpus.labels, corpus.classes
+        )
+
+    def _refuse_too_short(self, train: TokenDataset, found: Tokenized, held: np.ndarray) -> None:
+        tokens = int(np.diff(found.offsets)[~held].sum())
+        if len(train) < self.batch_size:
+            raise InputError(
+                f"the corpus is too short: its {tokens:,} training tokens make {len(train)} windows of "
+                f"data.length={self.length}, and data.batch_size={self.batch_size} needs as many;"
+                " give more text, or a smaller data.length or data.batch_size"
+            )
+        if held.any() and not len(self.val_windows or ()):
+            raise InputError("the held-out documents have no tokens: give more text or a larger data.val_size")
+
+    def _labeled(self, split: str) -> TokenDataset:
+        """A split of the labeled source, one sample a text."""
+        labeled = (self.probe or self.source)(root=self.root, split=split)
+        if labeled.labels is None:
+            raise InputError("data.probe has no labels: choose labeled_text, or callbacks=no_probe without it")
+        assert self.tokenizer is not None
+        self._texts[split] = labeled
+        return self._windows(self._tokenize(labeled, self.tokenizer), labeled).firsts()
+
+    def _split_probe(self) -> None:
+        texts = self._labeled("train")
+        count = resolve_size(self.probe_val_size, len(texts), "data.probe_val_size")
+        held = held_out(len(texts), count, self.seed, texts.labels)
+        self.probe_train = texts.subset(np.flatnonzero(~held))
+        self.val = texts.subset(np.flatnonzero(held)) if count else None
+
+    def _open(self, split: str) -> Any:
+        if split not in self._sets:
+            if self.probe_train is None:
+                raise InputError("there is no test set: the data has no labels")
+            self._sets[split] = self._labeled(split)
+        return self._sets[split]
+
+
+def _bytes_per_token(found: Tokenized, chosen: np.ndarray) -> float:
+    return float(found.text_bytes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
+
+
+def _described(make: Callable[..., Tokenizer]) -> str:
+    if isinstance(make, partial):
+        return f"{_described(make.func)} {sorted(make.keywords.items())}"
+    return f"{make.__module__}.{make.__qualname__}"

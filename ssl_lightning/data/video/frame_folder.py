@@ -1,0 +1,116 @@
+"""Any folder of videos, each a folder of its frames as image files."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_lightning.data.cache import cache_folder
+from ssl_lightning.data.image.image_cache import decoded
+from ssl_lightning.data.image.image_folder import list_images
+from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.video.dataset import VideoDataset
+from ssl_lightning.errors import InputError
+
+
+def frame_folder(
+    root: str,
+    split: str,
+    folder: str = "",
+    frames: int = 10,
+    skip: int = 1,
+    stride: int | None = None,
+    store_size: int = 64,
+    channels: int = 3,
+    cache: str | None = None,
+    test_size: int | float = 0.2,
+    seed: int = 0,
+) -> VideoDataset:
+    """Clips (frames, channels, store_size, store_size) of the videos below ``root/folder``, without overlap by default.
+
+    A video is a folder that holds image files, in the order of their names, numbers in them counted as numbers. With
+    ``train`` and ``test`` below ``root/folder`` these are the splits; else ``test_size`` (count or fraction) of the
+    videos is held out, fixed by ``seed``. Where videos lie in class folders (``walking/video_1/0001.png``), these are
+    the labels. Of every video each ``skip``-th frame is taken, and a clip begins each ``stride`` such frames (None:
+    ``frames``); its end is left out where it fills no clip. ``groups`` are the videos.
+
+    Files are decoded once, see ``image_cache``. Raises InputError for a folder that is missing or holds no video long
+    enough, and for a frame that cannot be read: leaving it out would tear the clip.
+    """
+    if split not in ("pretrain", "train", "test"):
+        raise InputError(f"a folder of frames has no split {split!r}: choose pretrain, train or test")
+    step = frames if stride is None else stride
+    if skip < 1 or step < 1:
+        raise InputError(f"data.source.skip={skip} and data.source.stride={stride} must be 1 or more")
+    home = Path(root).expanduser() / folder
+    if not home.is_dir():
+        raise InputError(f"{home.resolve()} does not exist: data.root and data.source.folder must lead to videos")
+    separate = (home / "train").is_dir() and (home / "test").is_dir()
+    place = home / ("test" if split == "test" else "train") if separate else home
+    files = sorted(list_images(place), key=natural)
+    store = decoded(place, files, store_size, channels, cache_folder(cache))
+    if store.corrupt:
+        row, reason = next(iter(store.corrupt.items()))
+        raise InputError(f"{place / files[row]} cannot be read ({reason}); remove its video, or mend it")
+
+    video, number = np.unique([os.path.dirname(file) for file in files], return_inverse=True)
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    length = np.diff(first, append=len(files))
+    begins = [np.arange(a, a + n - (frames - 1) * skip, step * skip) for a, n in zip(first, length, strict=True)]
+    if not separate:
+        held = held_out(len(video), max(1, resolve_size(test_size, len(video), "data.source.test_size")), seed)
+        wanted = held if split == "test" else ~held
+        begins = [clips[: len(clips) * taken] for clips, taken in zip(begins, wanted, strict=True)]
+    start = np.concatenate(begins)
+    if not len(start):
+        raise InputError(
+            f"{place.resolve()} has no video of {(frames - 1) * skip + 1} frames for the {split} split: give two"
+            " folders of frames or more, one a video"
+        )
+    training = list_images(home / "train") if separate else files
+    labels, classes = _labels(video, np.unique([os.path.dirname(file) for file in training]))
+    owner = number[start]
+    return VideoDataset(
+        Windows(store.images, torch.from_numpy(start), frames, skip),
+        len(start),
+        (frames, channels, store_size, store_size),
+        None if labels is None else labels[owner],
+        classes,
+        owner,
+    )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame ``start[i]``."""
+
+    images: np.ndarray
+    start: Tensor
+    frames: int
+    skip: int
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(B,) -> (B, T, C, S, S)."""
+        return torch.from_numpy(self.images[self.start[rows][:, None] + torch.arange(self.frames) * self.skip])
+
+
+def natural(path: str) -> tuple[str, list[str | int]]:
+    """Sorts by folder, then by name with its numbers as numbers: frame_9 before frame_10."""
+    folder, name = os.path.split(path)
+    return folder, [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _labels(videos: np.ndarray, of_train: np.ndarray) -> tuple[np.ndarray | None, list[str] | None]:
+    """Labels (V,) of the videos and their names: the class folders, if all of `of_train` lie in one of two or more."""
+    classes = sorted({name.split(os.sep)[0] for name in of_train})
+    if len(classes) < 2 or not all(os.sep in name for name in of_train):
+        return None, None
+    tops = [name.split(os.sep)[0] for name in videos]
+    unknown = sorted(set(tops) - set(classes))
+    if unknown:
+        raise InputError(f"{unknown[0]} is not one of the {len(classes)} classes of train")
+    return np.array([classes.index(top) for top in tops]), classes

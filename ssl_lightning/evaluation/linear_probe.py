@@ -1,0 +1,121 @@
+"""Linear probe: multinomial logistic regression on frozen features, solved to its optimum.
+
+A convex problem has one answer, so there is no learning rate, number of epochs or seed to tune: full-batch L-BFGS from
+zero. Objective, as in scikit-learn with C = 1 / l2: the sum over samples of cross-entropy + l2 / 2 |weight|^2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.knn import check_labels
+
+_CHOICE_SAMPLES = 10_000
+_HELD_OUT = 0.2
+_MAX_ITERATIONS = 500
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Classifier of features standardized by the training set's `mean`, `std` (D,): `weight` (C, D), `bias` (C,)."""
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C); minus infinity for classes that the training set lacked."""
+        return (features.to(self.mean) - self.mean) / self.std @ self.weight.T + self.bias
+
+    def predict(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N,) classes."""
+        return self.logits(features).argmax(dim=1)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation by column; 1 for a constant column, which then standardizes to 0."""
+    std, mean = torch.std_mean(features.double(), dim=0, correction=0)
+    return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
+
+
+@torch.enable_grad()
+def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | None, tolerance: float) -> Tensor:
+    """The optimal (num_classes, D + 1) weight and bias for standardized `x` (N, D) and `y` (N,).
+
+    `tolerance`: largest entry of the gradient of the objective per sample at which to stop.
+    """
+    parameters = x.new_zeros(num_classes, x.shape[1] + 1) if start is None else start.clone()
+    parameters.requires_grad_()
+    columns = x.T.contiguous()  # (D, N): the thin products are faster this way round
+    optimizer = torch.optim.LBFGS(
+        [parameters],
+        max_iter=_MAX_ITERATIONS,
+        history_size=20,
+        tolerance_grad=tolerance,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        weight, bias = parameters[:, :-1], parameters[:, -1:]
+        logits = weight @ columns + bias  # (C, N)
+        loss = F.cross_entropy(logits.T, y) + 0.5 * l2 / len(x) * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)
+    return parameters.detach()
+
+
+def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, tolerance: float = 1e-7) -> LinearProbe:
+    """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
+
+    `l2` > 0: penalty on the weights (not the biases) of standardized features, 1 / C of scikit-learn. `tolerance`: the
+    largest entry of the gradient of the objective per sample at which the solver stops.
+    """
+    check_labels(labels, features, num_classes)
+    if not l2 > 0:
+        raise InputError(f"l2 must be positive, got {l2}")
+    mean, std = _moments(features)
+    x = (features.double() - mean) / std
+    present, y = labels.unique(return_inverse=True)
+    parameters = _optimum(x, y, len(present), l2, None, tolerance)
+    weight = x.new_zeros(num_classes, x.shape[1])
+    bias = x.new_full((num_classes,), float("-inf"))
+    weight[present], bias[present] = parameters[:, :-1], parameters[:, -1]
+    return LinearProbe(weight, bias, mean, std)
+
+
+def choose_l2(features: Tensor, labels: Tensor, grid: Sequence[float], seed: int = 0) -> float:
+    """The value of `grid` with the best accuracy on a held-out fifth of these (training) features and labels.
+
+    On at most 10,000 samples drawn by `seed`, from the strongest penalty to the weakest, each fit starting at the last
+    one's optimum. A tie goes to the stronger. The penalty does not scale with N (a fixed prior on the weights), so the
+    choice holds for all samples. The global random state is left alone.
+    """
+    check_labels(labels, features, int(labels.max()) + 1 if len(labels) else 1)
+    if not grid or not min(grid) > 0:
+        raise InputError(f"l2_grid needs positive values, got {list(grid)}")
+    if len(features) < 2:
+        raise InputError("choosing l2 needs at least 2 samples")
+    drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:_CHOICE_SAMPLES]
+    drawn = drawn.to(features.device)
+    held_out = max(1, round(_HELD_OUT * len(drawn)))
+    test, train = drawn[:held_out], drawn[held_out:]
+    mean, std = _moments(features[train])
+    x, x_test = ((features[rows].double() - mean) / std for rows in (train, test))
+    present, y = labels[train].unique(return_inverse=True)
+    best, best_correct, parameters = max(grid), -1, None
+    for l2 in sorted(grid, reverse=True):
+        parameters = _optimum(x, y, len(present), l2, parameters, tolerance=1e-5)
+        prediction = present[F.linear(x_test, parameters[:, :-1], parameters[:, -1]).argmax(dim=1)]
+        correct = int((prediction == labels[test]).sum())
+        if correct > best_correct:
+            best, best_correct = l2, correct
+    return best

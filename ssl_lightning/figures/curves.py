@@ -1,0 +1,62 @@
+"""Curves of a run's metrics, and maps of its embedding."""
+
+import re
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssl_lightning.runs.metrics import Metrics
+
+_TASK = re.compile(r"(train|val)/\w*accuracy")
+
+
+def curves_figure(metrics: Metrics) -> Figure:
+    """Loss, probes beside their control, and health over the steps."""
+    panels = {
+        "loss": ("train/loss", "val/loss"),
+        "bits per byte": ("val/bits_per_byte",),
+        "squared error of pixels": ("train/pixel_error", "val/pixel_error"),
+        "squared error of frames to come": ("val/error", "val/persistence_error", "val/mean_frame_error"),
+        "accuracy of the task": tuple(sorted(name for name in metrics.latest if _TASK.fullmatch(name))),
+        "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
+        "effective rank": ("health/effective_rank",),
+        "learning rate": ("train/learning_rate",),
+    }
+    shown = {title: names for title, names in panels.items() if any(metrics.curve(name)[0] for name in names)}
+    figure = Figure(figsize=(4.5 * max(1, len(shown)), 3.2), layout="constrained")
+    for axes, (title, names) in zip(
+        figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False
+    ):
+        for name in names:
+            steps, values = metrics.curve(name)
+            if not steps:
+                continue
+            (line,) = axes.plot(steps, values, label=name, marker="o" if len(steps) < 40 else "", markersize=3)
+            if name.startswith("probe/") and steps[0] == 0:
+                axes.axhline(values[0], color=line.get_color(), linestyle=":", label="untrained encoder")
+        axes.set(title=title, xlabel="optimizer step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | None) -> Figure:
+    """t-SNE of `features (N, D)`, colored by label where there are labels."""
+    from sklearn.manifold import TSNE
+
+    places = TSNE(
+        init="pca", perplexity=min(30.0, (len(features) - 1) / 3), max_iter=500, random_state=0
+    ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
+    figure = Figure(figsize=(5.5, 5))
+    axes = figure.subplots()
+    many = labels is not None and int(labels.max()) >= 10
+    colors, palette = (None, None) if labels is None else (labels.numpy(), "nipy_spectral" if many else "tab10")
+    points = axes.scatter(places[:, 0], places[:, 1], c=colors, s=8, cmap=palette, alpha=0.8)
+    if labels is not None and not many:
+        handles, _ = points.legend_elements(num=None)  # type: ignore[arg-type]
+        present = [int(label) for label in labels.unique()]
+        names = [classes[label] if classes else str(label) for label in present]
+        axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.set(title="embedding of the validation set (t-SNE)", xticks=[], yticks=[])
+    return figure

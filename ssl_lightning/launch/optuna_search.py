@@ -1,0 +1,203 @@
+"""A search over overrides with Optuna; the study lies in the folder of the sweep and is gone on with from there."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from omegaconf import OmegaConf
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.launch.jobs import Job, Jobs, tell_failed
+from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep, stored_metrics
+from ssl_lightning.runs.folder import write_atomically
+
+try:
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+except ImportError as missing:
+    raise InputError("sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'") from missing
+
+_SAMPLERS = {
+    "tpe": optuna.samplers.TPESampler,
+    "gp": optuna.samplers.GPSampler,
+    "random": optuna.samplers.RandomSampler,
+}
+
+
+class Search:
+    """Trials proposed by Optuna, run as jobs: a trial's number is its job's.
+
+    What is proposed depends on the seed, the trial's number and the trials before it alone, so that a search that was
+    stopped and gone on with finds what an undisturbed one finds. A trial that was running when the search stopped goes
+    on from its checkpoint. The study is an Optuna journal (`study.log`), which also network file systems bear.
+
+    Args:
+        jobs: runs them.
+        overrides: those with a range are searched, the others are given to every trial.
+        direction: 'maximize' or 'minimize'.
+        sampler: 'tpe', 'gp' or 'random'.
+        seed: of the sampler.
+
+    Raises:
+        InputError: nothing to search, a range that is none, or a folder that holds something else.
+    """
+
+    def __init__(self, jobs: Jobs, overrides: Sequence[Override], *, direction: str, sampler: str, seed: int) -> None:
+        if sampler not in _SAMPLERS:
+            raise InputError(f"sweep.sampler={sampler} is unknown; known: {', '.join(_SAMPLERS)}")
+        if direction not in ("maximize", "minimize"):
+            raise InputError(f"sweep.direction={direction} is neither maximize nor minimize")
+        if not jobs.config.objective:
+            raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
+        self.jobs, self.sampler, self.seed = jobs, sampler, seed
+        self.objective = str(jobs.config.objective)
+        named = {override.get_key_element(): override for override in overrides}
+        self.space = {key: _distribution(override) for key, override in named.items() if override.is_sweep_override()}
+        self.fixed = [
+            f"{key}={override.get_value_element_as_str()}"
+            for key, override in named.items()
+            if not override.is_sweep_override() and not key.lstrip("+~").startswith("sweep.")
+        ]
+        if not self.space:
+            raise InputError(
+                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+            )
+        searched = [str(override.input_line) for key, override in named.items() if key in self.space]
+        self.study = self._study(direction, sorted([*self.fixed, *searched]))
+
+    def _study(self, direction: str, settings: list[str]) -> "optuna.Study":
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        folder = self.jobs.folder
+        log = folder / "study.log"
+        if not log.exists() and (folder / "multirun.yaml").exists():
+            raise InputError(f"{folder} holds a sweep without a study; give another hydra.sweep.dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(log))),
+            study_name="sweep",
+            direction=direction,  # type: ignore[arg-type]
+            load_if_exists=True,
+        )
+        known = {"settings": settings, "objective": self.objective, "direction": direction}
+        before = study.user_attrs
+        if not before:
+            save_sweep(self.jobs.config, folder)
+            for name, value in known.items():
+                study.set_user_attr(name, value)
+        for name, value in known.items():
+            if name in before and before[name] != value:
+                raise InputError(
+                    f"{folder} holds a search with other {name} ({_words(before[name])}, not {_words(value)});"
+                    " give another hydra.sweep.dir"
+                )
+        return study
+
+    def run(self, *, n_trials: int, batch: int) -> list[Job]:
+        """Goes on until the study has so many trials, `batch` at a time; tells the best and writes it down.
+
+        Raises:
+            InputError: a run logs no such objective.
+            SweepFailed: no trial at all succeeded.
+            SweepStopped: a signal arrived.
+        """
+        if n_trials < 1 or batch < 1:
+            raise InputError(f"sweep.n_trials={n_trials} and sweep.batch={batch} must be 1 or more")
+        over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)], resume=True)
+        while (room := n_trials - len(self._trials())) > 0:
+            over += self._finish([self._ask() for _ in range(min(batch, room))])
+        self._close()
+        return over
+
+    def _trials(self, *states: Any) -> list[Any]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def _whole(self, trial: Any) -> bool:
+        """Whether a trial has all its values; if not (the search was killed while it was proposed), it is given up."""
+        if set(trial.params) == set(self.space):
+            return True
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        return False
+
+    def _ask(self) -> Any:
+        number = len(self._trials())
+        self.study.sampler = _SAMPLERS[self.sampler](seed=(self.seed * 1_000_003 + number) % 2**32)
+        return self.study.ask(self.space)
+
+    def _finish(self, trials: Sequence[Any], resume: bool = False) -> list[Job]:
+        """Runs trials and tells the study what came of them."""
+        if not trials:
+            return []
+        over = self.jobs.run({t.number: [*self.fixed, *_overrides(t.params)] for t in trials}, resume=resume)
+        for trial, job in zip(trials, over, strict=True):
+            if job.error is None and job.value is None:
+                logged = ", ".join(stored_metrics(job.folder)) or "nothing"
+                raise InputError(f"objective={self.objective} was not logged by {job.folder}, which logged {logged}")
+            if job.error is None and math.isfinite(job.value):
+                self.study.tell(trial.number, job.value)
+                words = " ".join(_overrides(trial.params))
+                print(f"trial {job.number}: {self.objective} = {job.value:.5g} with {words}", flush=True)
+            else:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+                if job.error is None:
+                    job = Job(job.number, job.words, job.folder, error=f"{self.objective} is {job.value}")
+                tell_failed([job])
+        return over
+
+    def _close(self) -> None:
+        """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
+        done = self._trials(TrialState.COMPLETE)
+        folder = self.jobs.folder
+        if not done:
+            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {folder}")
+        best = self.study.best_trial
+        results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
+        write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
+        values = {trial.number: float(trial.value) for trial in done}
+        _draw(values, best.number, self.objective, folder / "figures" / "search.png")
+        _, run = self.jobs.compose(best.number, [*self.fixed, *_overrides(best.params)])
+        words = " ".join(_overrides(best.params))
+        print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    """What may be tried: choices as they are written, ranges as numbers."""
+    value = override.value()
+    try:
+        if isinstance(value, IntervalSweep):
+            kind: Any = IntDistribution if isinstance(value.start, int) else FloatDistribution
+            return kind(value.start, value.end, log="log" in value.tags)
+        if isinstance(value, RangeSweep) and not value.shuffle:
+            numbers = sorted(value.range())
+            kind = IntDistribution if all(isinstance(number, int) for number in numbers) else FloatDistribution
+            return kind(numbers[0], numbers[-1], step=abs(value.step))
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{override.input_line} is not a range: {error}") from error
+
+
+def _overrides(params: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value if isinstance(value, str) else repr(value)}" for key, value in params.items()]
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(value)
+
+
+def _draw(values: Mapping[int, float], best: int, objective: str, path: Path) -> None:
+    """The objective of every trial, the best one marked."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(list(values), list(values.values()), "o", color="#4477aa")
+    axes.plot([best], [values[best]], "*", markersize=16, color="#cc6677", label=f"best: trial {best}")
+    axes.set(xlabel="trial", ylabel=objective)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path)

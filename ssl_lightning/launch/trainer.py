@@ -1,0 +1,168 @@
+"""Lightning's Trainer as this project uses it."""
+
+import ctypes
+import inspect
+import logging
+import warnings
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch.nn.parallel import DistributedDataParallel
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.launch.environment import launcher, local_devices
+from ssl_lightning.modules.norm import gather_batch_norm
+from ssl_lightning.runs.checkpoints import AtomicCheckpointIO
+
+_HARMLESS = (
+    ".*does not have many workers.*",  # whole-array batches need none
+    ".*The number of training batches.*smaller than the logging interval.*",
+    ".*GPU available but not used.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*`srun` command is available on your system but is not used.*",  # a login node, or one task a job
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
+)
+
+_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-true")
+"""What Lightning's ModelParallelStrategy knows."""
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """'auto' becomes bf16 autocast where a GPU computes in it, and float32 elsewhere.
+
+    On CPUs bf16 autocast is many times slower than float32 unless they have the instructions.
+    """
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep what tensors free; asking the system anew at every step costs up to a tenth of the speed."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its maximum: 32 MiB
+    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+
+
+class SyncedBatchNorm(lightning.Callback):
+    """Batch normalization over the batches of all devices: torch's own on GPUs, ours on CPUs, which torch's refuses."""
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        convert_sync_batchnorm(pl_module) if trainer.strategy.root_device.type == "cuda" else gather_batch_norm(
+            pl_module
+        )
+
+
+def buffers_broadcast(on: bool) -> dict[str, Any]:
+    """The option of `DistributedDataParallel` that lets every forward pass overwrite all buffers by those of rank 0."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": on}
+
+
+def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
+    if name == "fsdp":
+        return ModelParallelStrategy(devices, 1, save_distributed_checkpoint=False)
+    if devices == 1:
+        return "auto"
+    # With synchronized statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
+    return DDPStrategy(gradient_as_bucket_view=True, **buffers_broadcast(not sync_batchnorm))
+
+
+def _refuse_precision(chosen: str, strategy: str) -> None:
+    if strategy == "fsdp" and chosen not in _SHARDED_PRECISIONS:
+        raise InputError(
+            f"trainer.strategy=fsdp does not train in precision={chosen}; it can in {', '.join(_SHARDED_PRECISIONS)}"
+        )
+
+
+def _environment() -> ClusterEnvironment:
+    started = launcher()
+    if started == "srun":
+        return SLURMEnvironment(auto_requeue=False)  # callbacks.graceful_stop does it
+    return TorchElasticEnvironment() if started == "torchrun" else LightningEnvironment()
+
+
+def make_trainer(
+    *,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    deterministic: bool = False,
+    devices: int | str | list[int] = 1,
+    num_nodes: int = 1,
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto",
+    sync_batchnorm: bool = True,
+    max_epochs: int | None = None,
+    max_steps: int = -1,
+    accumulate_grad_batches: int = 1,
+    gradient_clip_val: float | None = None,
+    log_every_n_steps: int = 50,
+    callbacks: list[lightning.Callback],
+    **options: Any,
+) -> lightning.Trainer:
+    """A Trainer with our checkpoint files, samplers and silence; `options` go to `lightning.Trainer`.
+
+    `max_steps`, where it is given, alone decides the length. (With both limits, Lightning 2.6 ends a run that was
+    resumed at the end of an epoch one epoch early.)
+
+    On several devices, 'auto' is 'ddp' (DistributedDataParallel); 'fsdp' shards weights and optimizer state (FSDP2).
+    `sync_batchnorm`: batch statistics are those of the batches of all devices.
+
+    Raises:
+        InputError: an accelerator or a number of devices that this machine does not have; an option it does not know.
+    """
+    for pattern in _HARMLESS:
+        warnings.filterwarnings("ignore", pattern)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError(f"trainer.accelerator={accelerator}, but torch sees no GPU here; use trainer=cpu")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    else:
+        _keep_freed_memory()
+    if strategy not in ("auto", "ddp", "fsdp"):
+        raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
+    total = num_nodes * local_devices(accelerator, devices, strategy)
+    precision = choose_precision(precision, accelerator)
+    _refuse_precision(precision, strategy)
+    synced = total > 1 and sync_batchnorm
+    try:
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            precision=precision,  # type: ignore[arg-type]
+            deterministic=deterministic,
+            benchmark=not deterministic,
+            devices=local_devices(accelerator, devices, strategy) if devices == "auto" else devices,
+            num_nodes=num_nodes,
+            strategy=_strategy(strategy, total, synced),
+            max_epochs=max_epochs if max_steps < 0 else None,
+            max_steps=max_steps,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            log_every_n_steps=log_every_n_steps,
+            callbacks=[*callbacks, *([SyncedBatchNorm()] if synced else [])],
+            plugins=[AtomicCheckpointIO(), _environment()],
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            **options,
+        )
+    except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
+        raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
+    # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.graceful_stop tells all ranks.
+    setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
+    return trainer

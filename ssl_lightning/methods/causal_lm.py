@@ -1,0 +1,48 @@
+"""GPT: Improving Language Understanding by Generative Pre-Training.
+
+Radford, Narasimhan, Salimans and Sutskever, 2018.
+https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
+
+
+class GPT(Method):
+    """Guesses each token from those before it.
+
+    Args:
+        backbone: a causal language model.
+    """
+
+    requires = ("tokens",)
+    min_batch_size = 1
+
+    def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 1: a window of N tokens gives N - 1 targets; padding gives none."""
+        inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
+        visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
+        h = self.backbone.hidden(inputs, visible)
+        rows, targets = select_rows(h, counted), select_rows(targets, counted)
+        loss, accuracy = token_cross_entropy(
+            rows, self.backbone.logits, targets, rows_at_once(self.backbone.vocab_size)
+        )
+        return {
+            "loss": loss,
+            "embedding": masked_mean(h.detach(), visible),
+            "token_accuracy": accuracy,
+            "weight": loss.new_tensor(len(targets)),
+        }

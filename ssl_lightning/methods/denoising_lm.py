@@ -1,0 +1,48 @@
+"""BART: Denoising Sequence-to-Sequence Pre-training for Natural Language Generation, Translation, and Comprehension.
+
+Lewis et al., 2019. https://arxiv.org/abs/1910.13461
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
+
+
+class BART(Method):
+    """An encoder reads a corrupted text, and a decoder writes the text as it was, token by token.
+
+    Args:
+        backbone: an encoder with a decoder. The embedding is that of the encoder alone, so that no decoder is needed
+            downstream (the paper takes the decoder's last state).
+    """
+
+    requires = ("inputs", "targets")
+    min_batch_size = 1
+
+    def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sec. 2.2: cross-entropy of the decoder with the original text; padding does not count."""
+        inputs, targets = batch["inputs"], batch["targets"]
+        visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
+        encoded, h = self.backbone.decoded(inputs, visible, targets)
+        rows, targets = select_rows(h, counted), select_rows(targets, counted)
+        loss, accuracy = token_cross_entropy(
+            rows, self.backbone.logits, targets, rows_at_once(self.backbone.vocab_size)
+        )
+        return {
+            "loss": loss,
+            "embedding": masked_mean(encoded.detach(), visible),
+            "token_accuracy": accuracy,
+            "weight": loss.new_tensor(len(targets)),
+        }

@@ -1,0 +1,77 @@
+"""BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding.
+
+Devlin, Chang, Lee and Toutanova, 2018. https://arxiv.org/abs/1810.04805
+(RoBERTa, Liu et al. 2019, https://arxiv.org/abs/1907.11692: the first task alone, masks drawn anew each time)
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
+
+
+class BERT(Method):
+    """Guesses hidden tokens from both sides of their context and, if wanted, whether one sentence follows another.
+
+    Args:
+        backbone: a masked language model.
+        next_sentence: whether the second task is learned beside the first; its transform is `nsp`.
+    """
+
+    requires = ("inputs", "targets", "masked")
+    min_batch_size = 1
+
+    def __init__(
+        self,
+        backbone: LanguageModel,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        next_sentence: bool = False,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.next_sentence: nn.Sequential | None = None
+        if next_sentence:  # BERT's pooler and the classifier on it
+            D = backbone.out_dim
+            self.next_sentence = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sec. 3.1: the loss of the hidden tokens alone, and that of the next sentence added to it."""
+        inputs, masked = batch["inputs"], batch["masked"]
+        visible = inputs != self.backbone.pad_id
+        h = self.backbone.hidden(inputs, visible, batch.get("segment"))
+        rows, targets = select_rows(h, masked), select_rows(batch["targets"], masked)
+        chunk = rows_at_once(self.backbone.vocab_size)
+        loss, accuracy = token_cross_entropy(rows, self.backbone.logits, targets, chunk)
+        result = {"masked_accuracy": accuracy, "weight": loss.new_tensor(len(targets))}
+        if self.next_sentence is not None:
+            result |= {"token_loss": loss.detach(), **self._follow(h, batch)}
+            loss = loss + result["next_sentence_loss"]
+        return {"loss": loss, "embedding": masked_mean(h.detach(), visible), **result}
+
+    def _follow(self, h: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Loss and accuracy of the next sentence, from the hidden state of [CLS], the first token.
+
+        A pair counts by its number of hidden tokens, so that one weight serves both losses when batches are put
+        together; of full windows all have the same number, and it is the paper's mean.
+        """
+        if "is_next" not in batch:
+            raise InputError("method.next_sentence=true needs pairs of sentences: use transform=nsp")
+        assert self.next_sentence is not None
+        logits, is_next = at_least_float32(self.next_sentence(h[:, 0])), batch["is_next"]
+        share = batch["masked"].sum(dim=1).to(logits.dtype)
+        share = share / share.sum().clamp(min=1)
+        loss = (F.cross_entropy(logits, is_next, reduction="none") * share).sum()
+        accuracy = (logits.detach().argmax(dim=1) == is_next).to(torch.float32).mean()
+        return {"next_sentence_loss": loss, "next_sentence_accuracy": accuracy}

@@ -1,0 +1,165 @@
+"""Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
+
+import difflib
+import itertools
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError
+
+
+def embedding_dim(backbone: nn.Module) -> int:
+    """D of a backbone: its `out_dim`."""
+    return cast(int, backbone.out_dim)
+
+
+def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
+    )
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which pools before it projects (He et al. 2019, ResNet-D)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_norm(in_channels, out_channels, 3, stride)
+        self.second = _conv_norm(out_channels, out_channels, 3)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, _conv_norm(in_channels, out_channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+
+
+class ConvNet(nn.Sequential):
+    """A small residual net for CPUs: a strided stem, then one block a stage, each twice as wide at half the side.
+
+    Args:
+        in_channels: 1 for gray, 3 for color images.
+        width: channels of the first stage.
+        stages: number of stages.
+        stem_stride: 2 makes the net about four times as fast as 1.
+        pool: side of the grid that the last map is averaged to; D = width * 2 ** (stages - 1) * pool ** 2.
+        out_dim: a bottleneck: D of a linear layer behind all that; None for none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        width: int = 16,
+        stages: int = 4,
+        stem_stride: int = 2,
+        pool: int = 1,
+        out_dim: int | None = None,
+    ) -> None:
+        widths = [width * 2**stage for stage in range(stages)]
+        blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
+        super().__init__(
+            _conv_norm(in_channels, width, 3, stem_stride),
+            nn.ReLU(inplace=True),
+            _Residual(width, width, 1),
+            *blocks,
+            nn.AdaptiveAvgPool2d(pool),
+            nn.Flatten(),
+        )
+        self.num_features = widths[-1]  # of the last map; a name of timm's, as are those of the parts of `forward`
+        self.out_dim = widths[-1] * pool**2
+        if out_dim is not None:
+            self.append(nn.Linear(self.out_dim, out_dim))
+            self.out_dim = out_dim
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last map, (B, num_features, h, w)."""
+        for layer in itertools.takewhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
+            x = layer(x)
+        return x
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """What `forward` makes of that map, (B, D)."""
+        for layer in itertools.dropwhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
+            x = layer(x)
+        return x
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between, from all pixels of an image to a linear code (Hinton & Salakhutdinov 2006).
+
+    Args:
+        size: side of the images, which are square.
+        hidden_dims: widths of the hidden layers.
+        out_dim: D, width of the code.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[int] = (128,), out_dim: int = 32
+    ) -> None:
+        widths = [in_channels * size**2, *hidden_dims]
+        hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
+        super().__init__(nn.Flatten(), *hidden, nn.Linear(widths[-1], out_dim))
+        self.out_dim = out_dim
+
+
+def resnet(
+    name: str = "resnet18",
+    in_channels: int = 3,
+    stem: Literal["cifar", "imagenet"] = "imagenet",
+    pretrained: bool = False,
+) -> nn.Module:
+    """A torchvision ResNet without its classifier; the 'cifar' stem is a 3x3 convolution and no max-pooling.
+
+    The CIFAR stem is that of SimCLR, App. B.9 (Chen et al. 2020), for images of about 32 pixels.
+
+    Raises:
+        InputError: unknown name or stem; pretrained weights that fit neither stem nor channels, or cannot be had.
+    """
+    known = [n for n in torchvision.models.list_models(module=torchvision.models) if n.startswith("resnet")]
+    if name not in known:
+        raise InputError(f"backbone.name={name} is not a torchvision ResNet; known are {', '.join(known)}")
+    if stem not in ("cifar", "imagenet"):
+        raise InputError(f"backbone.stem={stem} is unknown; it is 'cifar' (3x3, no pooling) or 'imagenet' (7x7)")
+    if pretrained and (stem != "imagenet" or in_channels != 3):
+        raise InputError("backbone.pretrained=true needs backbone.stem=imagenet and color images (3 channels)")
+    try:
+        net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+    except OSError as error:
+        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+    if stem == "cifar":
+        net.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
+        net.maxpool = nn.Identity()
+    elif in_channels != 3:
+        net.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
+    net.out_dim = net.fc.in_features
+    net.fc = nn.Identity()
+    return net
+
+
+def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: Any) -> nn.Module:
+    """Any image model of timm without its classifier; `options` go to `timm.create_model` (img_size, patch_size ...).
+
+    Raises:
+        InputError: timm knows no such model, the model takes no such options, or its weights cannot be had.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
+        raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")
+    try:
+        net = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
+    except TypeError as error:
+        raise InputError(f"timm's {name} refuses the options of backbone: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+    net.out_dim = getattr(net, "head_hidden_size", net.num_features)
+    return net

@@ -1,0 +1,134 @@
+"""Networks for clips: SimVP, Simpler yet Better Video Prediction, Gao et al. 2022, https://arxiv.org/abs/2206.05099.
+
+Frames are encoded each by itself, what they show is moved on by a network that sees all of them at once, and the frames
+to come are painted each by itself. No recurrence, so a clip is one pass, which is what makes it fast on CPUs.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+
+_GROUPS = 4
+
+
+def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.GroupNorm(_GROUPS, out_channels),
+        nn.SiLU(inplace=True),
+    )
+
+
+class _Mixer(nn.Module):
+    """A 7x7 convolution of each channel, then a small perceptron at each place, beside a shortcut (ConvNeXt's block).
+
+    SimVP has Inception blocks of grouped convolutions; this sees as far with an eighth of the work.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 7, padding=3, groups=width),
+            nn.GroupNorm(1, width),
+            nn.Conv2d(width, 2 * width, 1),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(2 * width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class SimVPEncoder(nn.Module):
+    """The encoder and the translator of SimVP: clips (B, T, C, H, W) to (B, D).
+
+    Args:
+        in_channels: C.
+        frames: T.
+        width: channels at full size, a multiple of 4; twice as many at every halving.
+        stages: how often the side is halved.
+        hidden_dim: D, channels of the translator.
+        depth: blocks of the translator.
+
+    `out_dim`: D; `width`, `stages`: as given, for the decoder.
+    """
+
+    fsdp_shard_with_root = True
+    """Methods call `states`, which a shard of this module alone would not know of."""
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        frames: int = 5,
+        width: int = 8,
+        stages: int = 2,
+        hidden_dim: int = 128,
+        depth: int = 4,
+    ) -> None:
+        super().__init__()
+        if width % _GROUPS:
+            raise InputError(f"backbone.width={width} must be a multiple of {_GROUPS}")
+        self.frames, self.width, self.stages, self.out_dim = frames, width, stages, hidden_dim
+        self.stem = _conv(in_channels, width)
+        self.down = nn.Sequential(*(_conv(width * 2**stage, width * 2 ** (stage + 1), 2) for stage in range(stages)))
+        self.translator = nn.Sequential(
+            nn.Conv2d(frames * width * 2**stages, hidden_dim, 1), *(_Mixer(hidden_dim) for _ in range(depth))
+        )
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.states(clips)[0].mean(dim=(2, 3))
+
+    def states(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """What the clip shows and how it moves, (B, D, h, w), and the last frame at full size, (B, width, H, W)."""
+        B, T, _, H, W = clips.shape
+        if self.frames != T or H % 2**self.stages or W % 2**self.stages:
+            raise InputError(
+                f"clips of {T} frames of {H} x {W} do not fit backbone.frames={self.frames} and"
+                f" backbone.stages={self.stages}, which halves the side so often"
+            )
+        fine = self.stem(clips.flatten(0, 1))
+        coarse = self.down(fine)
+        state = self.translator(coarse.reshape(B, -1, *coarse.shape[2:]))
+        return state, fine.unflatten(0, (B, T))[:, -1]
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the parts too, since methods call `states`, not the module."""
+        super().compile(*args, **kwargs)
+        for part in (self.stem, self.down, self.translator):
+            part.compile(*args, **kwargs)
+
+
+class SimVPDecoder(nn.Module):
+    """The decoder of SimVP: states of `SimVPEncoder` to the frames that follow, (B, frames, C, H, W).
+
+    Args:
+        in_dim: D of the states.
+        frames: how many to paint.
+        channels: C.
+        width, stages: of the encoder.
+    """
+
+    def __init__(self, in_dim: int, frames: int, channels: int, width: int, stages: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.spread = nn.Conv2d(in_dim, frames * width * 2**stages, 1)
+        self.up = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.ConvTranspose2d(width * 2**stage, width * 2 ** (stage - 1), 4, 2, 1, bias=False),
+                    nn.GroupNorm(_GROUPS, width * 2 ** (stage - 1)),
+                    nn.SiLU(inplace=True),
+                )
+                for stage in range(stages, 0, -1)
+            )
+        )
+        self.beside = nn.Conv2d(width, width, 1)
+        self.paint = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, state: Tensor, last: Tensor) -> Tensor:
+        """`state` (B, D, h, w) and `last` (B, width, H, W), which each frame gets to see."""
+        B, _, h, w = state.shape
+        up = self.up(self.spread(state).reshape(B * self.frames, -1, h, w)).unflatten(0, (B, self.frames))
+        return self.paint((up + self.beside(last)[:, None]).flatten(0, 1)).unflatten(0, (B, self.frames))

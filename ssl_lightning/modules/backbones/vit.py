@@ -1,0 +1,164 @@
+"""A vision transformer that can leave tokens out. Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929."""
+
+from functools import partial
+from typing import Any, Literal, cast
+
+import torch
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.cpu.linear import use_onednn
+from ssl_lightning.modules.patches import gather_tokens
+
+LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
+
+
+class ViT(nn.Module):
+    """Patches of an image as tokens through timm's pre-norm blocks; `forward` is (B, C, S, S) -> (B, D).
+
+    Methods call its two halves: `patch_tokens`, where a token can be replaced, and `encode`, which takes all tokens or
+    only some of each image and costs accordingly. Weights begin as MAE's (its code): Xavier, without biases.
+
+    Args:
+        image_size: S, side of the image in pixels.
+        in_channels: C.
+        patch_size: side of a patch in pixels; N = (image_size / patch_size) ** 2.
+        width: D.
+        layers: number of blocks.
+        heads: of attention.
+        mlp_ratio: width of a block's MLP over D.
+        positions: 'sincos', fixed and two-dimensional (MoCo v3, MAE), or 'learned'.
+        class_token: whether a token without a patch goes along.
+        pool: what `forward` gives: the 'class' token, or the 'mean' of the patch tokens, after the last norm.
+
+    Raises:
+        InputError: sizes that do not divide, or a pool without its token.
+    """
+
+    fsdp_shard_with_root = True
+    """Methods call `patch_tokens` and `encode`, which a shard of this module alone would not know of."""
+
+    position: Tensor
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        in_channels: int = 3,
+        patch_size: int = 4,
+        width: int = 192,
+        layers: int = 6,
+        heads: int = 3,
+        mlp_ratio: float = 4.0,
+        positions: Literal["sincos", "learned"] = "sincos",
+        class_token: bool = True,
+        pool: Literal["class", "mean"] = "class",
+    ) -> None:
+        super().__init__()
+        if patch_size < 1 or image_size % patch_size:
+            raise InputError(
+                f"backbone.patch_size={patch_size} does not divide the image of {image_size} pixels; of use are"
+                f" {', '.join(str(p) for p in range(2, image_size) if image_size % p == 0)}"
+            )
+        if pool not in ("class", "mean"):
+            raise InputError(f"backbone.pool={pool} is unknown; it is 'class' or 'mean'")
+        if positions not in ("sincos", "learned"):
+            raise InputError(f"backbone.positions={positions} is unknown; it is 'sincos' or 'learned'")
+        if pool == "class" and not class_token:
+            raise InputError(
+                "backbone.pool=class needs backbone.class_token=true; without one it is backbone.pool=mean"
+            )
+        self.image_size, self.in_channels, self.patch_size, self.pool = image_size, in_channels, patch_size, pool
+        self.grid = image_size // patch_size
+        self.patches = self.grid**2
+        self.out_dim = width
+        self.embed = PatchEmbed(image_size, patch_size, in_channels, width)
+        fixed = sincos(self.grid, width)
+        if positions == "learned":
+            self.position = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
+        else:
+            self.register_buffer("position", fixed, persistent=False)
+        self.class_token = nn.Parameter(torch.empty(width).normal_(std=0.02)) if class_token else None
+        self.blocks = blocks(width, layers, heads, mlp_ratio)
+        nn.init.xavier_uniform_(self.embed.proj.weight.view(width, -1))
+        nn.init.zeros_(cast(Tensor, self.embed.proj.bias))
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """What `pool` can be."""
+        return ("mean",) if self.class_token is None else ("class", "mean")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pooled(self.encode(self.patch_tokens(x)))
+
+    def patch_tokens(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, N, D): linear in the pixels of each patch, and not yet knowing its place."""
+        if x.shape[1:] != (self.in_channels, self.image_size, self.image_size):
+            wanted = f"{self.in_channels} x {self.image_size} x {self.image_size}"
+            raise InputError(f"the ViT takes images of {wanted} (backbone.image_size), got {tuple(x.shape[1:])}")
+        return self.embed(x)
+
+    def encode(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D), or (B, V, D) of those at `kept` (B, V); a class token stands before them."""
+        tokens = tokens + self.position
+        if kept is not None:
+            tokens = gather_tokens(tokens, kept)
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
+        return self.blocks(tokens)
+
+    def of_patches(self, h: Tensor) -> Tensor:
+        """What `encode` gave, without the class token."""
+        return h if self.class_token is None else h[:, 1:]
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """What `encode` gave, of all tokens or some -> (B, D)."""
+        return h[:, 0] if self.pool == "class" else self.of_patches(h).mean(dim=1)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the blocks too, since methods call `encode`, not the module."""
+        super().compile(*args, **kwargs)
+        self.blocks.compile(*args, **kwargs)
+
+
+def require_vit(backbone: nn.Module, method: str) -> ViT:
+    """The backbone, for a method that leaves tokens out or replaces them.
+
+    Raises:
+        InputError: it is no ViT.
+    """
+    if not isinstance(backbone, ViT):
+        raise InputError(f"method {method} works on the patches of backbone=vit, not on a {type(backbone).__name__}")
+    return backbone
+
+
+def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str = "backbone.") -> nn.Sequential:
+    """`layers` transformer blocks and a last norm, (B, N, D) -> (B, N, D); `key`: how the config calls width and heads.
+
+    Raises:
+        InputError: heads or positions that do not divide the width.
+    """
+    if heads < 1 or width % heads:
+        raise InputError(f"{key}heads={heads} does not divide {key}width={width}")
+    norm: Any = LAYER_NORM
+    made = [Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(layers)]
+    stack = nn.Sequential(*made, LAYER_NORM(width))
+    for part in stack.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    use_onednn(stack)
+    return stack
+
+
+def sincos(grid: int, width: int) -> Tensor:
+    """(grid ** 2, width): sines and cosines of row and column at wavelengths from 2 pi to 20,000 pi (MoCo v3, MAE).
+
+    Raises:
+        InputError: a width that cannot be shared out among them.
+    """
+    if width % 4:
+        raise InputError(f"positions by sine and cosine need a width that 4 divides, got {width}")
+    return build_sincos2d_pos_embed([grid, grid], width)

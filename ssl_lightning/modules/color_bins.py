@@ -1,0 +1,64 @@
+"""The plane of colors in bins: Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511, Sec. 2.1 to 2.3."""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lightning.color import rgb_to_lab
+
+REACH = 130
+"""Beyond all a and b that a screen shows."""
+
+
+@cache
+def gamut_bins(grid: int = 10) -> Tensor:
+    """(Q, 2) float32: the points of a grid over the ab plane between which the colors of a screen lie.
+
+    They are the corners of the grid's squares that hold an sRGB color of 8 bits, so that every color is a mean of
+    bins. 309 at grid size 10, where the authors' list, of which they do not say how it came about, has 313.
+    Each a and b that there is, there is on the surface of the RGB cube, at the ends of its range of lightness.
+    """
+    level = torch.arange(256, dtype=torch.float64) / 255
+    u, v = torch.meshgrid(level, level, indexing="ij")
+    ends = [torch.full_like(u, end) for end in (0, 1)]
+    faces = [torch.stack(face) for end in ends for face in ((end, u, v), (u, end, v), (u, v, end))]
+    ab = rgb_to_lab(torch.stack(faces))[:, 1:]  # (6, 2, 256, 256)
+    start = -REACH // grid
+    a, b = (ab / grid).floor().long().sub(start).unbind(1)
+    held = torch.zeros(1, 1 - 2 * start, 1 - 2 * start)
+    held[0, a, b] = 1
+    corners = F.max_pool2d(held, 2, stride=1, padding=1)[0]
+    return (corners.nonzero() + start).float() * grid
+
+
+class ColorBins(nn.Module):
+    """Q bins of ab colors; colors become soft answers among them, and distributions over them become colors.
+
+    Args:
+        neighbors: bins that a color is shared out to.
+        sigma: of the Gaussian of the distance that says how much each gets.
+        grid: side of a bin.
+    """
+
+    centers: Tensor
+
+    def __init__(self, neighbors: int = 5, sigma: float = 5.0, grid: int = 10) -> None:
+        super().__init__()
+        self.neighbors, self.sigma = neighbors, sigma
+        self.register_buffer("centers", gamut_bins(grid).clone(), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.centers)
+
+    def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Soft answers of (M, 2): the nearest bins (M, 5) int64, nearest first, and their shares, which sum to 1."""
+        apart = torch.cdist(ab, self.centers.to(ab), compute_mode="donot_use_mm_for_euclid_dist")
+        distance, bins = apart.topk(self.neighbors, dim=1, largest=False)
+        return bins, (-0.5 * (distance / self.sigma) ** 2).softmax(dim=1)
+
+    def decode(self, logits: Tensor, temperature: float = 0.38) -> Tensor:
+        """Annealed mean, Eq. 5: (B, Q, h, w) -> ab (B, 2, h, w); temperature 1 gives the mean, 0+ the mode."""
+        p = (logits / temperature).softmax(dim=1)
+        return torch.einsum("bqhw,qk->bkhw", p, self.centers.to(p))

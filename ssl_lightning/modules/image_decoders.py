@@ -1,0 +1,54 @@
+"""Decoders: from an embedding (B, D) back to images (B, C, S, S)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from ssl_lightning.errors import InputError
+
+_LARGEST_START = 8
+
+
+def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[int] = (128,)) -> nn.Sequential:
+    """The mirror of `backbones.MLP`: linear layers with ReLU between, (B, in_dim) to (B, channels, size, size).
+
+    Args:
+        hidden_dims: widths of the hidden layers, from the code outwards.
+    """
+    widths = [in_dim, *hidden_dims]
+    hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
+    last = nn.Linear(widths[-1], channels * size * size)
+    return nn.Sequential(*hidden, last, nn.Unflatten(1, (channels, size, size)))
+
+
+def conv_decoder(in_dim: int, channels: int, size: int, width: int = 32) -> nn.Sequential:
+    """A linear layer to a small map, then transposed convolutions that double its side, (B, in_dim) to images.
+
+    Kernels of 4 at stride 2 cover every pixel alike often, which avoids checkerboards (Odena et al. 2016,
+    https://distill.pub/2016/deconv-checkerboard). There is no normalization: an image depends on its embedding alone.
+
+    Args:
+        size: S, side of the images; halved until it is 8 or less (28: from 7, 32: from 8).
+        width: channels before the last layer; each map of half the side has twice as many, up to 8 times.
+
+    Raises:
+        InputError: a side that cannot be halved so often.
+    """
+    sides = [size]
+    while sides[0] > _LARGEST_START:
+        if sides[0] % 2:
+            raise InputError(
+                f"data.image_size={size} cannot be halved down to {_LARGEST_START} or less, which decoder=conv needs;"
+                " take a multiple of a power of 2 (28, 32, 96, 224), or decoder=mlp"
+            )
+        sides.insert(0, sides[0] // 2)
+    widths = [width * min(2**stage, 8) for stage in range(len(sides))][::-1]
+    layers: list[nn.Module] = [
+        nn.Linear(in_dim, widths[0] * sides[0] ** 2),
+        nn.ReLU(inplace=True),
+        nn.Unflatten(1, (widths[0], sides[0], sides[0])),
+    ]
+    for a, b in pairwise(widths):
+        layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))

@@ -1,0 +1,98 @@
+"""The record of a run: its speed, and `results.json`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+from lightning.pytorch.utilities import rank_zero_only
+
+from ssl_lightning.errors import TrainingInterrupted
+from ssl_lightning.runs.folder import RunFolder, write_json
+from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.provenance import provenance
+
+
+class RunSummary(lightning.Callback):
+    """Counts samples and time, saves `metrics.csv` and `results.json` at every epoch and whenever the run ends.
+
+    The rate is that of training alone, from the end of the first step of an epoch, and of the first after a validation:
+    validation, probes and compilation do not count. What was counted before a stop is counted on after a resume.
+    """
+
+    state_key = "RunSummary"
+
+    def __init__(self, run: RunFolder, metrics: Metrics, seed: int, config: str) -> None:
+        self.run, self.metrics, self.seed, self.config = run, metrics, seed, config
+        self.status = "running"
+        self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
+        self.started = self.marked = time.perf_counter()
+        self.opened = False
+
+    def state_dict(self) -> dict[str, Any]:
+        wall = self.wall + time.perf_counter() - self.started
+        return {"samples": self.samples, "training": self.training, "waiting": self.waiting, "wall": wall}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.__dict__.update(state_dict)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.opened = False
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.opened = False
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        if self.opened:
+            self.samples += len(batch["index"]) * trainer.world_size
+            self.training += now - self.marked
+            self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)  # type: ignore[attr-defined]
+        self.opened, self.marked = True, now
+        if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
+            for logger in trainer.loggers:
+                logger.log_metrics(self.rates(), step=trainer.global_step)
+
+    def rates(self) -> dict[str, float]:
+        """Samples a second over all devices, and the share of the time spent waiting for the loader."""
+        return {
+            "time/samples_per_second": self.samples / max(self.training, 1e-9),
+            "time/data_wait_fraction": self.waiting / max(self.training, 1e-9),
+        }
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.write(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.write(trainer)
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
+        self.write(trainer)
+
+    def finish(self, trainer: lightning.Trainer) -> None:
+        """The run is whole: its last checkpoint is written too."""
+        self.status = "finished"
+        self.write(trainer)
+
+    @rank_zero_only
+    def write(self, trainer: lightning.Trainer) -> None:
+        """Both files, from what is known by now; a full disk costs a warning, not the run."""
+        self.metrics.save()
+        untrained: Mapping[str, float] = self.metrics.rows.get(0, {})
+        timing = {name.partition("/")[2]: value for name, value in self.rates().items()}
+        results = {
+            "status": self.status,
+            "metrics": self.metrics.latest,
+            "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
+            "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
+            "provenance": provenance(self.config, str(trainer.precision), trainer.world_size, self.seed),
+        }
+        try:
+            write_json(self.run.results, results)
+        except OSError as error:
+            print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")

@@ -1,0 +1,26 @@
+"""Colors taken away: the task of Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511."""
+
+import torch
+
+from ssl_lightning.color import rgb_to_lab, scaled_lightness
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.views import Batch, Chain, MultiView
+
+
+class SplitColors(MultiView):
+    """Makes `inputs` (B, 1, S, S), the lightness scaled to [-1, 1], and `ab` (B, 2, S, S), Lab's a and b.
+
+    Args:
+        augment: is applied to an RGB image before it is split.
+    """
+
+    produces = ("inputs", "ab")
+
+    def __init__(self, augment: Chain) -> None:
+        super().__init__({"color": augment}, [0.0] * 3, [1.0] * 3)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
+        if batch["image"].shape[1] != 3:
+            raise InputError(f"colorization needs RGB images, and these have {batch['image'].shape[1]} channel(s)")
+        lab = rgb_to_lab(super().forward(batch, generator)["views"][0])
+        return {**batch, "inputs": scaled_lightness(lab), "ab": lab[:, 1:]}

@@ -1,0 +1,97 @@
+"""Pairs of patches of Doersch, Gupta and Efros, 2015, https://arxiv.org/abs/1505.05192."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.functional import cut, random_integers
+from ssl_lightning.transforms.views import Batch, Chain, MultiView
+
+PLACES = 8
+NOISE = 0.01
+"""Of the channels that are dropped, as a part of the spread of the one that stays (Sec. 3.1)."""
+
+
+class PatchPairs(MultiView):
+    """Makes `inputs` (B, 2, C, p, p), a patch and one beside it, and `side` (B,), on which of its 8 sides that lies.
+
+    Sides are counted along the rows of the 3 x 3 patches, without the middle one. The first patch lies where all eight
+    would have room, whichever comes, so that it tells nothing of the side by itself; the paper takes patches from a
+    fixed grid of a large image.
+
+    Args:
+        augment: is applied to an image before patches are cut from it.
+        patch: p, side of a patch in pixels.
+        gap: pixels between patches, so that lines do not go on from one to the other (about half a patch in the paper).
+        jitter: the second patch is moved up to so many pixels along both axes.
+        drop_colors: rate at which a patch keeps one color channel alone, against chromatic aberration. The paper
+            drops in all patches; here some stay whole, as the images are that are embedded. Gray ones have but one.
+        mean: per channel, of images in [0, 1]; as `std`.
+    """
+
+    produces = ("inputs", "side")
+
+    def __init__(
+        self,
+        augment: Chain,
+        patch: int,
+        gap: int,
+        jitter: int,
+        drop_colors: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__({"whole": augment}, mean, std)
+        if patch < 2 or gap < 0 or jitter < 0:
+            raise InputError(
+                f"transform.patch={patch} must be 2 or more pixels, gap={gap} and jitter={jitter} 0 or more"
+            )
+        if not 0 <= drop_colors <= 1:
+            raise InputError(f"transform.drop_colors={drop_colors} must be in [0, 1]")
+        self.patch, self.gap, self.jitter, self.drop_colors = patch, gap, jitter, drop_colors
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
+        images = super().forward(batch, generator)["views"][0]
+        B, C = images.shape[:2]
+        targets = random_integers(PLACES, (B,), generator)
+        patches = cut(images, *self._corners(images, targets, generator), self.patch)
+        if C > 1:
+            patches = self._drop_some(patches, generator)
+        return {**batch, "inputs": patches, "side": targets}
+
+    def _corners(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Upper and left ends of both patches, (B, 2, 1) each."""
+        B, _, H, W = images.shape
+        margin = self.patch + self.gap + self.jitter
+        rooms = H - 2 * margin - self.patch + 1, W - 2 * margin - self.patch + 1
+        if min(rooms) < 1:
+            raise InputError(
+                f"3 patches in a row do not fit images of {H} x {W}: lower transform.patch={self.patch},"
+                f" transform.gap={self.gap} or transform.jitter={self.jitter}"
+            )
+        place = targets + (targets >= PLACES // 2)  # 0..8 but for the middle, 4
+        ends = []
+        for room, side in zip(rooms, (place // 3 - 1, place % 3 - 1), strict=True):
+            first = margin + random_integers(room, (B,), generator)
+            moved = random_integers(2 * self.jitter + 1, (B,), generator) - self.jitter
+            ends.append(torch.stack([first, first + side * (self.patch + self.gap) + moved], dim=1)[:, :, None])
+        return ends[0], ends[1]
+
+    def _drop_some(self, patches: Tensor, generator: torch.Generator) -> Tensor:
+        B, N, C = patches.shape[:3]
+        kept = random_integers(C, (B, N), generator)
+        whole = torch.rand(B, N, generator=generator, device=generator.device) >= self.drop_colors
+        noise = torch.randn(patches.shape, generator=generator, device=generator.device)
+        return torch.where(whole[:, :, None, None, None], patches, keep_channel(patches, kept, noise))
+
+
+def keep_channel(patches: Tensor, kept: Tensor, noise: Tensor) -> Tensor:
+    """Patches (..., C, h, w) whose channels but `kept` (...) are noise about 0, a hundredth as spread as that one.
+
+    `noise`: standard normal, like the patches.
+    """
+    spread = patches.std(dim=(-2, -1)).gather(-1, kept[..., None])[..., None, None]
+    stays = torch.arange(patches.shape[-3], device=patches.device) == kept[..., None]
+    return torch.where(stays[..., None, None], patches, NOISE * spread * noise)

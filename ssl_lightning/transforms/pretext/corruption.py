@@ -1,0 +1,75 @@
+"""Corruptions for denoising autoencoders: what is taken from an image before it is to be restored.
+
+Vincent et al. 2010, https://jmlr.org/papers/v11/vincent10a.html, Sec. 3.3 and 5.1, name the three. Images are float in
+[0, 1]; a corrupted pixel is corrupted in all its channels.
+"""
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.ops import Op, Params, Shape
+
+
+class GaussianNoise(Op):
+    """Adds Gaussian noise of standard deviation `std` to every number; the sums are not cut to [0, 1]."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        if std < 0:
+            raise InputError(f"std must be 0 or more, got {std}")
+        self.std = std
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        return {"noise": torch.randn(shape, generator=generator, device=generator.device).mul_(self.std)}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return images + params["noise"]
+
+
+class MaskingNoise(Op):
+    """Blackens a fixed number of cells of each image (masking noise: Vincent et al. 2008, Sec. 2.3).
+
+    `fraction` of the cells of a grid of `cell` x `cell` pixels (1: single pixels, as in the paper), rounded; cells at
+    the right and lower border are cut where the side is no multiple.
+    """
+
+    def __init__(self, fraction: float, cell: int = 1) -> None:
+        super().__init__()
+        self.fraction = _fraction(fraction)
+        if cell < 1:
+            raise InputError(f"cell must be 1 pixel or more, got {cell}")
+        self.cell = cell
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        B, _, H, W = shape
+        rows, columns = -(-H // self.cell), -(-W // self.cell)
+        drawn = torch.rand((B, rows * columns), generator=generator, device=generator.device)
+        chosen = drawn.argsort(dim=1)[:, : round(self.fraction * rows * columns)]
+        blank = torch.zeros_like(drawn, dtype=torch.bool).scatter_(1, chosen, True).view(B, 1, rows, columns)
+        return {"blank": blank.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[..., :H, :W]}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return images.masked_fill(params["blank"], 0)
+
+
+class SaltAndPepper(Op):
+    """Makes each pixel at rate `fraction` black or white, by the toss of a coin."""
+
+    def __init__(self, fraction: float) -> None:
+        super().__init__()
+        self.fraction = _fraction(fraction)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        B, _, H, W = shape
+        drawn = torch.rand((B, 1, H, W), generator=generator, device=generator.device)
+        return {"pepper": drawn < self.fraction / 2, "salt": drawn >= 1 - self.fraction / 2}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        return images.masked_fill(params["pepper"], 0).masked_fill_(params["salt"], 1)
+
+
+def _fraction(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"fraction must be in [0, 1], got {value}")
+    return value

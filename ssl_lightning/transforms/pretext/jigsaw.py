@@ -1,0 +1,69 @@
+"""The jigsaw puzzle of Noroozi and Favaro, 2016, https://arxiv.org/abs/1603.09246."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.functional import cut, random_integers
+from ssl_lightning.transforms.views import Batch, Chain, MultiView
+
+GRID = 3
+TILE = 64 / 75
+"""Side of a tile as a part of that of its cell (Sec. 3.2), cut out at a random place, so that edges do not go on."""
+SMALLEST = 4
+
+
+class Puzzles(MultiView):
+    """Makes `inputs` (B, 9, C, t, t), the shuffled tiles of each image, and `permutation` (B,), the number of it.
+
+    Place i shows the tile that belongs to place permutations[number][i], counted along the rows.
+
+    Args:
+        augment: is applied to an image before it is cut; the paper's has 30 % gray images against color shortcuts.
+        permutations: (K, 9), of which each image gets one.
+        mean: per channel, of images in [0, 1]; as `std`.
+        channel_shift: color channels of a tile are cut at most so many pixels apart from the first, inside the cell,
+            against chromatic aberration (Sec. 4.2; there 2 pixels of 225).
+    """
+
+    produces = ("inputs", "permutation")
+
+    permutations: Tensor
+
+    def __init__(
+        self,
+        augment: Chain,
+        permutations: Tensor,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_shift: int = 1,
+    ) -> None:
+        super().__init__({"whole": augment}, mean, std)
+        if channel_shift < 0:
+            raise InputError(f"transform.channel_shift={channel_shift} must be 0 or more pixels")
+        self.channel_shift = channel_shift
+        self.register_buffer("permutations", permutations, persistent=False)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
+        tiles = self._tiles(super().forward(batch, generator)["views"][0], generator)
+        targets = random_integers(len(self.permutations), (len(tiles),), generator)
+        sample = torch.arange(len(tiles), device=tiles.device)[:, None]
+        return {**batch, "inputs": tiles[sample, self.permutations[targets]], "permutation": targets}
+
+    def _tiles(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, C, H, W) -> (B, 9, C, t, t) in their order."""
+        B, C, H, W = images.shape
+        cell = min(H, W) // GRID
+        size = int(cell * TILE)
+        if size < SMALLEST:
+            raise InputError(f"images of {H} x {W} are too small for a jigsaw of {GRID} x {GRID}: 15 x 15 at least")
+        place = random_integers(cell - size + 1, (2, B, GRID**2, 1), generator)
+        shift = random_integers(2 * self.channel_shift + 1, (2, B, GRID**2, C), generator) - self.channel_shift
+        shift[..., 0] = 0
+        down, right = (place + shift).clamp_(0, cell - size)
+        number = torch.arange(GRID**2, device=images.device)[:, None]
+        top = number // GRID * cell + (H - GRID * cell) // 2
+        left = number % GRID * cell + (W - GRID * cell) // 2
+        return cut(images, top + down, left + right, size)

@@ -1,0 +1,121 @@
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands.text_runs import write_text_run
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from runs.harness import TINY, train
+
+from ssl_lightning.commands.evaluate import evaluate
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import RunFolder
+
+
+def evaluated(run: RunFolder, *overrides: str) -> dict[str, Any]:
+    """`results.json` of `ssl-evaluate` in this process."""
+    out = run.path / "evaluate"
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("evaluate", [f"run={run.path}", *overrides], return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(out)
+    HydraConfig.instance().set_config(config)
+    evaluate(config)
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def labeled_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A masked model that nobody trained, and texts whose words tell their class."""
+    folder, draw = tmp_path_factory.mktemp("text"), random.Random(0)
+    for name, own in (("cats", "cat mat sat"), ("dogs", "dog log ran")):
+        words = [" ".join(draw.choices([*own.split(), "the", "on", "and"], k=12)) for _ in range(80)]
+        (folder / f"animals.{name}").write_text("\n".join(words))
+    return write_text_run(
+        folder / "run",
+        "mlm",
+        "data=labeled_text",
+        f"data.root={folder}",
+        "data.source.files=animals.*",
+        "data.val_size=0.1",
+        "data.batch_size=16",
+        f"data.cache={folder}/cache",
+    )
+
+
+def test_text_beside_tf_idf_with_all_and_with_few_labels(
+    labeled_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluated(labeled_run, "labels=[10,5000]", "draws=3")
+    assert "labels=[5000] left out: the training set has 1" in capsys.readouterr().out
+    names = {"probe/knn_accuracy", "probe/linear_accuracy", "probe/knn_accuracy_10", "probe/linear_accuracy_10"}
+    for part in ("metrics", "controls"):
+        assert {name for name in found[part] if not name.endswith(("_low", "_high"))} == names
+        for name in names:
+            assert found[part][f"{name}_low"] <= found[part][name] <= found[part][f"{name}_high"]
+    assert found["raw"]["probe/linear_accuracy"] == 1.0
+    assert found["raw"]["probe/linear_accuracy_10"] > 0.7
+    assert "probe/knn_accuracy" not in found["raw"]
+    assert (labeled_run.path / "evaluate/figures/evaluation.png").stat().st_size > 1000
+
+
+def test_fine_tuning_learns_what_words_tell(labeled_run: RunFolder) -> None:
+    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true")
+    for part in ("metrics", "controls"):
+        assert found[part]["finetune/accuracy"] > 0.9
+    assert found["raw"] is None
+
+
+def test_stopped_fine_tuning_leaves_the_probes(labeled_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    (labeled_run.path / "evaluate/results.json").unlink(missing_ok=True)
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true")
+    found = json.loads((labeled_run.path / "evaluate/results.json").read_text())
+    assert 0 < found["metrics"]["probe/knn_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("labels=100", r"labels=100 is not a list of whole numbers from 2, such as \[100,1000\]"),
+        ("labels=[1]", r"labels=\[1\] is not a list"),
+        ("draws=0", "draws=0 is not a whole number from 1"),
+        ("finetune_steps=0", "finetune_steps=0 is not a whole number from 1"),
+        ("finetune=yes please", "finetune=yes please is neither true nor false"),
+    ],
+)
+def test_wrong_values(labeled_run: RunFolder, override: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        evaluated(labeled_run, override)
+
+
+def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
+    small = ("backbone.width=12", "backbone.layers=1", "method.decoder_width=8", "method.decoder_layers=1")
+    run = train(tmp_path / "run", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal", "data.val_size=0.5")
+    found = evaluated(run, "labels=[]")
+    assert found["pooled_otherwise"]["probe/knn_accuracy"] != found["metrics"]["probe/knn_accuracy"]
+    assert found["metrics"].keys() == found["pooled_otherwise"].keys()
+    alike = train(tmp_path / "mean", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal",
+                  "data.val_size=0.5", "backbone.pool=mean")  # fmt: skip
+    turned = evaluated(alike, "labels=[]", "raw=false")
+    assert turned["metrics"] == found["pooled_otherwise"]
+
+
+def test_the_control_of_a_student_begins_at_random(tmp_path: Path, labeled_run: RunFolder) -> None:
+    overrides = ("data=labeled_text", f"data.root={labeled_run.path.parent}", "data.source.files=animals.*")
+    overrides += ("data.val_size=0.1", "data.batch_size=16", f"data.cache={labeled_run.path.parent}/cache")
+    shutil.copytree(labeled_run.path, tmp_path / "teacher")
+    student = write_text_run(tmp_path / "student", "distil_mlm", *overrides, f"method.teacher={tmp_path}/teacher")
+    alone = write_text_run(tmp_path / "alone", "distil_mlm", *overrides)
+    controls = [evaluated(run, "labels=[]", "raw=false")["controls"] for run in (student, alone)]
+    assert controls[0] == controls[1]

@@ -1,0 +1,100 @@
+"""A run leaves what it promises, and can be stopped and gone on with."""
+
+import csv
+import json
+import time
+
+import pytest
+import torch
+from runs.harness import TINY, WATCHED, train
+
+from ssl_lightning.commands import pretrain as pretraining
+from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.methods.base import Method
+from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.run_summary import RunSummary
+
+METHODS = ("simclr", "moco", "byol")
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run.last)["state_dict"]
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
+    run = train(tmp_path / "run", *TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50")
+    results = json.loads(run.results.read_text())
+    assert set(results) == {"status", "metrics", "controls", "timing", "provenance"}
+    assert results["status"] == "finished"
+    for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
+        assert 0 <= results["controls"][name] <= 1
+        assert 0 <= results["metrics"][name] <= 1
+    assert {"train/loss", "val/loss", "health/embedding_std", "health/effective_rank", "health/alignment"} <= set(
+        results["metrics"]
+    )
+    assert set(results["timing"]) == {"wall_seconds", "samples_per_second", "steps", "data_wait_fraction"}
+    assert results["timing"]["steps"] == 14
+    assert set(results["provenance"]) == {
+        "git_commit", "packages", "hardware", "precision", "devices", "seed", "config_sha256",
+    }  # fmt: skip
+    with run.metrics.open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps))
+    assert {file.name for file in run.figures.iterdir()} == {"views.png", "curves.png", "embedding.png"}
+    assert {file.name for file in run.last.parent.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+
+
+def test_the_rate_is_that_of_training_also_where_an_epoch_is_validated_midway(tmp_path, monkeypatch):
+    monkeypatch.setattr(Method, "on_validation_start", lambda self: time.sleep(0.5))
+    run = train(tmp_path / "run", *TINY, "trainer.val_check_interval=3", "callbacks=minimal")
+    timing = json.loads(run.results.read_text())["timing"]
+    assert timing["wall_seconds"] > 2  # at four validations
+    assert 14 * 64 / timing["samples_per_second"] < 0.5 * timing["wall_seconds"]
+    assert timing["data_wait_fraction"] < 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_observers_change_no_weight(tmp_path, method):
+    watched = train(tmp_path / "watched", *WATCHED, f"method={method}")
+    alone = train(tmp_path / "alone", *TINY, f"method={method}", "callbacks=minimal", "trainer.limit_val_batches=0")
+    assert_same(weights(watched), weights(alone))
+
+
+class StoppingRecord(RunSummary):
+    """Stops the run after an optimizer step as a signal would."""
+
+    at = 0
+
+    def on_train_batch_end(self, trainer, *arguments):
+        super().on_train_batch_end(trainer, *arguments)
+        if trainer.global_step == self.at:
+            raise TrainingInterrupted(2, self.at)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("step", [3, 7, 11])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
+    options = (*WATCHED, f"method={method}")
+    whole = train(tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "RunSummary", StoppingRecord)
+        patch.setattr(StoppingRecord, "at", step)
+        with pytest.raises(TrainingInterrupted, match="resume="):
+            train(tmp_path / "stopped", *options)
+    resumed = train(tmp_path / "stopped", *options, f"resume={tmp_path / 'stopped'}")
+    assert_same(weights(whole), weights(resumed))
+    ours, theirs = (json.loads(run.results.read_text())["metrics"] for run in (whole, resumed))
+    for name in ("val/loss", "probe/knn_accuracy", "probe/linear_accuracy"):
+        assert ours[name] == theirs[name]
+
+
+def test_resume_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"has no checkpoints/last\.ckpt"):
+        train(tmp_path / "empty", *TINY, f"resume={tmp_path / 'empty'}")

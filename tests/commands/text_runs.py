@@ -1,0 +1,50 @@
+"""Runs on text for tests, written as if they had been trained."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from ssl_lightning.config.build import build_method
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.data.text.tokenizers import Tokenizer, bpe, byte, char, wordpiece
+from ssl_lightning.runs.checkpoints import write_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+
+TEXTS = [
+    "the cat sat on the mat and the dog sat on the log.\n",
+    "a cat and a dog met on the mat; the dog ran, the cat sat.\n",
+    "who sat on the mat? the cat did, and the dog ran to the log.\n",
+] * 3
+LENGTH = 24
+
+
+@cache
+def tokenizer(kind: str) -> Tokenizer:
+    """Of the texts above."""
+    if kind in ("byte", "char"):
+        return {"byte": byte, "char": char}[kind](TEXTS)
+    return {"bpe": bpe, "wordpiece": wordpiece}[kind](TEXTS, vocab_size={"bpe": 300, "wordpiece": 60}[kind])
+
+
+def write_text_run(folder: Path, method: str, *overrides: str, spelled_by: str = "bpe") -> RunFolder:
+    """A run of `method` that nobody trained: random weights, far enough from zero to have an opinion."""
+    tiny = ("backbone.width=16", "backbone.layers=2", "backbone.heads=2", f"data.length={LENGTH}")
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("pretrain", [f"method={method}", *tiny, *overrides])
+    run = RunFolder(folder)
+    run.config.parent.mkdir(parents=True)
+    OmegaConf.save(config, run.config)
+    known = tokenizer(spelled_by)
+    known.save(run.tokenizer)
+    with open_dict(config):
+        config.backbone.update({n: getattr(known, n) for n in ("vocab_size", "pad_id", "cls_id", "sep_id")})
+    made = build_method(config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.add_(0.2 * torch.randn(p.shape))
+    write_checkpoint({"state_dict": made.state_dict()}, run.last)
+    return run

@@ -1,0 +1,307 @@
+import multiprocessing
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_lightning.data.image.image_cache import _build, _status, decoded
+from ssl_lightning.data.image.image_folder import image_folder, list_images
+from ssl_lightning.errors import InputError, InputWarning
+
+
+def paint(path, value, size=(12, 10), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).convert(mode).save(path)
+
+
+def make_split(root, names=("cat", "dog"), count=5, start=0):
+    for label, name in enumerate(names):
+        for number in range(count):
+            paint(root / name / f"{number}.png", start + 10 * label + number)
+
+
+@pytest.fixture
+def load(tmp_path):
+    defaults = {"folder": "set", "store_size": 8, "cache": str(tmp_path / "cache")}
+
+    def call(split="train", **options):
+        return image_folder(str(tmp_path), split, **{**defaults, **options})
+
+    return call
+
+
+def test_official_splits(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    make_split(tmp_path / "set/test", count=2, start=100)
+    train, test = load("pretrain"), load("test")
+    assert train.images.shape == (10, 3, 8, 8)
+    assert train.classes == test.classes == ["cat", "dog"]
+    assert train.labels.tolist() == [0] * 5 + [1] * 5
+    assert train.__getitems__([0, 7])["image"][:, 0, 0, 0].tolist() == [0, 12]
+    assert test.__getitems__([0, 3])["image"][:, 0, 0, 0].tolist() == [100, 111]
+    assert test.__getitems__([0, 3])["label"].tolist() == [0, 1]
+
+
+def test_val_is_the_test_split_of_imagenet_and_may_lack_classes(tmp_path, load):
+    make_split(tmp_path / "set/train", names=("a", "b", "c"))
+    make_split(tmp_path / "set/val", names=("b", "c"), count=1)
+    assert load("test").labels.tolist() == [1, 2]
+
+
+def test_class_folders_alone_are_split_by_class(tmp_path, load):
+    make_split(tmp_path / "set", count=20)
+    train, test = load("train"), load("test")
+    assert np.bincount(train.labels).tolist() == [16, 16]
+    assert np.bincount(test.labels).tolist() == [4, 4]
+    rows = [one.__getitems__(range(len(one)))["index"].tolist() for one in (train, test)]
+    assert sorted(rows[0] + rows[1]) == list(range(40))
+    assert (load("train").rows == train.rows).all()
+    assert (load("train", seed=1).rows != train.rows).any()
+
+
+@pytest.mark.parametrize("place", ["set", "set/all", "set/train"])
+def test_images_without_classes_have_no_labels(tmp_path, load, place):
+    for number in range(10):
+        paint(tmp_path / place / f"{number}.png", number)
+    data = load()
+    assert data.labels is None
+    assert data.classes is None
+    assert len(data) == (10 if place == "set/train" else 8)
+
+
+def test_loose_images_beside_classes_are_told(tmp_path, load):
+    make_split(tmp_path / "set")
+    paint(tmp_path / "set/stray.png", 0)
+    with pytest.warns(InputWarning, match="1 images lie beside"):
+        assert load().labels is None
+
+
+def test_any_depth_link_and_extension_but_nothing_hidden(tmp_path, load):
+    make_split(tmp_path / "elsewhere", names=("cat",), count=2)
+    paint(tmp_path / "set/train/dog/deep/er/a.JPG", 1)
+    paint(tmp_path / "set/train/dog/.hidden.png", 1)
+    paint(tmp_path / "set/train/.git/a.png", 1)
+    (tmp_path / "set/train/dog/notes.txt").write_text("x")
+    os.symlink(tmp_path / "elsewhere/cat", tmp_path / "set/train/cat")
+    os.symlink(tmp_path / "set/train", tmp_path / "set/train/dog/loop")
+    assert load().labels.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels(tmp_path, load, channels):
+    for number, mode in enumerate(["L", "RGB", "RGBA", "P"]):
+        paint(tmp_path / f"set/train/{number}.png", 50, size=(20 + number, 30), mode=mode)
+    data = load(channels=channels)
+    assert data.images.shape == (4, channels, 8, 8)
+    assert (abs(data.images.astype(int) - 50) <= 1).all()  # a palette has no exact 50
+
+
+def corrupt(tmp_path):
+    make_split(tmp_path / "set/train", count=40)
+    (tmp_path / "set/train/cat/3.png").write_text("not an image")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "set/train/dog/9.jpg")
+    whole = (tmp_path / "set/train/dog/9.jpg").read_bytes()
+    (tmp_path / "set/train/dog/9.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "set/train/dog/empty.png").touch()
+
+
+def test_corrupt_files_are_named_and_left_out(tmp_path, load):
+    corrupt(tmp_path)
+    for _ in range(2):
+        with pytest.warns(InputWarning, match="3 of 82 image files cannot be read") as caught:
+            data = load()
+        for name in ("cat/3.png (not an image)", "dog/9.jpg (", "dog/empty.png"):
+            assert name in str(caught[0].message)
+    assert len(data) == len(data.labels) == 79
+    values = data.__getitems__(range(79))
+    assert (values["image"][:, 0, 0, 0] // 10 >= values["label"]).all()
+
+
+def test_corrupt_files_may_be_fatal(tmp_path, load):
+    corrupt(tmp_path)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"cat/3\.png"):
+            load(on_corrupt="raise")
+
+
+def test_nothing_readable_is_fatal(tmp_path, load):
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "set/train/a.png").write_text("x")
+    with pytest.raises(InputError, match=r"1 of 1 .*a\.png"):
+        load()
+
+
+def caches(tmp_path):
+    """Each cache's array and when it was made: a cache that is made again changes, one that is used does not."""
+    return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/images.npy")}
+
+
+def test_the_cache_is_used_until_a_file_changes(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    first = load()
+    made = caches(tmp_path)
+    assert (load().images == first.images).all()
+    assert caches(tmp_path) == made
+
+    paint(tmp_path / "set/train/cat/0.png", 222)
+    os.utime(tmp_path / "set/train/cat/0.png", ns=(0, 1))
+    assert load().images[0, 0, 0, 0] == 222
+    paint(tmp_path / "set/train/cat/00.png", 111)
+    assert load().images[1, 0, 0, 0] == 111
+    (tmp_path / "set/train/cat/00.png").rename(tmp_path / "set/train/dog/00.png")
+    assert load().labels.tolist() == [0] * 5 + [1] * 6
+    load(store_size=6)
+    load(channels=1)
+    assert len(caches(tmp_path)) == 6
+
+
+def test_same_bytes_elsewhere_or_later_find_their_cache(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    first = load()
+    made = caches(tmp_path)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved/train", tmp_path / "copied/train/train", copy_function=shutil.copyfile)
+    os.utime(tmp_path / "moved/train/cat/0.png", ns=(0, 1))
+    for folder in ("moved", "copied/train", "moved"):
+        again = load(folder=folder)
+        assert (again.images == first.images).all()
+        assert again.labels.tolist() == first.labels.tolist()
+    assert caches(tmp_path) == made
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    file = tmp_path / "set/train/cat/0.png"
+    load()
+    stamp, content = file.stat().st_mtime_ns, file.read_bytes()
+    file.write_bytes(bytes(len(content)))  # of the same length and, below, time: only reading it would tell
+    os.utime(file, ns=(stamp, stamp))
+    assert len(load()) == 10
+    os.utime(file, ns=(stamp, stamp + 1))
+    with pytest.warns(InputWarning, match=r"cat/0\.png \(not an image\)"):
+        assert len(load()) == 9
+
+
+@pytest.mark.parametrize("note", ["", "x", "0 0", "\xff"])
+def test_a_damaged_index_is_made_again(tmp_path, load, note):
+    make_split(tmp_path / "set/train")
+    load()
+    made = caches(tmp_path)
+    (index,) = (tmp_path / "cache/index").iterdir()
+    whole = index.read_text()
+    index.write_bytes(note.encode("latin-1"))
+    assert len(load()) == 10
+    assert index.read_text() == whole
+    assert caches(tmp_path) == made
+
+
+def test_an_index_that_cannot_be_written_is_done_without(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/index").write_text("")
+    assert len(load()) == len(load()) == 10
+    assert len(caches(tmp_path)) == 1
+
+
+def test_a_file_that_becomes_readable_is_seen(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    os.symlink(tmp_path / "later.png", tmp_path / "set/train/cat/9.png")
+    for _ in range(2):
+        with pytest.warns(InputWarning, match=r"1 of 11 .*cat/9\.png"):
+            assert len(load()) == 10
+    paint(tmp_path / "later.png", 7)
+    assert len(load()) == 11
+
+
+def test_the_cache_folder_comes_from_the_environment(tmp_path, load, monkeypatch):
+    make_split(tmp_path / "set/train")
+    monkeypatch.setenv("SSL_CACHE", str(tmp_path / "other"))
+    load(cache=None)
+    assert len(list((tmp_path / "other").glob("*/images.npy"))) == 1
+
+
+def test_a_damaged_cache_says_what_to_remove(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    load()
+    (array,) = caches(tmp_path)
+    made = array.parent
+    array.write_bytes(b"x")
+    with pytest.raises(InputError, match=f"{made} is damaged"):
+        load()
+    shutil.rmtree(made)
+    assert len(load()) == 10
+
+
+def test_files_that_change_while_they_are_decoded_leave_no_cache(tmp_path):
+    make_split(tmp_path / "set")
+    files = list_images(tmp_path / "set")
+    before = _status(tmp_path / "set", files)
+    paint(tmp_path / "set/cat/0.png", 222, size=(50, 50))
+    with pytest.raises(InputError, match="changed while they were decoded"):
+        _build(tmp_path / "cache/key", tmp_path / "set", files, before, 8, 3)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_several_may_build_at_once(tmp_path, load):
+    make_split(tmp_path / "set/train", count=60)
+    context = multiprocessing.get_context("spawn")
+    place = tmp_path / "set/train"
+    arguments = (place, list_images(place), 8, 3, tmp_path / "cache")
+    processes = [context.Process(target=decoded, args=arguments) for _ in range(2)]
+    threads = [threading.Thread(target=process.start) for process in processes]
+    for one in [*threads, *processes]:
+        one.start() if isinstance(one, threading.Thread) else None
+    for one in [*threads, *processes]:
+        one.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert load().images[:60, 0, 0, 0].max() == 59
+    assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").iterdir())) == 1
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("build", "split", "message"),
+    [
+        (lambda home: None, "train", "set does not exist"),
+        (lambda home: home.write_text(""), "train", "set is not a folder"),
+        (lambda home: home.mkdir(), "train", "set holds no image"),
+        (lambda home: (home / "train/cat").mkdir(parents=True), "train", "train holds no image"),
+        (lambda home: make_split(home / "train"), "test", "neither test nor val"),
+        (
+            lambda home: (make_split(home / "train"), make_split(home / "test", names=("cat", "eel"))),
+            "test",
+            "test/eel is not one of the 2 classes",
+        ),
+        (lambda home: make_split(home), "valid", "'valid'"),
+    ],
+)
+def test_impossible_folders(tmp_path, load, build, split, message):
+    build(tmp_path / "set")
+    with pytest.raises(InputError, match=message) as caught:
+        load(split)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_folder(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    (tmp_path / "set/train/cat").chmod(0)
+    with pytest.raises(InputError, match="train/cat cannot be read"):
+        load()
+
+
+def test_impossible_options(tmp_path, load):
+    make_split(tmp_path / "set")
+    with pytest.raises(InputError, match="channels=4"):
+        load(channels=4)
+    with pytest.raises(InputError, match="on_corrupt='ignore'"):
+        load(on_corrupt="ignore")
+    with pytest.raises(InputError, match="test_size=50"):
+        load(test_size=50)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/cache cannot be written"):
+        load(cache=str(tmp_path / "file/cache"))

@@ -1,0 +1,296 @@
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssl_lightning.data.text.corpus import Corpus
+from ssl_lightning.data.text.datamodule import TextDataModule
+from ssl_lightning.data.text.labeled_text import labeled_text
+from ssl_lightning.data.text.text_files import text_files
+from ssl_lightning.data.text.tokenizers import bpe, byte, char, pretrained
+from ssl_lightning.errors import InputError
+
+TEXTS = [f"Document {number} ends with \u00e9. " + "word " * (number % 30) for number in range(80)]
+
+
+def documents(root, split, texts=TEXTS):
+    assert split == "pretrain", "the corpus has no other split"
+    return Corpus.from_texts(texts)
+
+
+def labeled(root, split, count=60):
+    texts = [f"{split} {number} " + ("good " if number % 3 else "bad ") * 20 for number in range(count)]
+    return Corpus.from_texts(texts, np.arange(count) % 3, ["a", "b", "c"])
+
+
+@pytest.fixture
+def made(tmp_path):
+    def make(source=documents, tokenizer=byte, **settings):
+        settings = {"length": 16, "batch_size": 8, "cache": str(tmp_path / "cache"), **settings}
+        transform = settings.pop("transform", nn.Identity())
+        data = TextDataModule(source, str(tmp_path), transform, tokenizer, **settings)
+        data.prepare_data()
+        data.setup()
+        return data
+
+    return make
+
+
+def texts_of(data, windows):
+    """The documents that windows make together, by number."""
+    found = {}
+    batch = windows.__getitems__(range(len(windows)))
+    for document, tokens in zip(batch["document"].tolist(), batch["tokens"], strict=True):
+        found[document] = found.get(document, []) + tokens[tokens != data.tokenizer.pad_id].tolist()
+    return {document: data.tokenizer.decode(ids) for document, ids in found.items()}
+
+
+def test_documents_are_trained_on_or_held_out_and_never_both(made):
+    data = made(val_size=0.2)
+    train, held = texts_of(data, data.train), texts_of(data, data.val_windows)
+    assert len(held) == 16
+    assert not set(train) & set(held)
+    assert {**train, **held} == dict(enumerate(TEXTS))
+    assert (data.probe_train, data.classes, data.num_classes) == (None, None, None)
+    assert data.val is data.validation_set is data.val_windows
+
+
+def test_the_split_is_fixed_by_the_seed(made):
+    held = [set(made(val_size=16, seed=seed).val_windows.groups) for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+    assert set(made(val_size=0.2).val_windows.groups) == held[0]
+
+
+def test_batches(made):
+    data = made(val_size=0.2)
+    batch = next(iter(data.features_loader("train")))
+    assert {key: (value.dtype, tuple(value.shape)) for key, value in batch.items()} == {
+        "tokens": (torch.int64, (8, 16)),
+        "document": (torch.int64, (8,)),
+        "index": (torch.int64, (8,)),
+    }
+    assert torch.equal(data.evaluation_view(batch)["tokens"], batch["tokens"])
+    assert set(batch) | {"label"} == set(data.provides)
+    assert sum(len(batch["index"]) for batch in data.val_dataloader()) == len(data.val_windows)
+    parts = [next(iter(part)) for part in (made(num_workers=2).features_loader("train"), [batch])]
+    assert parts[0]["tokens"].shape == parts[1]["tokens"].shape
+
+
+def test_a_single_document_is_held_out_at_its_end(made):
+    text = "".join(TEXTS)
+    for settings in ({}, {"val_from": "end", "seed": 5}):
+        data = made(partial(documents, texts=[text]), char, val_size=0.1, **settings)
+        first = int(0.9 * len(text.encode()))
+        expected = {0: text.encode()[:first].decode(), 1: text.encode()[first:].decode()}
+        assert texts_of(data, data.train) == {0: expected[0]}
+        assert texts_of(data, data.val_windows) == {1: expected[1]}
+
+
+def test_the_end_of_many_documents(made):
+    data = made(val_from="end", val_size=30)
+    train, held = texts_of(data, data.train), texts_of(data, data.val_windows)
+    assert "".join([*train.values(), *held.values()]) == "".join(TEXTS)
+    assert len("".join(held.values()).encode()) == 30
+
+
+def test_overlapping_windows_are_for_training_alone(made):
+    data, apart = made(val_size=0.2, stride=4), made(val_size=0.2)
+    assert len(data.train) > 3 * len(apart.train)
+    assert len(data.val_windows) == len(apart.val_windows)
+    starts = data.train.starts[data.train.rows]
+    same = np.diff(data.train.groups) == 0
+    assert (np.diff(starts)[same] == 4).all()
+
+
+def test_fraction_takes_a_part_of_the_training_windows_only(made):
+    whole, half, less = (made(val_size=0.2, fraction=fraction) for fraction in (1, 0.5, 0.25))
+    assert len(half.train) == round(len(whole.train) / 2)
+    assert set(less.train.rows) < set(half.train.rows) < set(whole.train.rows)
+    assert half.val_windows.rows.tolist() == whole.val_windows.rows.tolist()
+
+
+@pytest.mark.parametrize("tokenizer", [byte, partial(bpe, vocab_size=300)])
+def test_facts(made, tokenizer):
+    data = made(tokenizer=tokenizer, val_size=0.25)
+    held = texts_of(data, data.val_windows).values()
+    tokens = sum(len(data.tokenizer.encode(text)) for text in held)
+    bytes_per_token = sum(len(text.encode()) for text in held) / tokens
+    assert data.facts == {
+        "vocab_size": data.tokenizer.vocab_size,
+        "pad_id": 0,
+        "cls_id": 2,
+        "sep_id": 3,
+        "bytes_per_token": bytes_per_token,
+        "tokens_per_sample": 16,
+    }
+    assert TextDataModule(documents, "", nn.Identity(), byte, length=16, batch_size=8).facts == {}
+    whole = made(tokenizer=tokenizer)
+    assert whole.validation_set is None
+    tokens = sum(len(whole.tokenizer.encode(text)) for text in TEXTS)
+    assert whole.facts["bytes_per_token"] == sum(len(text.encode()) for text in TEXTS) / tokens
+
+
+def test_a_tokenizer_learns_from_the_training_documents_once(made):
+    calls = []
+
+    def learner(texts, odd="x"):
+        calls.append(list(texts))
+        return char([*calls[-1], odd])
+
+    make = partial(learner, odd="y")
+    data = made(tokenizer=make, val_size=0.2)
+    assert sorted(calls[0]) == sorted(texts_of(data, data.train).values())
+    again = made(tokenizer=make, val_size=0.2)
+    assert len(calls) == 1
+    assert again.tokenizer.key == data.tokenizer.key
+    made(tokenizer=partial(learner, odd="z"), val_size=0.2)
+    made(tokenizer=make, val_size=0.2, seed=1)
+    assert len(calls) == 3
+
+
+def test_a_transform_learns_the_tokenizer(made):
+    class Reader(nn.Identity):
+        def read(self, tokenizer):
+            self.mask_id = tokenizer.mask_id
+
+    reader = Reader()
+    made(transform=reader)
+    assert reader.mask_id == 4
+
+
+def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
+    char(["".join(TEXTS), "more"]).save(tmp_path / "tokenizer")
+    data = TextDataModule(documents, "", nn.Identity(), char, length=16, batch_size=8, cache=str(tmp_path / "cache"))
+    data.restore(tmp_path)
+    data.prepare_data()
+    data.setup()
+    assert "m" in data.tokenizer.decode(data.tokenizer.encode("m"))
+    assert data.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
+    other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
+    assert other.tokenizer.key == data.tokenizer.key
+
+
+def test_labels_of_the_corpus_itself(made):
+    data = made(labeled, val_size=15)
+    assert (len(data.probe_train), len(data.val), len(data.test)) == (45, 15, 60)
+    assert np.bincount(data.val.labels).tolist() == [5, 5, 5]
+    assert (data.classes, data.num_classes) == (["a", "b", "c"], 3)
+    assert len(data.val_windows) > 15
+    assert set(data.val_windows.groups) == set(data.val.groups)
+    texts = texts_of(data, data.test)
+    assert texts[7].startswith("test 7 good")
+    batch = next(iter(data.features_loader("test")))
+    assert batch["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert "label" in next(iter(data.val_dataloader()))
+
+
+def test_labels_of_another_source(made):
+    data = made(probe=labeled, val_size=0.2, probe_val_size=0.25)
+    assert (len(data.probe_train), len(data.val), len(data.test)) == (45, 15, 60)
+    assert np.bincount(data.probe_train.labels).tolist() == [15, 15, 15]
+    assert data.num_classes == 3
+    assert len(texts_of(data, data.val_windows)) == 16
+    assert not set(data.probe_train.groups) & set(data.val.groups)
+    for split, part in (("probe_train", data.probe_train), ("val", data.val), ("test", data.test)):
+        labels = torch.cat([batch["label"] for batch in data.features_loader(split)])
+        assert labels.tolist() == part.labels.tolist()
+    assert made(probe=labeled, probe_val_size=0).val is None
+
+
+def test_the_test_set_is_opened_only_when_asked_for(made):
+    opened = []
+
+    def source(root, split):
+        opened.append(split)
+        return labeled(root, split)
+
+    data = made(probe=source)
+    assert "test" not in opened
+    assert len(data.test) == len(data.test) == 60
+    assert opened.count("test") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"length": 1}, r"data\.length=1 must be at least 2 tokens"),
+        ({"stride": 17}, r"data\.stride=17 must be from 1 to data\.length=16"),
+        ({"val_from": "start"}, r"data\.val_from=start is not known: choose documents or end"),
+        ({"workers": 0}, r"data\.workers=0 must be at least 1"),
+        ({"val_size": 80}, r"data\.val_size=80 does not fit a set of 80"),
+        ({"batch_size": 4000}, r"training tokens make \d+ windows of data\.length=16, and data\.batch_size=4000 needs"),
+        ({"fraction": 2.0}, r"data\.fraction=2"),
+        ({"probe": lambda root, split: Corpus.from_texts(TEXTS)}, r"data\.probe has no labels: choose labeled_text"),
+        (
+            {"source": partial(documents, texts=["one"]), "val_from": "documents", "val_size": 0.1},
+            r"a single document, which data\.val_from=documents cannot split: choose end",
+        ),
+        (
+            {"source": partial(documents, texts=["short"] * 4)},
+            r"the corpus is too short: its 20 training tokens make 4",
+        ),
+    ],
+)
+def test_wrong_input(made, settings, line):
+    with pytest.raises(InputError, match=line) as caught:
+        made(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_there_is_no_bank_without_labels(made):
+    data = made(val_size=0.2)
+    with pytest.raises(InputError, match="no probe_train set: the data has no labels"):
+        data.features_loader("probe_train")
+    with pytest.raises(InputError, match="no test set: the data has no labels"):
+        data.features_loader("test")
+
+
+def test_files_from_the_first_byte_to_the_batch(made, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    for number, text in enumerate(TEXTS):
+        (tmp_path / "corpus" / f"{number:03}.txt").write_bytes(text.encode("latin-1"))
+    (tmp_path / "s.pos").write_text("".join(f"good {number}\n" for number in range(20)))
+    (tmp_path / "s.neg").write_text("".join(f"bad {number}\n" for number in range(20)))
+    cache = str(tmp_path / "cache")
+    data = made(
+        partial(text_files, files="corpus", encoding="latin-1", cache=cache),
+        partial(bpe, vocab_size=280),
+        val_size=0.1,
+        probe=partial(labeled_text, files="s.*"),
+    )
+    assert {**texts_of(data, data.train), **texts_of(data, data.val_windows)} == dict(enumerate(TEXTS))
+    assert sorted(texts_of(data, data.test).values())[0].startswith("bad ")
+    assert (len(data.probe_train), len(data.val), len(data.test)) == (29, 3, 8)
+
+
+REAL = os.environ.get("SSL_DATA", "")
+
+
+@pytest.mark.skipif(not os.path.exists(f"{REAL}/text/tinyshakespeare.txt"), reason="no tinyshakespeare in $SSL_DATA")
+def test_tinyshakespeare_is_split_as_in_nanogpt(made):
+    """Its prepare.py: 65 characters, 1,003,854 tokens to train on and 111,540 to validate."""
+    data = made(partial(text_files, files=f"{REAL}/text/tinyshakespeare.txt"), char, val_size=0.1)
+    assert data.tokenizer.vocab_size == 65 + 5
+    tokens = [int((part.starts * 0 + part.sizes)[part.rows].sum()) for part in (data.train, data.val_windows)]
+    assert tokens == [1_003_854, 111_540]
+
+
+def test_what_evaluation_sees_has_no_empty_columns(made):
+    data = made(val_size=0.2)
+    tokens = torch.full((2, 16), data.tokenizer.pad_id)
+    tokens[0, :3] = tokens[1, :5] = 7
+    assert torch.equal(data.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
+    assert data.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
+
+
+def test_texts_are_those_of_the_labeled_samples(made):
+    data = made(val_size=0.2, probe=labeled, length=8)
+    for split in ("probe_train", "val", "test"):
+        texts, part = data.texts(split), getattr(data, split)
+        assert len(texts) == len(part)
+        assert all(text.endswith("good " * 20) == (label > 0) for text, label in zip(texts, part.labels, strict=True))
+        read = part.__getitems__(range(len(part)))["tokens"]
+        assert [data.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]

@@ -1,0 +1,50 @@
+import subprocess
+import sys
+
+import pytest
+
+from ssl_lightning.data.text.python_docs import _read, python_docs
+from ssl_lightning.errors import InputError
+
+
+def test_reference_and_docstrings():
+    corpus = python_docs()
+    texts = list(corpus.texts())
+    assert 1000 < len(corpus) == len(texts)
+    assert 1_000_000 < corpus.sizes.sum() < 4_000_000
+    assert min(map(len, texts)) >= 128
+    assert len(set(texts)) == len(texts)
+    assert any("Compound statements" in text for text in texts[:100])
+    assert any("argparse" in text for text in texts)
+    assert corpus.labels is None
+
+
+def test_the_order_is_the_same_in_every_process():
+    code = "from ssl_lightning.data.text.python_docs import python_docs; print(python_docs(at_most=600_000).key)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == python_docs(at_most=600_000).key
+
+
+def test_nothing_of_the_library_is_imported():
+    code = (
+        "import sys; from ssl_lightning.data.text.python_docs import python_docs; before = set(sys.modules);"
+        "python_docs();"
+        "print({'antigravity', 'asyncio', 'tkinter', 'unittest'} & (set(sys.modules) - before))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "set()"
+
+
+def test_bounds():
+    _read.cache_clear()
+    corpus = python_docs(at_least=300, at_most=50_000)
+    assert corpus.sizes.min() >= 300
+    assert 40_000 < sum(len(text) for text in corpus.texts()) <= 50_000
+    with pytest.raises(InputError, match="no text of 10 to 5 characters"):
+        python_docs(at_least=10, at_most=5)
+    _read.cache_clear()
+
+
+def test_there_is_no_test_set():
+    with pytest.raises(InputError, match="no split 'test'"):
+        python_docs(split="test")

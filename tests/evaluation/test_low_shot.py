@@ -1,0 +1,34 @@
+import torch
+
+from ssl_lightning.evaluation.low_shot import draw, over_draws
+
+
+def test_a_draw_has_each_class_by_its_share() -> None:
+    labels = torch.arange(1000) % 10 // 9 + torch.zeros(1000, dtype=torch.long)  # nine parts of 0, one of 1
+    rows = draw(labels, 100, seed=0)
+    assert len(rows.unique()) == 100
+    assert torch.bincount(labels[rows]).tolist() == [90, 10]
+    assert torch.equal(rows, draw(labels, 100, seed=0))
+    assert not torch.equal(rows, draw(labels, 100, seed=1))
+
+
+def test_a_small_draw_has_each_class_at_least_once() -> None:
+    labels = torch.cat([torch.zeros(990, dtype=torch.long), torch.arange(1, 11)])
+    assert labels[draw(labels, 11, seed=3)].unique().tolist() == list(range(11))
+
+
+def test_all_rows_can_be_drawn() -> None:
+    assert draw(torch.tensor([2, 0, 2, 5]), 4, seed=0).tolist() == [0, 1, 2, 3]
+
+
+def test_mean_worst_and_best_over_draws() -> None:
+    labels = torch.zeros(20, dtype=torch.long)
+    found = over_draws(lambda rows, seed: {"accuracy": len(rows) + seed}, labels, [4, 8], draws=3)
+    assert found == {
+        "accuracy_4": 5.0,
+        "accuracy_4_low": 4,
+        "accuracy_4_high": 6,
+        "accuracy_8": 9.0,
+        "accuracy_8_low": 8,
+        "accuracy_8_high": 10,
+    }

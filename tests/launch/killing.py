@@ -1,0 +1,79 @@
+"""Runs that kill themselves with SIGKILL at a chosen place, in processes of their own, as often as wanted."""
+
+import multiprocessing as mp
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from runs.harness import train
+
+from ssl_lightning.methods.base import Method
+from ssl_lightning.runs import checkpoints
+from ssl_lightning.runs.metrics import Metrics
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "in a step": (Method, "optimizer_step"),
+    "in validation": (Method, "validation_step"),
+    "with a checkpoint half written": (checkpoints.os, "fsync"),
+    "with a checkpoint written and not yet in its place": (checkpoints.os, "link"),
+    "before metrics are saved": (Metrics, "save"),
+}
+"""Where a run can be killed: just before a call of (object, name)."""
+
+_context = mp.get_context("forkserver")
+_MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("bert", "llama", "bart")]
+_context.set_forkserver_preload(["launch.killing", "ssl_lightning.commands.pretrain", *_MODELS])
+
+
+def _kill_at(place: str, count: int) -> None:
+    """SIGKILL to this process just before call number `count`, from 1, of what is at `place`."""
+    owner, name = PLACES[place]
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def _run(folder: Path, overrides: tuple[str, ...], kill: tuple[str, int] | None, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    os.chdir(folder.parent)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    if kill is not None:
+        _kill_at(*kill)
+    train(folder, *overrides)
+
+
+def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None, world_size: int = 1, rank: int = 0) -> bool:
+    """Trains in `folder` in `world_size` processes; whether it came to its end. `kill`: (place, count), in `rank`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for number in range(world_size):
+        environment: dict[str, str] = {}
+        if world_size > 1:
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}
+            environment |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(world_size)}
+        arguments = (folder, overrides, kill if number == rank else None, environment)
+        processes.append(_context.Process(target=_run, args=arguments))
+        processes[-1].start()
+    if kill is not None:  # as the process that watches a run does: where one is gone, the others end
+        processes[rank].join()
+        for process in processes:
+            process.kill()
+    for process in processes:
+        process.join()
+    return all(process.exitcode == 0 for process in processes)

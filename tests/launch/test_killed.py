@@ -1,0 +1,153 @@
+"""Kill-anywhere: a run that is killed again and again, and gone on with, ends as one that was never disturbed."""
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from launch.killing import PLACES, run
+from methods.recipe import METHODS, compose_method, known
+from runs.harness import WATCHED, train
+from torch import Tensor
+
+from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+
+STEPS = ("callbacks.checkpoint.every_n_steps=3",)
+IMAGES = (*WATCHED, "callbacks.probe.times=2")
+TEXT = (
+    "trainer=cpu",
+    "backbone.width=16",
+    "backbone.layers=2",
+    "backbone.heads=2",
+    "data.length=32",
+    "data.batch_size=16",
+    "data.fraction=0.01",
+    "data.val_size=0.01",
+    "trainer.max_steps=14",
+    "trainer.log_every_n_steps=2",
+    "callbacks.health.every_n_steps=4",
+    "callbacks.pictures=null",
+)
+SMALL = {
+    "moco": ("method.queue_size=128", "method.bn_splits=2"),
+    "byol": ("method.out_dim=16",),
+    **dict.fromkeys(("mae", "simmim", "ijepa"), ("backbone.layers=1", "backbone.heads=2")),
+    "next_frame": ("data.source.copies=1", "data.fraction=0.25", "backbone.hidden_dim=16", "backbone.depth=1"),
+    "colorization": ("backbone.stem_stride=2",),
+}
+"""What makes a method small enough for the tiny run, beside its hidden width."""
+
+
+def reads_text(method: str) -> bool:
+    return compose_method(method).data._target_.endswith("TextDataModule")
+
+
+QUICK = {("simclr", 1), ("moco", 2), ("mlm", 1), ("mae", 1)}
+CASES = [
+    pytest.param(method, size, marks=() if (method, size) in QUICK else pytest.mark.slow)
+    for method in METHODS
+    for size in (1, 2)
+]
+"""An image and a text method, a queue in two processes, and masks drawn in the loss; all others are slow tests."""
+
+
+def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
+    several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={world_size}") if world_size > 1 else ()
+    return (
+        f"method={method}",
+        *known(method, TEXT if reads_text(method) else IMAGES),
+        *STEPS,
+        *several,
+        *SMALL.get(method, ()),
+    )
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All of a run that must not depend on how often it was killed."""
+    run_folder = RunFolder(folder)
+    checkpoint = read_checkpoint(run_folder.last)
+    with run_folder.metrics.open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if v and not k.startswith("time/")} for row in csv.DictReader(file)]
+    results = json.loads(run_folder.results.read_text())
+    return {
+        "weights": checkpoint["state_dict"],
+        "optimizer": checkpoint["optimizer_states"],
+        "schedule": checkpoint["lr_schedulers"],
+        "step": checkpoint["global_step"],
+        "rows": rows,
+        "metrics": {k: v for k, v in results["metrics"].items() if not k.startswith("time/")},
+        "controls": results["controls"],
+        "status": results["status"],
+    }
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Bit for bit."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b or (a != a and b != b)
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for key, value in expected.items():
+        assert equal(found[key], value), key
+    steps = [row["step"] for row in found["rows"]]
+    assert len(steps) == len(set(steps))
+
+
+def go_on_until_the_end(folder: Path, kills: list[tuple[str, int]], *options: str, **where: Any) -> int:
+    """Runs, killed at each of `kills` in turn; returns how often it was killed."""
+    for killed, kill in enumerate([*kills, None]):
+        resume = (f"resume={folder}",) if (folder / "checkpoints" / "last.ckpt").exists() else ()
+        if run(folder, *options, *resume, kill=kill, **where):
+            return killed
+    raise AssertionError("the run did not end although it was not killed")
+
+
+@pytest.mark.parametrize(("method", "world_size"), CASES)
+def test_killed_at_any_place(tmp_path: Path, method: str, world_size: int) -> None:
+    options = overrides(method, world_size)
+    assert run(tmp_path / "whole", *options, world_size=world_size)
+    draw = random.Random(f"{method} {world_size}")
+    kills = [(place, draw.randint(1, 3)) for place in draw.sample(sorted(PLACES), len(PLACES) // world_size)]
+    assert go_on_until_the_end(tmp_path / "killed", kills, *options, world_size=world_size) >= 1
+    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+
+
+def test_killed_with_workers_and_accumulation(tmp_path: Path) -> None:
+    options = (*overrides("moco"), "data.num_workers=2", "trainer.accumulate_grad_batches=2")
+    assert run(tmp_path / "whole", *options)
+    kills = [("in a step", 2), ("with a checkpoint half written", 2), ("in validation", 1)]
+    assert go_on_until_the_end(tmp_path / "killed", kills, *options) == 3
+    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(tmp_path: Path, capfd: Any, damage: str) -> None:
+    options = overrides("simclr")
+    assert run(tmp_path / "whole", *options)
+    assert not run(tmp_path / "killed", *options, kill=("in a step", 8))
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the runs beside it: more of them add up in another order
+    train(tmp_path / "killed", *options, f"resume={tmp_path / 'killed'}")
+    torch.set_num_threads(threads)
+    told = [line for line in capfd.readouterr().out.splitlines() if "is damaged" in line]
+    assert len(told) == 1
+    assert "going on from previous.ckpt" in told[0]
+    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))

@@ -1,0 +1,175 @@
+"""Runs of several processes, as commands: started, stopped, killed, gone on with, and never left behind."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from runs.harness import WATCHED, command
+from runs.test_killed import assert_same, state
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.launch.local_ranks import processes_to_start
+
+DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *WATCHED[1:])
+"""The tiny watched run in two processes."""
+
+
+def processes_of(folder: Path) -> list[int]:
+    """All processes that work in `folder`."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "cwd").resolve() == folder.resolve():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def begin(cwd: Path, *arguments: str) -> subprocess.Popen:
+    """`ssl-pretrain`, once it has written its first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_lightning.pretrain", *arguments, "hydra.run.dir=run"],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (cwd / "run" / "checkpoints" / "last.ckpt").exists() or process.poll() is not None)
+    return process
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two jobs of two processes each."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done = command("pretrain", "-m", "seed=1,2", *DDP, "hydra.sweep.dir=sweep", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert processes_of(folder) == []
+    return folder / "sweep"
+
+
+def test_a_multirun_makes_one_folder_a_job(sweep: Path) -> None:
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+    for seed, job in enumerate(("0", "1"), start=1):
+        results = json.loads((sweep / job / "results.json").read_text())
+        assert results["status"] == "finished"
+        assert results["provenance"]["devices"] == 2
+        assert results["provenance"]["seed"] == seed
+        assert {"probe/knn_accuracy", "probe/linear_accuracy"} <= set(results["metrics"])
+
+
+def test_evaluation_counts_each_sample_once(sweep: Path, tmp_path: Path) -> None:
+    """The untrained encoder, the same in one process, has the very same accuracies and as many samples."""
+    assert (
+        command("pretrain", *WATCHED, "seed=1", "trainer.max_steps=1", "hydra.run.dir=run", cwd=tmp_path).returncode
+        == 0
+    )
+    alone, several = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "run", sweep / "0"))
+    assert alone["controls"] == several["controls"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_processes_and_the_run_goes_on(sweep: Path, tmp_path: Path, number: int) -> None:
+    options = (*DDP, "seed=1", "callbacks.checkpoint.every_n_steps=2")
+    process = begin(tmp_path, *options)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, err
+    assert err.strip().splitlines()[-1].startswith("ssl-pretrain: stopped after step")
+    assert out.count("stopping after this step") == 2  # each process says so once
+    assert processes_of(tmp_path) == []
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "stopped"
+    if number == signal.SIGINT:
+        assert command("pretrain", "resume=run", cwd=tmp_path).returncode == 0
+        assert_same(state(tmp_path / "run"), state(sweep / "0"))
+
+
+def test_one_process_killed_ends_the_others(tmp_path: Path) -> None:
+    process = begin(tmp_path, *DDP, "callbacks.checkpoint.every_n_steps=2", "trainer.max_epochs=50")
+    (victim, *_) = [pid for pid in processes_of(tmp_path) if environment(pid).get("RANK") == "1"]
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "process 1 of 2 was ended from outside" in err.strip().splitlines()[-1]
+    assert "resume=" in err
+    wait_for(lambda: processes_of(tmp_path) == [])
+
+
+def test_the_watching_process_killed_ends_all(tmp_path: Path) -> None:
+    process = begin(tmp_path, *DDP, "callbacks.checkpoint.every_n_steps=2", "trainer.max_epochs=50")
+    assert len(processes_of(tmp_path)) == 3
+    process.kill()
+    process.communicate()
+    wait_for(lambda: processes_of(tmp_path) == [], 20)
+
+
+def environment(pid: int) -> dict[str, str]:
+    content = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in content if "=" in entry)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_and_restarts_the_processes(sweep: Path, tmp_path: Path) -> None:
+    """Rank 1 kills itself once: torchrun starts both again, and the run goes on in its folder.
+
+    (A restart needs a store of its own; torchrun's shared one hands out the addresses of the processes before.)
+    """
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, signal\n"
+        "from ssl_lightning.methods.base import Method\n"
+        "step = Method.optimizer_step\n"
+        "def killed(self, *args, **kwargs):\n"
+        "    if os.environ['RANK'] + os.environ['TORCHELASTIC_RESTART_COUNT'] == '10' and self.global_step == 9:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return step(self, *args, **kwargs)\n"
+        "Method.optimizer_step = killed\n"
+        "from ssl_lightning.pretrain import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1",
+         str(script), *DDP, "seed=1"],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "simclr_digits").iterdir()
+    assert_same(state(run), state(sweep / "0"))
+    with (run / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == sorted(
+            {int(r["step"]) for r in state(run)["rows"]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("devices", "strategy", "expected"),
+    [(1, "auto", 1), (3, "ddp", 3), ("2", "ddp", 2), ("auto", "auto", 1), ([0, 2], "ddp", 2), ("0,2", "ddp", 2)],
+)
+def test_number_of_processes(devices: object, strategy: str, expected: int) -> None:
+    trainer = OmegaConf.create({"accelerator": "cpu", "devices": devices, "strategy": strategy, "num_nodes": 1})
+    assert processes_to_start(trainer) == expected
+
+
+def test_several_machines_need_a_launcher() -> None:
+    trainer = OmegaConf.create({"accelerator": "cpu", "devices": 1, "strategy": "ddp", "num_nodes": 2})
+    with pytest.raises(InputError, match="needs srun or torchrun"):
+        processes_to_start(trainer)

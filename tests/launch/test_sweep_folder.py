@@ -1,0 +1,380 @@
+"""Sweeps as a user starts them: they survive failing jobs, kills and Ctrl-C, and go on where they were."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from runs.harness import TINY, command, train
+
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError
+from ssl_lightning.launch.jobs import Jobs, batches
+from ssl_lightning.launch.local_launcher import environment
+from ssl_lightning.launch.sweep_folder import refuse_used, resumed_arguments, stored_objective
+from ssl_lightning.runs.checkpoints import read_checkpoint
+
+ALONE = (*TINY, "callbacks=minimal", "objective=train/loss")
+LONG = (*ALONE, "trainer.max_epochs=10", "callbacks.progress.every_n_seconds=0")
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    """`ssl-pretrain`, while it runs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssl_lightning.pretrain", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(process: subprocess.Popen, *words: str) -> None:
+    """Reads what a command says up to lines that hold the words, one after the other."""
+    for word in words:
+        for line in process.stdout:
+            if word in line:
+                break
+        else:
+            raise AssertionError(f"ended without saying '{word}': {process.stderr.read()}")
+
+
+def left(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When each file below a folder was written, and what is in it."""
+    return {str(f): (f.stat().st_mtime_ns, f.read_bytes()) for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = (read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"] for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def jobs(sweep: Path) -> list[str]:
+    return sorted(folder.name for folder in sweep.iterdir() if (folder / ".hydra").is_dir())
+
+
+def failures(result: subprocess.CompletedProcess) -> list[str]:
+    return [line for line in result.stderr.splitlines() if ") failed: " in line]
+
+
+def test_a_failing_job_is_told_and_takes_no_other_down(tmp_path):
+    result = command("pretrain", "-m", *ALONE, "method=simclr,moco", "data.batch_size=60", cwd=tmp_path)
+    assert result.returncode == 1
+    (failure,) = failures(result)
+    assert failure.startswith("ssl-pretrain: job 1 (method=moco) failed: a device's batch of 60 does not divide")
+    assert "Traceback" not in result.stderr
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    assert result.stderr.splitlines()[-1].endswith(
+        f"1 of 2 jobs failed; try them again with: ssl-pretrain resume_sweep={sweep}"
+    )
+    assert jobs(sweep) == ["0", "1"]
+    assert stored_objective(sweep / "0", "train/loss") > 0
+    assert stored_objective(sweep / "1", "train/loss") is None
+
+
+def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
+    process = start("-m", *LONG, "seed=1,2,3", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(process, "sweep/1", "step 20/")
+    process.kill()
+    process.communicate(timeout=60)
+    before = left(tmp_path / "sweep/0")
+    assert jobs(tmp_path / "sweep") == ["0", "1"]
+    assert read_checkpoint(tmp_path / "sweep/1/checkpoints/last.ckpt")["global_step"] < 70
+    result = command("pretrain", "resume_sweep=sweep", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "sweep/1 (going on)" in result.stdout
+    assert left(tmp_path / "sweep/0") == before
+    assert jobs(tmp_path / "sweep") == ["0", "1", "2"]
+    for number, seed in enumerate((1, 2, 3)):
+        whole = train(tmp_path / f"whole{seed}", *LONG, f"seed={seed}")
+        assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
+    process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(process, "job 1 (seed=2) writes")
+    logs = [tmp_path / f"sweep/{number}/output.log" for number in (0, 1)]
+    while not all("step 20/" in log.read_text() for log in logs):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: ssl-pretrain resume_sweep={tmp_path / 'sweep'}" in said
+    assert "Traceback" not in said
+    for log in logs:
+        assert log.read_text().count("stopped after step") == 1
+    result = command("pretrain", "resume_sweep=sweep", "hydra.launcher.threads=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all("(going on)" in log.read_text() for log in logs)
+    for number, seed in enumerate((1, 2)):
+        whole = train(tmp_path / f"whole{seed}", *LONG, f"seed={seed}")
+        assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_takes_no_other_with_it_side_by_side(tmp_path):
+    process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    log = tmp_path / "sweep/0/output.log"
+    while not log.exists() or "step 1/" not in log.read_text():
+        assert process.poll() is None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"job 0 (seed=1) failed: it was ended by SIGKILL; see {log}" in said
+    assert stored_objective(tmp_path / "sweep/1", "train/loss") > 0
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+SEARCH = (
+    *TINY, "sweep=optuna", "callbacks.probe=null", "callbacks.pictures=null", "callbacks.health.every_n_steps=4",
+    "optimizer.lr=tag(log,interval(1e-4,1e-2))", "method.hidden_dim=16,32", "objective=health/effective_rank",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """A whole search of 4 trials for the highest effective rank, which needs no labels."""
+    folder = tmp_path_factory.mktemp("searched")
+    result = command("pretrain", "-m", *SEARCH, "sweep.n_trials=4", "hydra.sweep.dir=sweep", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    best = OmegaConf.load(folder / "sweep/optimization_results.yaml")
+    ranks = [stored_objective(folder / "sweep" / str(number), "health/effective_rank") for number in range(4)]
+    assert best.best_value == max(ranks)
+    assert best.best_trial == ranks.index(max(ranks))
+    assert 1e-4 <= best.best_params["optimizer.lr"] <= 1e-2
+    assert f"best of 4 trials: health/effective_rank = {max(ranks):.5g} with method.hidden_dim=" in result.stdout
+    assert (folder / "sweep/figures/search.png").stat().st_size > 1000
+    return folder / "sweep"
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(tmp_path, searched):
+    process = start("-m", *SEARCH, "sweep.n_trials=4", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(process, "trial 0: ", "sweep/1")
+    process.kill()
+    process.communicate(timeout=60)
+    before = left(tmp_path / "sweep/0")
+    result = command("pretrain", "resume_sweep=sweep", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert left(tmp_path / "sweep/0") == before
+    assert jobs(tmp_path / "sweep") == ["0", "1", "2", "3"]
+    ours, theirs = (OmegaConf.load(folder / "optimization_results.yaml") for folder in (tmp_path / "sweep", searched))
+    assert ours == theirs
+    for number in "0123":
+        assert_same_weights(tmp_path / "sweep" / number, searched / number)
+
+
+def test_the_same_search_again_repeats_nothing_and_refuses_other_settings(searched):
+    before = {number: left(searched / number) for number in "0123"}
+    arguments = [*SEARCH, f"hydra.sweep.dir={searched}"]  # sweep=optuna is a multirun also without -m
+    result = command("pretrain", *arguments, "sweep.n_trials=4", cwd=searched)
+    assert result.returncode == 0, result.stderr
+    assert "best of 4 trials" in result.stdout
+    assert {number: left(searched / number) for number in "0123"} == before
+    result = command("pretrain", *arguments, "seed=5", cwd=searched)
+    assert result.returncode == 2
+    assert "holds a search with other settings" in result.stderr
+
+
+def test_failed_trials_do_not_end_a_search(tmp_path):
+    result = command(
+        "pretrain", "-m", "sweep=optuna", *ALONE, "method=moco", "data.batch_size=64,60", "sweep.sampler=random",
+        "sweep.seed=5", "sweep.n_trials=2", "sweep.direction=minimize", "hydra/launcher=local", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (failure,) = failures(result)
+    assert "job 0 (data.batch_size=60) failed: a device's batch of 60 does not divide" in failure
+    assert "best of 1 trials: train/loss = " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["-m", "sweep=optuna"], "sweep=optuna has nothing to search; give a key a range"),
+        (
+            ["-m", "sweep=optuna", "seed=1,2", "sweep.sampler=tpee"],
+            "sweep.sampler=tpee is unknown; known: tpe, gp, random",
+        ),
+        (["-m", "sweep=optuna", "seed=int(interval(9,1))"], "seed=int(interval(9,1)) is not a range"),
+        (["-m", "sweep=optuna", *ALONE, "objective=train/los", "seed=1,2"], "objective=train/los was not logged by"),
+        (["-m", "seed=1,2", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
+        (["-m", "sweep=optun"], "there is no sweep 'optun'; did you mean optuna?"),
+        (["resume_sweep=nowhere"], "there is no sweep at nowhere"),
+        (
+            ["resume_sweep=old", "seed=3"],
+            "resume_sweep= keeps the overrides of its sweep; start a new sweep for seed=3",
+        ),
+    ],
+)
+def test_a_wrong_sweep_gets_one_line(tmp_path, arguments, answer):
+    stored(tmp_path / "old", task=["seed=1,2"])
+    result = command("pretrain", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("ssl-pretrain: ")]
+    assert answer in line
+
+
+def test_a_search_without_optuna_says_what_to_install(tmp_path):
+    (tmp_path / "optuna.py").write_text("raise ImportError")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    result = command("pretrain", "-m", "sweep=optuna", "seed=1,2", cwd=tmp_path, PYTHONPATH=path)
+    assert result.returncode == 2
+    assert "sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'" in result.stderr
+
+
+def stored(folder: Path, task: list[str], hydra: list[str] | None = None, name: str = "pretrain") -> Path:
+    """A folder as a sweep leaves it, but for its jobs."""
+    overrides = {"hydra": hydra or [], "task": task}
+    folder.mkdir()
+    OmegaConf.save(
+        OmegaConf.create({"hydra": {"overrides": overrides, "job": {"config_name": name}}}), folder / "multirun.yaml"
+    )
+    return folder
+
+
+def test_a_sweep_is_gone_on_with_as_it_was_started(tmp_path):
+    hydra = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=elsewhere", "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
+    folder = stored(tmp_path / "it's", ["seed=1,2", "~logger", "+data.extra=1"], hydra)
+    quoted = "'" + str(folder).replace("'", "\\'") + "'"
+    assert resumed_arguments(str(folder), ["hydra.launcher.n_jobs=4", "-m"]) == [
+        "-m", "hydra/launcher=local", "seed=1,2", "~logger", "+data.extra=1", "hydra.launcher.n_jobs=4",
+        f"hydra.sweep.dir={quoted}", "hydra.sweeper.resume=true",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.searchpath=[file:///theirs]",
+        "hydra.callbacks.one._target_=os.system",
+        "+hydra.callbacks.one={_target_: os.system}",
+        "hydra={callbacks: {one: {_target_: os.system}}}",
+        "hydra/launcher=../../theirs",
+        "method=../../theirs",
+        "method@hydra.callbacks.one=simclr",
+        "hydra.launcher.setup=['rm -r /']",
+        "hydra.job.env_set.LD_PRELOAD=theirs",
+        "hydra.sweeper.params={hydra.searchpath: theirs}",
+        "hydra.sweep.subdir=/etc",
+        "--config-dir=/theirs",
+    ],
+)
+def test_a_folder_has_no_say_in_what_hydra_runs(tmp_path, override):
+    for number, lists in enumerate(({"task": [override]}, {"task": [], "hydra": [override]})):
+        with pytest.raises(InputError, match="which is not taken from a folder"):
+            resumed_arguments(str(stored(tmp_path / str(number), **lists)), [])
+
+
+@pytest.mark.parametrize(
+    ("made", "answer"),
+    [
+        (lambda folder: folder.mkdir(), "is not the folder of a sweep: it holds no multirun.yaml"),
+        (lambda folder: (folder / ".hydra").mkdir(parents=True) or (folder / ".hydra/config.yaml").touch(), "resume="),
+        (
+            lambda folder: folder.mkdir() or (folder / "multirun.yaml").write_text("a: ["),
+            "is not the config of a sweep",
+        ),
+        (lambda folder: folder.mkdir() or (folder / "multirun.yaml").write_text("- a"), "is not the config of a sweep"),
+        (lambda folder: stored(folder, [], name="evaluate"), "is a sweep of ssl-evaluate"),
+    ],
+)
+def test_what_is_no_sweep_is_said_to_be_none(tmp_path, made, answer):
+    made(tmp_path / "folder")
+    with pytest.raises(InputError, match=answer):
+        resumed_arguments(str(tmp_path / "folder"), [])
+
+
+def test_an_unfinished_run_has_no_objective(tmp_path):
+    for status, value in (("running", None), ("stopped", None), ("finished", 2.0)):
+        (tmp_path / "results.json").write_text(json.dumps({"status": status, "metrics": {"train/loss": 2.0}}))
+        assert stored_objective(tmp_path, "train/loss") == value
+    (tmp_path / "results.json").write_text("{")
+    assert stored_objective(tmp_path, "train/loss") is None
+
+
+def jobs_of(sweep: Path, task: Any, *overrides: str) -> Jobs:
+    """The jobs of a sweep by Hydra's own launcher, each a call of `task`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        wanted = [*overrides, f"hydra.sweep.dir={sweep}", "hydra.mode=MULTIRUN"]
+        config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+    return Jobs(config, context, launcher)
+
+
+@pytest.mark.parametrize("seed", ["7", "${hydra:job.num}"])
+def test_jobs_keep_their_folders_and_numbers_when_some_are_skipped(tmp_path, seed):
+    seen = []
+
+    def task(config: DictConfig) -> float:
+        seen.append((Path(HydraConfig.get().runtime.output_dir).name, config.seed, config.resume))
+        if seen[-1][0] == "3":
+            raise ValueError("boom\nand more")
+        return 1.0
+
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/results.json").write_text('{"status": "finished", "metrics": {"train/loss": 2.0}}')
+    (tmp_path / "2/checkpoints").mkdir(parents=True)
+    (tmp_path / "2/checkpoints/last.ckpt").touch()
+    wanted = {number: [f"seed={seed}", "objective=train/loss", f"optimizer.lr={number}"] for number in range(4)}
+    done = jobs_of(tmp_path, task).run(wanted, resume=True)
+    number = int if seed != "7" else lambda name: 7
+    assert seen == [("0", number("0"), None), ("2", number("2"), str(tmp_path / "2")), ("3", number("3"), None)]
+    assert [job.value for job in done] == [1.0, 2.0, 1.0, None]
+    assert [job.folder.name for job in done] == ["0", "1", "2", "3"]
+    assert done[3].error == "ValueError: boom"
+    assert done[3].name == "job 3 (optimizer.lr=3)"
+
+
+def test_jobs_are_launched_at_once_or_in_runs_without_gaps():
+    assert list(batches([0, 2, 3, 5], numbered=False)) == [[0, 2, 3, 5]]
+    assert list(batches([0, 2, 3, 5], numbered=True)) == [[0], [2, 3], [5]]
+    assert list(batches([], numbered=True)) == []
+
+
+def test_a_sweep_begins_in_a_folder_without_jobs(tmp_path):
+    refuse_used(tmp_path)
+    refuse_used(tmp_path / "new")
+    (tmp_path / "0/.hydra").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds jobs already; go on with them by resume_sweep="):
+        refuse_used(tmp_path)
+
+
+def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    def given(devices: object, gpus: list[str], slots: int = 2, threads: int | None = None) -> list[str | None]:
+        config = OmegaConf.create({"trainer": {"devices": devices}})
+        made = [environment(config, slot, slots, threads, gpus) for slot in range(slots)]
+        assert {one["OMP_NUM_THREADS"] for one in made} == {
+            str(threads or 8 // slots // (devices if isinstance(devices, int) else 1))
+        }
+        return [one.get("CUDA_VISIBLE_DEVICES") for one in made]
+
+    assert given(1, []) == [None, None]
+    assert given(1, ["4", "5"]) == ["4", "5"]
+    assert given(1, ["4", "5"], slots=3) == ["4", "5", "4"]
+    assert given(2, ["0", "1", "2", "3"]) == ["0,1", "2,3"]
+    assert given("auto", ["0", "1"], threads=3) == [None, None]
+    with pytest.raises(InputError, match="there are 2 GPUs here"):
+        given(4, ["0", "1"])

@@ -1,0 +1,36 @@
+"""Losses of tokens count by tokens: two processes, and two accumulated batches, are one batch."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from launch.killing import run
+from runs.test_killed import TEXT
+
+from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+
+OPTIONS = ("method=causal_lm", *TEXT, "trainer.max_steps=6", "optimizer=sgd", "optimizer.lr=0.5", "precision=64-true")
+
+
+def losses(folder: Path) -> list[float]:
+    with RunFolder(folder).metrics.open(newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.mark.parametrize(
+    ("world_size", "options"),
+    [
+        (2, ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")),
+        (1, ("data.batch_size=8", "trainer.accumulate_grad_batches=2")),
+    ],
+)
+def test_the_same_weights(tmp_path: Path, world_size: int, options: tuple[str, ...]) -> None:
+    assert run(tmp_path / "one", *OPTIONS)
+    assert run(tmp_path / "parts", *OPTIONS, *options, world_size=world_size)
+    one, parts = (read_checkpoint(RunFolder(tmp_path / name).last)["state_dict"] for name in ("one", "parts"))
+    for key, value in one.items():
+        torch.testing.assert_close(parts[key], value, rtol=0, atol=1e-8)
+    if world_size > 1:
+        assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "one"), abs=1e-8)
