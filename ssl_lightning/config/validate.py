@@ -92,9 +92,6 @@ _TRUSTED = ("ssl_lightning", "torch.optim")
 _RESOLVERS = ("oc.env", "hydra", "now")
 
 
-LANGUAGE_MODEL = "ssl_lightning.modules.backbones.text.language_model"
-
-
 def validate_config(config: DictConfig) -> None:
     """All that can be seen to be wrong before anything is built.
 
@@ -176,15 +173,10 @@ def _count_views(transform: Any) -> int:
     return len(transform.get("views") or ())
 
 
-def text_methods() -> str:
-    """The names of the methods whose own backbone is a language model, as a list to read."""
-    names = []
-    for file in sorted((CONFIG_DIR / "method").glob("*.yaml")):
-        choice: Any = OmegaConf.load(file)
-        backbones = [entry["override /backbone"] for entry in choice.defaults if "override /backbone" in entry]
-        if backbones and _target("backbone", backbones[0]) == LANGUAGE_MODEL:
-            names.append(file.stem)
-    return _list(names)
+def methods_that_declare(hook: str) -> str:
+    """The names of the methods that declare an optional part of `Method`, as a list to read."""
+    files = sorted((CONFIG_DIR / "method").glob("*.yaml"))
+    return _list(file.stem for file in files if _class(OmegaConf.load(file).method._target_).declares(hook))
 
 
 def _class(target: str) -> Any:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
-from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
 
 
 class Method(lightning.LightningModule):
-    """One paper: `forward` embeds, `loss` compares; a subclass writes these two and, if need be, `after_step`.
+    """One paper: a subclass writes `forward` and `loss`, and declares what else it has; nothing else is asked of it.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -21,7 +21,7 @@ class Method(lightning.LightningModule):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("views",)
-    """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
+    """The keys of a batch that `loss` uses; a run whose data and transform do not provide them is refused."""
     views: ClassVar[int | None] = None
     """How many views of an image `loss` takes; None: any number, or none at all."""
 
@@ -29,7 +29,16 @@ class Method(lightning.LightningModule):
     """What compares the samples of a batch, or normalizes over them, needs two."""
 
     uses_batch_negatives: ClassVar[bool] = False
-    """Whether the samples of a batch are each other's negatives: accumulated small batches are then no large one."""
+    """Whether the samples of a batch are each other's negatives: gradient accumulation then adds no negatives."""
+
+    token_loss: str | None = None
+    """Of language models: which result of `loss` is the mean cross-entropy of a token, in nats."""
+
+    figures: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Metrics of its own that a reader wants to see: label and format. "..." begins a label that continues the last."""
+
+    starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained",)
+    """The keys of a config that bring trained weights, which the untrained control does without."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -53,12 +62,75 @@ class Method(lightning.LightningModule):
     def after_step(self, progress: float) -> None:
         """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
 
+    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
+        """The downstream embedding (B, D) of a batch as evaluation sees it, whose input is `key`.
+
+        By default `forward` of the input alone; a subclass may use more of the batch, such as lengths.
+        """
+        return self(batch[key])
+
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """The pretext task on a transformed batch: what was given and what became of it, (B, ...) by title."""
+        return None
+
+    def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """The pretext task on a user's input, with the options of `ssl-generate`: by default `show`."""
+        return self.show(batch)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The input, (B, ...) as evaluation sees it, from its embedding alone."""
+        raise NotImplementedError
+
+    def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of an input, (B, ...) as evaluation sees it, the part to be predicted, and the prediction of it."""
+        raise NotImplementedError
+
+    def controls(self, x: Tensor) -> dict[str, Tensor]:
+        """By name, what `predictions` are compared with: predictions that take no learning."""
+        return {}
+
+    def learn_from(self, data: Any) -> None:
+        """Learns from the DataModule before the first step, such as a codebook: into buffers, on every process alike.
+
+        Not called when a run is resumed.
+        """
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizer.
+
+        A group may have its own `lr`, which the schedule scales, and `weight_decay_end`, which its `weight_decay`
+        approaches along a cosine.
+        """
+        return parameter_groups(self)
+
+    @classmethod
+    def declares(cls, hook: str) -> bool:
+        """Whether a subclass has its own `hook`, one of the optional parts above."""
+        return getattr(cls, hook) is not getattr(Method, hook)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken, also before a resume; 0 without a Trainer."""
+        return int(self.global_step)
+
+    @property
+    def progress(self) -> float:
+        """The part of all optimizer steps that is taken, in [0, 1) during training."""
+        return self.step / max(1, self.total_steps)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the training set."""
+        return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
+
     def configure_model(self) -> None:
         """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
     def on_train_start(self) -> None:
+        if self.step == 0 and self.declares("learn_from"):
+            self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
         parts = self.trainer.accumulate_grad_batches
         if self.uses_batch_negatives and parts > 1 and self.trainer.is_global_zero:
             print(
@@ -100,6 +172,7 @@ class Method(lightning.LightningModule):
             divided = mean / (self.trainer.accumulate_grad_batches * self.samples)
             torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divided)
             self.weights.clear()
+        move_weight_decay(optimizer, self.progress)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)
@@ -108,7 +181,7 @@ class Method(lightning.LightningModule):
         self.log_dict(scalars, batch_size=count, sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        progress = self.trainer.global_step / max(1, self.total_steps)
+        progress = self.progress
         super().optimizer_step(*args, **kwargs)
         self.after_step(progress)
 
@@ -120,7 +193,7 @@ class Method(lightning.LightningModule):
         self.total_steps = int(total)
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         try:
-            optimizer = self.optimizer(parameter_groups(self))
+            optimizer = self.optimizer(self.groups())
         except ValueError as error:
             raise InputError(f"the optimizer refuses its settings: {error}") from error
         schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf, open_dict
 from PIL import Image
 from runs.harness import command, train
 
-from ssl_lightning.commands.generate_text import generate
+from ssl_lightning.commands.generate import generate
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.image.digits import digits
 from ssl_lightning.errors import InputError

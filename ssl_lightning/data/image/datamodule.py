@@ -1,14 +1,13 @@
 """Images for a run: any source of uint8 arrays, split, batched and transformed."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 from torch import nn
 
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.views import EvaluationView
 
 
 class ImageDataModule(DataModule):
@@ -20,6 +19,7 @@ class ImageDataModule(DataModule):
     """
 
     provides = ("image", "index", "label")
+    modality: ImageModality
 
     def __init__(
         self,
@@ -50,14 +50,13 @@ class ImageDataModule(DataModule):
         )
         if len(mean) != channels or len(std) != channels:
             raise InputError(f"data.mean and data.std must have one number for each of data.channels={channels}")
-        self.image_size, self.channels = image_size, channels
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.modality = ImageModality(image_size, channels, mean, std)
         self.num_classes = num_classes
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if self.channels_found != self.channels:
-            raise InputError(f"data.channels={self.channels}, but the images have {self.channels_found}")
+        if self.channels_found != self.modality.channels:
+            raise InputError(f"data.channels={self.modality.channels}, but the images have {self.channels_found}")
         classes = None if self.classes is None else len(self.classes)
         if self.num_classes is None:
             self.num_classes = classes
@@ -68,11 +67,3 @@ class ImageDataModule(DataModule):
     def channels_found(self) -> int:
         """Channels of the images of the source, after ``setup``."""
         return self.train.images.shape[1]
-
-    @cached_property
-    def _plain(self) -> nn.Module:
-        return EvaluationView(size=self.image_size, mean=self.mean, std=self.std)
-
-    def evaluation_view(self, batch: dict) -> dict:
-        """The batch with its ``image`` as evaluation sees it: (B, C, image_size, image_size) normalized floats."""
-        return self._plain(batch)

@@ -1,14 +1,13 @@
 """Clips of video for a run: any source of `VideoDataset`, split, batched and transformed."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 from torch import nn
 
 from ssl_lightning.data.image.datamodule import ImageDataModule
+from ssl_lightning.data.video.modality import VideoModality
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.pretext.next_frame import Frames
 
 
 class VideoDataModule(ImageDataModule):
@@ -18,6 +17,7 @@ class VideoDataModule(ImageDataModule):
     """
 
     provides = ("video", "index", "label")
+    modality: VideoModality
 
     def __init__(
         self,
@@ -54,18 +54,8 @@ class VideoDataModule(ImageDataModule):
         )
         if frames < 2:
             raise InputError(f"data.frames={frames} must be 2 or more")
-        self.frames = frames
+        self.modality = VideoModality(image_size, channels, mean, std)
 
     @property
     def channels_found(self) -> int:
         return self.train.shape[1]
-
-    @cached_property
-    def _frames(self) -> Frames:
-        return Frames(size=self.image_size, mean=self.mean, std=self.std)
-
-    def evaluation_view(self, batch: dict) -> dict:
-        """The batch with its ``video`` as evaluation sees it: (B, T, C, image_size, image_size) normalized floats."""
-        made = self._frames(batch)
-        made["video"] = made.pop("frames")
-        return made

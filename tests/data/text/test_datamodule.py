@@ -12,6 +12,7 @@ from ssl_lightning.data.text.labeled_text import labeled_text
 from ssl_lightning.data.text.text_files import text_files
 from ssl_lightning.data.text.tokenizers import bpe, byte, char, pretrained
 from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.text.masking import Tokens
 
 TEXTS = [f"Document {number} ends with \u00e9. " + "word " * (number % 30) for number in range(80)]
 
@@ -72,7 +73,7 @@ def test_batches(made):
         "document": (torch.int64, (8,)),
         "index": (torch.int64, (8,)),
     }
-    assert torch.equal(data.evaluation_view(batch)["tokens"], batch["tokens"])
+    assert torch.equal(data.modality.evaluation_view(batch)["tokens"], batch["tokens"])
     assert set(batch) | {"label"} == set(data.provides)
     assert sum(len(batch["index"]) for batch in data.val_dataloader()) == len(data.val_windows)
     parts = [next(iter(part)) for part in (made(num_workers=2).features_loader("train"), [batch])]
@@ -118,19 +119,12 @@ def test_facts(made, tokenizer):
     held = texts_of(data, data.val_windows).values()
     tokens = sum(len(data.tokenizer.encode(text)) for text in held)
     bytes_per_token = sum(len(text.encode()) for text in held) / tokens
-    assert data.facts == {
-        "vocab_size": data.tokenizer.vocab_size,
-        "pad_id": 0,
-        "cls_id": 2,
-        "sep_id": 3,
-        "bytes_per_token": bytes_per_token,
-        "tokens_per_sample": 16,
-    }
-    assert TextDataModule(documents, "", nn.Identity(), byte, length=16, batch_size=8).facts == {}
+    assert data.modality.facts == {"vocab_size": data.tokenizer.vocab_size, "pad_id": 0, "cls_id": 2, "sep_id": 3}
+    assert data.bytes_per_token == bytes_per_token
     whole = made(tokenizer=tokenizer)
     assert whole.validation_set is None
     tokens = sum(len(whole.tokenizer.encode(text)) for text in TEXTS)
-    assert whole.facts["bytes_per_token"] == sum(len(text.encode()) for text in TEXTS) / tokens
+    assert whole.bytes_per_token == sum(len(text.encode()) for text in TEXTS) / tokens
 
 
 def test_a_tokenizer_learns_from_the_training_documents_once(made):
@@ -152,13 +146,9 @@ def test_a_tokenizer_learns_from_the_training_documents_once(made):
 
 
 def test_a_transform_learns_the_tokenizer(made):
-    class Reader(nn.Identity):
-        def read(self, tokenizer):
-            self.mask_id = tokenizer.mask_id
-
-    reader = Reader()
-    made(transform=reader)
-    assert reader.mask_id == 4
+    transform = Tokens()
+    made(transform=transform)
+    assert transform.mask_id == 4
 
 
 def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
@@ -168,7 +158,7 @@ def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
     data.prepare_data()
     data.setup()
     assert "m" in data.tokenizer.decode(data.tokenizer.encode("m"))
-    assert data.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
+    assert data.modality.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
     other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
     assert other.tokenizer.key == data.tokenizer.key
 
@@ -282,8 +272,8 @@ def test_what_evaluation_sees_has_no_empty_columns(made):
     data = made(val_size=0.2)
     tokens = torch.full((2, 16), data.tokenizer.pad_id)
     tokens[0, :3] = tokens[1, :5] = 7
-    assert torch.equal(data.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
-    assert data.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
+    assert torch.equal(data.modality.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
+    assert data.modality.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
 
 
 def test_texts_are_those_of_the_labeled_samples(made):
