@@ -75,7 +75,7 @@ def test_arrows(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((PACKAGE / "methods").glob("*.py")), ids=lambda file: file.stem)
 def test_a_method_knows_no_other_method(file: Path) -> None:
     methods = {name.split(".")[1] for name in ours(file) if name.startswith("methods.")}
-    assert methods <= {"base"}
+    assert methods <= ({"hooks"} if file.stem == "base" else {"base"})
 
 
 def test_one_file_talks_to_torch_distributed() -> None:

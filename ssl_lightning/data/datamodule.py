@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
 
 
+@dataclass(eq=False, repr=False)
 class DataModule(LightningDataModule):
     """Splits of one source, in batches that are a function of (seed, epoch), transformed on the device.
 
@@ -33,31 +35,28 @@ class DataModule(LightningDataModule):
     last batch had arrived from the loader.
     """
 
-    provides: tuple[str, ...] = ("index", "label")
+    provides: ClassVar[tuple[str, ...]] = ("index", "label")
     """The keys of a raw batch; a transform or method that needs others is refused before anything is built."""
-    modality: Modality
-    trainer: Any
+    modality: Modality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., Any],
-        root: str,
-        transform: nn.Module,
-        *,
-        batch_size: int,
-        num_workers: int = 0,
-        val_size: int | float = 0,
-        fraction: float = 1.0,
-        seed: int = 0,
-    ) -> None:
+    source: Callable[..., Any]
+    root: str
+    transform: nn.Module
+    _: KW_ONLY
+    batch_size: int
+    num_workers: int = 0
+    val_size: int | float = 0
+    fraction: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if not 0 < fraction <= 1:
-            raise InputError(f"data.fraction={fraction} must be above 0 and at most 1")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers={num_workers} must be 0 or more")
-        self.source, self.root, self.transform = source, str(Path(root).expanduser()), transform
-        self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_size, self.fraction, self.seed = val_size, fraction, seed
+        if not 0 < self.fraction <= 1:
+            raise InputError(f"data.fraction={self.fraction} must be above 0 and at most 1")
+        if self.num_workers < 0:
+            raise InputError(f"data.num_workers={self.num_workers} must be 0 or more")
+        self.root = str(Path(self.root).expanduser())
+        self.trainer: Any
         self.train: Any = None
         self.probe_train: Any = None
         self.val: Any = None

@@ -1,15 +1,14 @@
 """Images for a run: any source of uint8 arrays, split, batched and transformed."""
 
-from collections.abc import Callable, Sequence
-
-from torch import nn
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 from ssl_lightning.data.datamodule import DataModule
-from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
 
 
+@dataclass(eq=False, repr=False)
 class ImageDataModule(DataModule):
     """``image (B, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
@@ -19,44 +18,25 @@ class ImageDataModule(DataModule):
     """
 
     provides = ("image", "index", "label")
-    modality: ImageModality
+    modality: ImageModality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., ImageDataset],
-        root: str,
-        transform: nn.Module,
-        *,
-        image_size: int,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        batch_size: int,
-        num_workers: int = 0,
-        val_size: int | float = 0,
-        fraction: float = 1.0,
-        seed: int = 0,
-        num_classes: int | None = None,
-    ) -> None:
-        super().__init__(
-            source,
-            root,
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            val_size=val_size,
-            fraction=fraction,
-            seed=seed,
-        )
-        if len(mean) != channels or len(std) != channels:
-            raise InputError(f"data.mean and data.std must have one number for each of data.channels={channels}")
-        self.modality = ImageModality(image_size, channels, mean, std)
-        self.num_classes = num_classes
+    _: KW_ONLY
+    image_size: int
+    channels: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise InputError(f"data.mean and data.std must have one number for each of data.channels={self.channels}")
+        self.modality = ImageModality(self.image_size, self.channels, self.mean, self.std)
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if self.channels_found != self.modality.channels:
-            raise InputError(f"data.channels={self.modality.channels}, but the images have {self.channels_found}")
+        if self.channels_found != self.channels:
+            raise InputError(f"data.channels={self.channels}, but the images have {self.channels_found}")
         classes = None if self.classes is None else len(self.classes)
         if self.num_classes is None:
             self.num_classes = classes

@@ -1,12 +1,12 @@
 """Text for a run: any corpus, split by documents, tokenized once, in windows."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import nn
 
 from ssl_lightning.data.cache import cache_folder, digest, made_once
 from ssl_lightning.data.datamodule import DataModule
@@ -22,6 +22,7 @@ from ssl_lightning.transforms.text.masking import Tokens
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
 
 
+@dataclass(eq=False, repr=False)
 class TextDataModule(DataModule):
     """``tokens (B, length) int64``, ``document (B,)``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
@@ -45,59 +46,37 @@ class TextDataModule(DataModule):
     """
 
     provides = ("tokens", "document", "index", "label")
-    modality: TextModality
+    modality: TextModality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., Corpus],
-        root: str,
-        transform: nn.Module,
-        tokenizer: Callable[..., Tokenizer],
-        *,
-        length: int,
-        batch_size: int,
-        num_workers: int = 0,
-        stride: int | None = None,
-        val_size: int | float = 0,
-        val_from: Literal["documents", "end"] | None = None,
-        fraction: float = 1.0,
-        seed: int = 0,
-        probe: Callable[..., Corpus] | None = None,
-        probe_val_size: int | float = 0.1,
-        cache: str | None = None,
-        workers: int | None = None,
-    ) -> None:
-        super().__init__(
-            source,
-            root,
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            val_size=val_size,
-            fraction=fraction,
-            seed=seed,
-        )
-        if length < 2:
-            raise InputError(f"data.length={length} must be at least 2 tokens")
-        if stride is not None and not 1 <= stride <= length:
-            raise InputError(f"data.stride={stride} must be from 1 to data.length={length}")
-        if val_from not in ("documents", "end", None):
-            raise InputError(f"data.val_from={val_from} is not known: choose documents or end")
-        if workers is not None and workers < 1:
-            raise InputError(f"data.workers={workers} must be at least 1")
-        self.length, self.stride = length, stride
-        self.val_from, self.probe, self.probe_val_size = val_from, probe, probe_val_size
-        self.make_tokenizer = tokenizer
-        self.cache, self.workers = cache_folder(cache), workers
-        self.modality = TextModality(self._made_tokenizer)
+    tokenizer: Callable[..., Tokenizer]
+    _: KW_ONLY
+    length: int
+    stride: int | None = None
+    val_from: Literal["documents", "end"] | None = None
+    probe: Callable[..., Corpus] | None = None
+    probe_val_size: int | float = 0.1
+    cache: str | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < 2:
+            raise InputError(f"data.length={self.length} must be at least 2 tokens")
+        if self.stride is not None and not 1 <= self.stride <= self.length:
+            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
+        if self.val_from not in ("documents", "end", None):
+            raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"data.workers={self.workers} must be at least 1")
+        self.modality = TextModality(self._make_tokenizer)
         self.val_windows: TokenDataset | None = None
-        self._texts: dict[str, Corpus] = {}
         self.num_classes: int | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
+        self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
         """Saves the tokenizer, in the format of transformers."""
-        self.tokenizer.save(folder / "tokenizer")
+        self.modality.tokenizer.save(folder / "tokenizer")
 
     def restore(self, folder: Path) -> None:
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
@@ -109,11 +88,6 @@ class TextDataModule(DataModule):
     def validation_set(self) -> TokenDataset | None:
         """The held-out windows."""
         return self.val_windows
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The modality's; made, or taken from the cache, at the first call."""
-        return self.modality.tokenizer
 
     def texts(self, split: Literal["probe_train", "val", "test"]) -> list[str]:
         """The whole texts of the samples of a labeled split, in its order."""
@@ -148,7 +122,7 @@ class TextDataModule(DataModule):
         self.num_classes = None if self.classes is None else len(self.classes)
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
         if isinstance(self.transform, Tokens):
-            self.transform.read(self.tokenizer)
+            self.transform.read(self.modality.tokenizer)
 
     @cached_property
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
@@ -165,22 +139,30 @@ class TextDataModule(DataModule):
         count = resolve_size(self.val_size, len(corpus), "data.val_size")
         return corpus, held_out(len(corpus), count, self.seed, corpus.labels)
 
-    def _made_tokenizer(self) -> Tokenizer:
+    def _make_tokenizer(self) -> Tokenizer:
         """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
-        if not learns(self.make_tokenizer):
-            return self.make_tokenizer(())
+        if not learns(self.tokenizer):
+            return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held)
-        home = self.cache / "tokenizers" / digest(training.key, _described(self.make_tokenizer), str(LEARN_FROM))
-        made_once(home, lambda folder: self.make_tokenizer(training.texts(LEARN_FROM)).save(folder))
+        home = (
+            cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
+        )
+        made_once(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
         return load(home)
 
     def _tokenize(self, corpus: Corpus) -> Tokenized:
-        return tokenized(corpus, self.tokenizer, self.cache, self.workers)
+        return tokenized(corpus, self.modality.tokenizer, cache_folder(self.cache), self.workers)
 
     def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
         return TokenDataset(
-            found.tokens, found.offsets, self.length, self.tokenizer.pad_id, stride, corpus.labels, corpus.classes
+            found.tokens,
+            found.offsets,
+            self.length,
+            self.modality.tokenizer.pad_id,
+            stride,
+            corpus.labels,
+            corpus.classes,
         )
 
     def _refuse_too_short(self, train: TokenDataset, found: Tokenized, held: np.ndarray) -> None:

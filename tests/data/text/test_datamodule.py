@@ -45,8 +45,8 @@ def texts_of(data, windows):
     found = {}
     batch = windows.__getitems__(range(len(windows)))
     for document, tokens in zip(batch["document"].tolist(), batch["tokens"], strict=True):
-        found[document] = found.get(document, []) + tokens[tokens != data.tokenizer.pad_id].tolist()
-    return {document: data.tokenizer.decode(ids) for document, ids in found.items()}
+        found[document] = found.get(document, []) + tokens[tokens != data.modality.tokenizer.pad_id].tolist()
+    return {document: data.modality.tokenizer.decode(ids) for document, ids in found.items()}
 
 
 def test_documents_are_trained_on_or_held_out_and_never_both(made):
@@ -117,13 +117,18 @@ def test_fraction_takes_a_part_of_the_training_windows_only(made):
 def test_facts(made, tokenizer):
     data = made(tokenizer=tokenizer, val_size=0.25)
     held = texts_of(data, data.val_windows).values()
-    tokens = sum(len(data.tokenizer.encode(text)) for text in held)
+    tokens = sum(len(data.modality.tokenizer.encode(text)) for text in held)
     bytes_per_token = sum(len(text.encode()) for text in held) / tokens
-    assert data.modality.facts == {"vocab_size": data.tokenizer.vocab_size, "pad_id": 0, "cls_id": 2, "sep_id": 3}
+    assert data.modality.facts == {
+        "vocab_size": data.modality.tokenizer.vocab_size,
+        "pad_id": 0,
+        "cls_id": 2,
+        "sep_id": 3,
+    }
     assert data.bytes_per_token == bytes_per_token
     whole = made(tokenizer=tokenizer)
     assert whole.validation_set is None
-    tokens = sum(len(whole.tokenizer.encode(text)) for text in TEXTS)
+    tokens = sum(len(whole.modality.tokenizer.encode(text)) for text in TEXTS)
     assert whole.bytes_per_token == sum(len(text.encode()) for text in TEXTS) / tokens
 
 
@@ -139,7 +144,7 @@ def test_a_tokenizer_learns_from_the_training_documents_once(made):
     assert sorted(calls[0]) == sorted(texts_of(data, data.train).values())
     again = made(tokenizer=make, val_size=0.2)
     assert len(calls) == 1
-    assert again.tokenizer.key == data.tokenizer.key
+    assert again.modality.tokenizer.key == data.modality.tokenizer.key
     made(tokenizer=partial(learner, odd="z"), val_size=0.2)
     made(tokenizer=make, val_size=0.2, seed=1)
     assert len(calls) == 3
@@ -157,10 +162,10 @@ def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
     data.restore(tmp_path)
     data.prepare_data()
     data.setup()
-    assert "m" in data.tokenizer.decode(data.tokenizer.encode("m"))
+    assert "m" in data.modality.tokenizer.decode(data.modality.tokenizer.encode("m"))
     assert data.modality.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
     other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
-    assert other.tokenizer.key == data.tokenizer.key
+    assert other.modality.tokenizer.key == data.modality.tokenizer.key
 
 
 def test_labels_of_the_corpus_itself(made):
@@ -263,14 +268,14 @@ REAL = os.environ.get("SSL_DATA", "")
 def test_tinyshakespeare_is_split_as_in_nanogpt(made):
     """Its prepare.py: 65 characters, 1,003,854 tokens to train on and 111,540 to validate."""
     data = made(partial(text_files, files=f"{REAL}/text/tinyshakespeare.txt"), char, val_size=0.1)
-    assert data.tokenizer.vocab_size == 65 + 5
+    assert data.modality.tokenizer.vocab_size == 65 + 5
     tokens = [int((part.starts * 0 + part.sizes)[part.rows].sum()) for part in (data.train, data.val_windows)]
     assert tokens == [1_003_854, 111_540]
 
 
 def test_what_evaluation_sees_has_no_empty_columns(made):
     data = made(val_size=0.2)
-    tokens = torch.full((2, 16), data.tokenizer.pad_id)
+    tokens = torch.full((2, 16), data.modality.tokenizer.pad_id)
     tokens[0, :3] = tokens[1, :5] = 7
     assert torch.equal(data.modality.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
     assert data.modality.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
@@ -283,4 +288,4 @@ def test_texts_are_those_of_the_labeled_samples(made):
         assert len(texts) == len(part)
         assert all(text.endswith("good " * 20) == (label > 0) for text, label in zip(texts, part.labels, strict=True))
         read = part.__getitems__(range(len(part)))["tokens"]
-        assert [data.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]
+        assert [data.modality.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]
