@@ -38,7 +38,7 @@ class Method(MethodHooks, lightning.LightningModule):
 
     @property
     def step(self) -> int:
-        """Optimizer steps taken, also before a resume; 0 without a Trainer."""
+        """Optimizer steps taken before this one, also those before a resume; 0 without a Trainer."""
         return int(self.global_step)
 
     @property
@@ -109,9 +109,8 @@ class Method(MethodHooks, lightning.LightningModule):
         self.log_dict(scalars, batch_size=count, sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        progress = self.progress
-        super().optimizer_step(*args, **kwargs)
-        self.after_step(progress)
+        super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
+        self.after_step(self.progress)
 
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()

@@ -120,8 +120,8 @@ def test_text_without_labels_is_judged_by_its_likelihood(method: str, tmp_path: 
     run = train(
         tmp_path / "run", f"method={method}", "data=text_files", f"data.root={tmp_path}", "tokenizer=byte",
         "data.source.files=corpus.txt", "data.source.split_on=blank_line", "data.length=32", "data.batch_size=16",
-        f"data.cache={tmp_path}/cache", "trainer=cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "backbone.width=16",
-        "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "optimizer.lr=0.01",
+        f"data.cache={tmp_path}/cache", "trainer=cpu", "trainer.max_steps=4", "trainer.val_check_interval=4",
+        "backbone.width=16", "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "optimizer.lr=0.01",
     )  # fmt: skip
     in_training = json.loads(run.results.read_text())["metrics"]
     found = evaluated(run)

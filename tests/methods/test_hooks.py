@@ -54,7 +54,7 @@ class Codes(Method):
         return {"loss": (self.head(h) - self.codes).square().mean(), "embedding": h.detach()}
 
     def after_step(self, progress: float) -> None:
-        assert progress == pytest.approx((self.step - 1) / STEPS)
+        assert progress == self.progress
         self.known.append((self.step, self.progress, self.trainer.optimizers[0].param_groups[0]["weight_decay"]))
 
 
@@ -104,8 +104,8 @@ def test_step_progress_and_codes_are_those_of_an_undisturbed_run_after_a_resume(
     resumed = trained(tmp_path, resume=checkpoint)
     assert (whole.learned, stopped.learned, resumed.learned) == (1, 1, 0)
     assert whole.num_samples == len(whole.trainer.datamodule.train)  # type: ignore[attr-defined]
-    assert [step for step, _, _ in whole.known] == list(range(1, STEPS + 1))
-    assert [progress for _, progress, _ in whole.known] == pytest.approx([n / STEPS for n in range(1, STEPS + 1)])
+    assert [step for step, _, _ in whole.known] == list(range(STEPS))
+    assert [progress for _, progress, _ in whole.known] == pytest.approx([step / STEPS for step in range(STEPS)])
     assert stopped.known + resumed.known == whole.known
     assert torch.equal(resumed.codes, whole.codes)
     assert whole.codes.std() > 0
