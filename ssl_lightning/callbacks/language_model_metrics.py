@@ -6,6 +6,7 @@ import lightning
 import torch
 
 from ssl_lightning.evaluation.language import likelihood
+from ssl_lightning.runs.run_summary import RunSummary
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense half-precision operations a second by NVIDIA's data sheets."""
@@ -28,7 +29,8 @@ class LanguageModelMetrics(lightning.Callback):
         self._log(trainer, {f"val/{name}": value for name, value in figures.items()})
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        rate = next((c.rates()["time/samples_per_second"] for c in trainer.callbacks if hasattr(c, "rates")), 0.0)  # type: ignore[attr-defined]
+        summaries = (callback for callback in trainer.callbacks if isinstance(callback, RunSummary))  # type: ignore[attr-defined]
+        rate = next((summary.rates()["time/samples_per_second"] for summary in summaries), 0.0)
         tokens = rate * trainer.datamodule.length  # type: ignore[attr-defined]
         figures = {"time/tokens_per_second": tokens}
         if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):

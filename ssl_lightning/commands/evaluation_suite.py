@@ -1,6 +1,7 @@
-"""The judges of an evaluation. A judge takes (method, data) and yields figures, or nothing if it does not apply.
+"""The judges of an evaluation.
 
-It yields pairs: what is judged, and its figures by metric. `THIS_RUN` stands first, its controls follow.
+A judge takes (method, data) and yields pairs: what is judged, and its figures by metric; `THIS_RUN` first, its controls
+next. It yields nothing if it does not apply.
 """
 
 import copy
@@ -21,6 +22,7 @@ from ssl_lightning.evaluation.low_shot import over_draws
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.reconstruction import pca_errors, principal_components, squared_errors
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED
+from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.runs.frozen_features import embedded, split_features
 
 Figures = dict[str, float]
@@ -247,7 +249,7 @@ def _token_loss(method: Any, data: Any) -> float:
 def pooled_otherwise(method: Any) -> Any:
     """A copy of the method whose transformer gives another of its embeddings; None if it has but one."""
     made = copy.deepcopy(method)
-    transformers = [part for part in made.modules() if len(getattr(part, "pools", ())) > 1]
+    transformers = [part for part in made.modules() if isinstance(part, ViT) and len(part.pools) > 1]
     for part in transformers:
         part.pool = next(pool for pool in part.pools if pool != part.pool)
     return made if transformers else None

@@ -32,7 +32,7 @@ class Colorization(Method):
         backbone: network from (B, 1, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
         mean: per channel, of the RGB images in [0, 1] that `forward` gets normalized; as `std`.
         hidden_dim: channels of the decoder.
-        uniform: share of the uniform distribution in the prior, lambda of Eq. 4.
+        prior_mixing: share of the uniform distribution in the prior, lambda of Eq. 4.
         temperature: T of the annealed mean, Eq. 5.
     """
 
@@ -51,7 +51,7 @@ class Colorization(Method):
         mean: Sequence[float],
         std: Sequence[float],
         hidden_dim: int = 128,
-        uniform: float = 0.5,
+        prior_mixing: float = 0.5,
         temperature: float = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
@@ -68,7 +68,7 @@ class Colorization(Method):
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden_dim, len(self.bins), 1),
         )
-        self.uniform, self.temperature = uniform, temperature
+        self.prior_mixing, self.temperature = prior_mixing, temperature
         self.register_buffer("prior", torch.full((len(self.bins),), 1 / len(self.bins)))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
@@ -87,7 +87,7 @@ class Colorization(Method):
         logits = logits.flatten(0, 2)
         if self.training:
             self._count(bins, shares)
-        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.uniform))
+        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.prior_mixing))
         accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
         return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
 
