@@ -1,4 +1,4 @@
-"""VideoDataset as pictures: a strip of their frames side by side, and a GIF."""
+"""Clips as pictures: a strip of their frames side by side, and a GIF."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,9 +44,9 @@ def _strip(axes: Any, frames: Tensor) -> None:
 
 
 def write_gif(path: Path, columns: Mapping[str, Tensor], milliseconds: int = 200) -> None:
-    """The same as a film that runs for ever: a row for each sample, a panel for each column but the first.
+    """The same as an endless film: a row for each sample, a panel for each column but the first.
 
-    Each panel begins with the frames of the first column, framed gray, and goes on with its own, framed orange.
+    Each panel begins with the frames of the first column, framed gray; its own follow, framed orange.
 
     Raises:
         OSError: it cannot be written.

@@ -14,7 +14,10 @@ _TASK = re.compile(r"(train|val)/\w*accuracy")
 
 
 def curves_figure(curves: Mapping[str, Curve], figures: Mapping[str, tuple[str, str]]) -> Figure:
-    """Loss, what a method declares as its `figures`, probes beside their control, and health, by name of the metric."""
+    """Loss, the `figures` that a method declares, probes with their control, and health over the steps.
+
+    `curves`: by name of the metric; `figures`: label and format, see `MethodHooks`.
+    """
     panels = {
         "loss": ["train/loss", "val/loss"],
         "bits per byte": ["val/bits_per_byte"],

@@ -20,7 +20,7 @@ class DistilBERT(Method):
     """A student of half the layers guesses hidden tokens as its teacher does, and as they were.
 
     The student begins from every second layer of the teacher (Sec. 3). Without a trained teacher, the teacher learns
-    beside it, from random weights and the hidden tokens alone.
+    with it, from random weights and the hidden tokens alone.
 
     Args:
         backbone: a masked language model: the teacher that is to be trained, or, where `teacher` is given, not used.
@@ -65,7 +65,7 @@ class DistilBERT(Method):
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3, the "training loss": soft, hard and cosine loss; and the teacher's own, if it learns.
 
-        Deviation: both distributions are compared where tokens are hidden, in place of everywhere, which leaves the
+        Deviation: both distributions are compared where tokens are hidden, instead of everywhere, which leaves the
         head to few rows (`restrict_ce_to_mask` of the authors' code).
         """
         inputs, masked = batch["inputs"], batch["masked"]

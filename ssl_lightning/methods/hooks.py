@@ -34,7 +34,7 @@ class MethodHooks:
         raise NotImplementedError
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss.
+        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged next to the loss.
 
         `weight`, if given, is the number of targets whose mean the loss is: ranks and accumulated batches then count
         by it. Without it they count alike.

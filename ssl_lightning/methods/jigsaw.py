@@ -49,7 +49,7 @@ class Jigsaw(Method):
         self.register_buffer("permutations", permutations)
 
     def forward(self, x: Tensor) -> Tensor:
-        # 0.01 is little beside the spread of an image (about 1), and keeps the noise of an empty tile small
+        # 0.01 is little compared with the spread of an image (about 1), and keeps the noise of an empty tile small
         return self.backbone(F.instance_norm(x, eps=0.01))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class BERT(Method):
 
     Args:
         backbone: a masked language model.
-        next_sentence: whether the second task is learned beside the first; its transform is `nsp`.
+        next_sentence: whether the second task is learned together with the first; its transform is `nsp`.
     """
 
     requires = ("inputs", "targets", "masked")

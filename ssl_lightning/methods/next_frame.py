@@ -21,10 +21,11 @@ class NextFrame(Method):
     The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
     follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
     gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
-    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is `gradient_loss_weight=0`.
+    smoothed away until then; `gradient_loss_weight=0` leaves the squared error alone, which Srivastava et al. have as
+    cross-entropy.
 
-    Logged beside the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
-    moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
+    Logged next to the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen
+    ("nothing moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
     part of those of the true ones, 1 without blur.
 
     Args:
