@@ -52,6 +52,20 @@ def with_run_folder(arguments: list[str]) -> list[str]:
     return rest
 
 
+def with_one_length(arguments: list[str]) -> list[str]:
+    """Of `trainer.max_epochs` and `trainer.max_steps`, the one that is given takes the place of the run's other one.
+
+    Raises:
+        InputError: both are given.
+    """
+    other = {"trainer.max_epochs": "trainer.max_steps=-1", "trainer.max_steps": "trainer.max_epochs=null"}
+    given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
+    lengths = [key for key in other if given.get(key, "null") not in ("null", "-1", "")]
+    if len(lengths) == 2:
+        raise InputError("trainer.max_epochs and trainer.max_steps both say how long to train: give one of them")
+    return arguments + [other[key] for key in lengths if len(given.keys() & other.keys()) == 1]
+
+
 def verbatim(argument: str) -> str:
     """`text=` and `input=` take what stands behind as it is, whatever commas, brackets and quotes mean to Hydra."""
     key, equals, text = argument.partition("=")

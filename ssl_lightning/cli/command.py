@@ -17,6 +17,7 @@ from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
     verbatim,
+    with_one_length,
     with_run_folder,
     with_sweep_folder,
 )
@@ -54,7 +55,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 if name == "generate":
                     sys.argv[1:] = [verbatim(argument) for argument in sys.argv[1:]]
                 if name == "pretrain":
-                    sys.argv[1:] = as_one_of_many(sys.argv[1:])
+                    sys.argv[1:] = as_one_of_many(with_one_length(sys.argv[1:]))
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()
             except TrainingInterrupted as interrupted:
                 _exit_stopped(interrupted, name)
