@@ -11,8 +11,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from ssl_lightning.callbacks.checkpoint import LastAndBest
+from ssl_lightning.cli.arguments import with_one_length
+from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
+from ssl_lightning.runs.metrics import direction_of
 
 CONFIG_DIR = Path(__file__).parents[1] / "conf"
 GROUPS = ("method", "backbone", "optimizer", "data", "regime")
@@ -20,12 +24,13 @@ METHODS, BACKBONES, OPTIMIZERS, DATA, REGIMES = (
     sorted(file.stem for file in (CONFIG_DIR / group).glob("[!_]*.yaml")) for group in GROUPS
 )
 VIT = {"vit", "vit_mean", "vit_patches"}
+MASKED = {"bert_mini", "modernbert_mini"}
 CONVNETS = {"convnet", "convnet_dense", "convnet_lightness", "convnet_places", "convnet_bottleneck", "convnet_code128"}
 MAPS = CONVNETS | {"resnet18", "resnet50", "timm"}
 FITTING = {
     **dict.fromkeys(("ijepa", "mae", "simmim"), VIT),
     **dict.fromkeys(("jigsaw", "context_prediction", "colorization"), MAPS),
-    **dict.fromkeys(("mlm", "nsp", "distil_mlm"), {"bert_mini", "modernbert_mini"}),
+    **dict.fromkeys(("mlm", "nsp", "distil_mlm"), MASKED),
     "causal_lm": {"gpt2_mini", "llama_mini", "qwen3_mini"},
     "denoising_lm": {"bart_mini"},
     "next_frame": {"simvp"},
@@ -42,22 +47,17 @@ def composed(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
     return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), choices
 
 
-@cache
-def choice(group: str, name: str) -> Any:
-    """A file of conf/ merged with those it is based on."""
-    own: Any = OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
-    bases = [base for base in own.pop("defaults", ()) if isinstance(base, str) and base != "_self_"]
-    return OmegaConf.merge(*(choice(group, base) for base in bases), own)
-
-
 def parts(method: str, group: str, name: str) -> dict[str, Any]:
     """What `GROUP=NAME` changes in the config of a method."""
     if group != "data":
-        return {group: choice(group, name)}
+        return {group: load_choice(group, name)}
     (config, choices), (_, own) = composed("~transform", f"data={name}"), composed(f"method={method}")
-    regime = choice("regime", own["regime"]) if own["regime"] else OmegaConf.create()
+    regime = load_choice("regime", own["regime"]) if own["regime"] else OmegaConf.create()
     transform = own["transform"].replace("_digits", f"_{choices['images']}")
-    made = {"data": OmegaConf.merge(config.data, regime.get("data", {})), "transform": choice("transform", transform)}
+    made = {
+        "data": OmegaConf.merge(config.data, regime.get("data", {})),
+        "transform": load_choice("transform", transform),
+    }
     return made if transform != own["transform"] else {"data": made["data"]}
 
 
@@ -85,14 +85,14 @@ def refusal(method: str, group: str, name: str) -> str | None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_writes_no_key_of_another_group(name: str) -> None:
-    assert set(choice("method", name)) <= {"method", "objective"}
+    assert set(load_choice("method", name)) <= {"method", "objective"}
 
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_a_regime_writes_keys_that_every_trainer_and_data_set_has(name: str) -> None:
-    regime = choice("regime", name)
+    regime = load_choice("regime", name)
     assert set(regime) <= {"trainer", "data"}
-    assert set(regime.get("trainer", {})) <= set(choice("trainer", "auto"))
+    assert set(regime.get("trainer", {})) <= set(load_choice("trainer", "auto"))
     assert set(regime.get("data", {})) <= {"batch_size"}
     assert all("batch_size" in composed("~transform", f"data={data}")[0].data for data in DATA)
 
@@ -119,7 +119,7 @@ def test_each_backbone_fits_or_the_line_names_those_that_do(method: str) -> None
     fitting = {name for name, line in refused.items() if line is None}
     assert fitting == FITTING.get(method, images)
     for line in filter(None, refused.values()):
-        assert re.search(r"needs a backbone of the kind '.*', which .* is not; backbones that fit: ", line), line
+        assert re.search(r"needs a backbone of the kind '.*', not .*; backbones that fit: ", line), line
         assert set(line.rpartition(": ")[2].split(", ")) == fitting
 
 
@@ -145,7 +145,7 @@ def test_each_data_set_fits_or_the_line_names_those_that_do(method: str) -> None
 @pytest.mark.parametrize("backbone", ["resnet18", "vit"])
 @pytest.mark.parametrize("method", ["denoising_autoencoder", "vae", "simclr"])
 def test_a_backbone_brings_its_own_keys_alone(method: str, backbone: str) -> None:
-    assert composed(f"method={method}", f"backbone={backbone}")[0].backbone == choice("backbone", backbone)
+    assert composed(f"method={method}", f"backbone={backbone}")[0].backbone == load_choice("backbone", backbone)
 
 
 def test_an_optimizer_has_its_own_rate() -> None:
@@ -191,3 +191,46 @@ def test_a_key_that_nothing_reads_is_refused() -> None:
 def test_two_lengths_are_refused() -> None:
     with pytest.raises(InputError, match=r"trainer.max_epochs=2 and trainer.max_steps=1000 both say how long"):
         validate_config(composed("method=mlm", "trainer.max_epochs=2")[0])
+
+
+@pytest.mark.parametrize(
+    ("typed", "length"),
+    [
+        (["method=mlm"], (None, 1000)),
+        (["method=mlm", "trainer.max_epochs=2"], (2, -1)),
+        (["trainer.max_steps=7", "seed=1"], (None, 7)),
+        (["method=mlm", "trainer.max_steps=7"], (None, 7)),
+        (["trainer.max_epochs=3", "trainer.max_steps=-1"], (3, -1)),
+        (["method=causal_lm", "debug=one_batch"], (1, -1)),
+    ],
+)
+def test_the_length_that_is_typed_is_that_of_the_run(typed: list[str], length: tuple[int | None, int]) -> None:
+    config = composed(*with_one_length(typed))[0]
+    assert (config.trainer.max_epochs, config.trainer.max_steps) == length
+    validate_config(config)
+
+
+def test_two_typed_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match="both say how long to train: give one of them"):
+        with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"])
+
+
+def test_an_option_may_follow_a_length() -> None:
+    given = ["trainer.max_epochs=2", "--cfg", "job"]
+    assert with_one_length(given) == ["trainer.max_steps=-1", *given]
+
+
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [
+        ("val/loss", "min"),
+        ("val/token_loss", "min"),
+        ("val/bits_per_byte", "min"),
+        ("val/persistence_error", "min"),
+        ("probe/knn_accuracy", "max"),
+        ("health/effective_rank", "max"),
+    ],
+)
+def test_a_metric_says_which_of_its_values_are_better(metric: str, better: str) -> None:
+    assert direction_of(metric) == better
+    assert LastAndBest(metric).sign == (1.0 if better == "max" else -1.0)

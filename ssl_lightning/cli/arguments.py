@@ -59,11 +59,15 @@ def with_one_length(arguments: list[str]) -> list[str]:
         InputError: both are given.
     """
     other = {"trainer.max_epochs": "trainer.max_steps=-1", "trainer.max_steps": "trainer.max_epochs=null"}
-    given = {key.lstrip("+"): value for key, _, value in (argument.partition("=") for argument in arguments)}
-    lengths = [key for key in other if given.get(key, "null") not in ("null", "-1", "")]
+    keys = [argument.partition("=")[0].lstrip("+") for argument in arguments]
+    given = {key: argument.partition("=")[2] for key, argument in zip(keys, arguments, strict=True) if key in other}
+    lengths = [key for key, value in given.items() if value not in ("null", "-1", "")]
     if len(lengths) == 2:
         raise InputError("trainer.max_epochs and trainer.max_steps both say how long to train: give one of them")
-    return arguments + [other[key] for key in lengths if len(given.keys() & other.keys()) == 1]
+    if len(given) != 1 or not lengths:
+        return arguments
+    place = keys.index(lengths[0])  # beside it, because an override may not stand behind an option
+    return [*arguments[:place], other[lengths[0]], *arguments[place:]]
 
 
 def verbatim(argument: str) -> str:

@@ -21,7 +21,7 @@ from ssl_lightning.cli.arguments import (
     with_run_folder,
     with_sweep_folder,
 )
-from ssl_lightning.cli.mistakes import mistake
+from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank
@@ -48,6 +48,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             register_resolvers()
             show_in_one_line(name)
+            hide_bases()
             arguments = sys.argv[1:]
             try:
                 refuse_unknown_options(arguments)

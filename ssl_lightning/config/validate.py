@@ -5,14 +5,14 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.choices import choices_that_fit, load_choice
 from ssl_lightning.errors import InputError
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -135,7 +135,7 @@ def validate_keys(config: DictConfig) -> None:
     Raises:
         InputError: a top-level key that neither `ssl-pretrain` nor `ssl-bench` has.
     """
-    known = {*_PARTS, *map(str, _load("", "bench"))} - {"hydra"}
+    known = {*_PARTS, *map(str, load_choice("", "bench"))} - {"hydra"}
     for key in map(str, config):
         if key not in known:
             near = [f"{part}.{key}" for part in _PARTS if OmegaConf.is_dict(config.get(part)) and key in config[part]]
@@ -182,36 +182,39 @@ def validate_compatibility(config: DictConfig) -> None:
     """
     method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
     if not set(transform.requires) <= set(data.provides):
-        fitting = _choices("data", lambda made, _: set(transform.requires) <= set(made.provides))
+        fitting = choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides))
         raise InputError(
             f"transform {_short(transform)} reads {_list(transform.requires)}, which data {_short(data)} does not give;"
             f" data that fits: {_list(fitting)}"
         )
     wanted = _channels(transform, config.transform)
     if wanted not in (None, config.data.get("channels")):
-        fitting = _choices("data", lambda made, node: "image" in made.provides and node.channels == wanted)
+        fitting = choices_that_fit("data", lambda made, node: "image" in made.provides and node.channels == wanted)
         raise InputError(
             f"the transform is for images of {wanted} channel{'s' if wanted > 1 else ''}, and the data has"
             f" {config.data.channels}; data that fits: {_list(fitting)}; or take another transform"
         )
     if not set(method.requires) <= {*data.provides, *transform.produces}:
-        fitting = _choices("transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces})
+        fitting = choices_that_fit(
+            "transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces}
+        )
         raise InputError(
             f"method {_short(method)} reads {_list(method.requires)}, which {_short(transform)} does not make;"
             f" transforms that fit: {_list(fitting)}"
         )
     made_views = _count_views(config.transform)
     if "views" in method.requires and made_views and method.views not in (None, made_views):
-        fitting = _choices("transform", lambda _, node: _count_views(node) == method.views)
+        fitting = choices_that_fit("transform", lambda _, node: _count_views(node) == method.views)
         raise InputError(
             f"method {_short(method)} takes {method.views} view{'s' if method.views > 1 else ''} of an image, and the"
             f" transform makes {made_views}; transforms that fit: {_list(fitting)}"
         )
     if not _is_of_kind(method.backbone_kind, get_object(config.backbone._target_), config.backbone):
-        fitting = _choices("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node))
+        fitting = choices_that_fit("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node))
+        given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
         raise InputError(
-            f"method {_short(method)} needs a backbone of the kind '{method.backbone_kind}', which"
-            f" {config.backbone._target_.rpartition('.')[2]} is not; backbones that fit: {_list(fitting)}"
+            f"method {_short(method)} needs a backbone of the kind '{method.backbone_kind}', not {given};"
+            f" backbones that fit: {_list(fitting)}"
         )
     channels = config.method.get("channels", config.data.get("channels"))
     if config.backbone.get("in_channels", channels) != channels:
@@ -236,27 +239,11 @@ def _count_views(transform: DictConfig) -> int:
 
 def text_methods() -> str:
     """The names of the methods whose backbone is a language model, as a list to read."""
-    return _list(_choices("method", lambda made, _: made.backbone_kind in ("masked", "causal", "seq2seq")))
+    return _list(choices_that_fit("method", lambda made, _: made.backbone_kind in ("masked", "causal", "seq2seq")))
 
 
 def _class(target: str) -> Any:
     return get_class(target)
-
-
-def _choices(group: str, fits: Callable[[Any, DictConfig], bool]) -> list[str]:
-    """The choices of a group for which `fits(what is built, config)`."""
-    names = sorted(file.stem for file in (CONFIG_DIR / group).glob("[!_]*.yaml"))
-    nodes = {name: _load(group, name) for name in names}
-    nodes = {name: node.get(group, node) for name, node in nodes.items()}
-    return [name for name, node in nodes.items() if fits(get_object(node._target_), node)]
-
-
-@cache
-def _load(group: str, name: str) -> Any:
-    """A file of `conf/`, merged with those of its group that it is based on."""
-    own: Any = OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
-    bases = [base for base in own.pop("defaults", ()) if isinstance(base, str) and base != "_self_"]
-    return OmegaConf.merge(*(_load(group, base) for base in bases), own)
 
 
 def _short(cls: type) -> str:
