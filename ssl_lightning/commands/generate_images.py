@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from ssl_lightning.config.build import load_config
-from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.choices import choices_that_fit
 from ssl_lightning.data.image.decode import decode
 from ssl_lightning.data.image.image_folder import list_images
 from ssl_lightning.data.video.frame_folder import natural
@@ -90,17 +90,8 @@ def _refuse_what_shows_nothing(composed: DictConfig, run: RunFolder) -> None:
     if "tokens" in data.provides:
         raise InputError(f"{trained}, which takes text: give text=... in place of input=")
     if not hasattr(method, "show"):
-        raise InputError(f"{trained}, which has no task to show on a picture; methods that have: {_showing()}")
-
-
-def _showing() -> str:
-    """The names of the methods that show their task on images, as a list to read."""
-    names = []
-    for file in sorted((CONFIG_DIR / "method").glob("*.yaml")):
-        choice: Any = OmegaConf.load(file)
-        if hasattr(get_class(choice.method._target_), "show"):
-            names.append(file.stem)
-    return ", ".join(names)
+        able = ", ".join(choices_that_fit("method", lambda made, _: hasattr(made, "show")))
+        raise InputError(f"{trained}, which has no task to show on a picture; methods that have: {able}")
 
 
 def _files(given: str) -> list[Path]:

@@ -22,6 +22,7 @@ class GPT(Method):
     """
 
     requires = ("tokens",)
+    backbone_kind = "causal"
     min_batch_size = 1
 
     def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:

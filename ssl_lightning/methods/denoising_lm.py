@@ -22,6 +22,7 @@ class BART(Method):
     """
 
     requires = ("inputs", "targets")
+    backbone_kind = "seq2seq"
     min_batch_size = 1
 
     def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
