@@ -22,6 +22,7 @@ class GPT(Method):
     """
 
     requires = ("tokens",)
+    backbone_kind = "causal"
     min_batch_size = 1
     token_loss = "loss"
     figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}

@@ -29,6 +29,7 @@ class ContextPrediction(Method):
     """
 
     requires = ("inputs", "side")
+    backbone_kind = "feature map"
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024

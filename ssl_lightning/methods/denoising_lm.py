@@ -22,6 +22,7 @@ class BART(Method):
     """
 
     requires = ("inputs", "targets")
+    backbone_kind = "seq2seq"
     min_batch_size = 1
     token_loss = "loss"
     figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}

@@ -32,6 +32,7 @@ class DistilBERT(Method):
     """
 
     requires = ("inputs", "targets", "masked")
+    backbone_kind = "masked"
     min_batch_size = 1
     token_loss = "token_loss"
     starts_from = ("backbone.pretrained", "method.teacher")

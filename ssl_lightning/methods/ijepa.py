@@ -36,6 +36,7 @@ class IJEPA(Method):
     """
 
     views = 1
+    backbone_kind = "vit"
     min_batch_size = 1
 
     def __init__(

@@ -27,6 +27,7 @@ class BERT(Method):
     """
 
     requires = ("inputs", "targets", "masked")
+    backbone_kind = "masked"
     min_batch_size = 1
     token_loss = "loss"
     figures = {

@@ -21,11 +21,11 @@ class NextFrame(Method):
     The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
     follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
     gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
-    smoothed away until then; `gradient_loss_weight=0` leaves the squared error alone, which Srivastava et al. have as
-    cross-entropy.
+    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is
+    `gradient_loss_weight=0`.
 
-    Logged next to the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen
-    ("nothing moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
+    Logged with the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
+    moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
     part of those of the true ones, 1 without blur.
 
     Args:
@@ -37,6 +37,7 @@ class NextFrame(Method):
     """
 
     requires = ("frames",)
+    backbone_kind = "clip"
     min_batch_size = 1
     figures = {
         "val/error": ("squared error of frames to come", "{:.5f}"),
@@ -68,7 +69,7 @@ class NextFrame(Method):
         return self.backbone(x[:, : self.backbone.frames])
 
     def predict(self, seen: Tensor) -> Tensor:
-        """(B, seen, C, H, W) -> (B, future, C, H, W)."""
+        """(B, seen, C, H, W) -> (B, num_future_frames, C, H, W)."""
         return self.decoder(*self.backbone.states(seen))
 
     def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -105,7 +106,7 @@ class NextFrame(Method):
         return {"loss": loss, "embedding": embedding, "error": error, **controls, "sharpness": sharpness}
 
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames that came in clips (B, T, C, H, W), and those painted instead: (B, future, C, H, W) each."""
+        """The frames that came in clips (B, T, C, H, W), and those predicted: (B, num_future_frames, C, H, W)."""
         seen, true = self._parts(x)
         return true, self.predict(seen)
 
