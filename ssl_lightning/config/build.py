@@ -23,10 +23,11 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
     import lightning
     import torch
 
+    facts = _facts(config.backbone, data)  # which may take a training of a tokenizer: before the seed
     lightning.seed_everything(config.seed, verbose=False)
     method = instantiate(
         config.method,
-        backbone=instantiate(config.backbone, **_facts(config.backbone, data)),
+        backbone=instantiate(config.backbone, **facts),
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
     )

@@ -88,7 +88,7 @@ class ViT(nn.Module):
         nn.init.zeros_(cast(Tensor, self.embed.proj.bias))
 
     @property
-    def pools(self) -> tuple[str, ...]:
+    def pools(self) -> tuple[Literal["class", "mean"], ...]:
         """What `pool` can be."""
         return ("mean",) if self.class_token is None else ("class", "mean")
 
