@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
@@ -44,8 +44,20 @@ GIVEN = {
 
 @cache
 def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(name, list(overrides), return_hydra_config=with_hydra)
+    """Each is composed once, with Hydra's part; it is shared, so whoever changes it does so in a copy."""
+    if with_hydra:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose(name, list(overrides), return_hydra_config=True)
+    whole = composed(*overrides, name=name, with_hydra=True)
+    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+
+
+def run_in(folder: Path, config: DictConfig) -> None:
+    """Makes a config, composed with Hydra's part, that of the run in `folder`."""
+    config = config.copy()
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
 
 
 def defaults_of(file: Path) -> dict[str, Any]:
@@ -91,7 +103,7 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if composed(*overrides).data._target_.endswith("TextDataModule") and group in ("data", "tokenizer"):
+    if group in ("data", "tokenizer") and composed(*overrides).data._target_.endswith("TextDataModule"):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
@@ -104,7 +116,7 @@ def chosen(group: str, choice: str) -> list[str]:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
     overrides = chosen(group, choice)
-    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
+    run_in(tmp_path, composed(*overrides, with_hydra=True))
     config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     validate_targets(config)
@@ -246,7 +258,7 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
         *("trainer.devices=1", "trainer.accumulate_grad_batches=1"),
     ]
     run = tmp_path / "run"
-    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={run}", with_hydra=True))
+    run_in(run, composed(*overrides, with_hydra=True))
     (run / ".hydra").mkdir(parents=True)
     OmegaConf.save(composed(*overrides), run / ".hydra" / "config.yaml")
     pretrain(composed(*overrides))
