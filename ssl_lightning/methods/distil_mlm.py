@@ -39,17 +39,17 @@ class DistilBERT(Method):
         backbone: LanguageModel,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        teacher: str | None = None,
+        teacher: LanguageModel | str | None = None,
         temperature: float = 2.0,
         soft_weight: float = 5.0,
         hard_weight: float = 2.0,
         cosine_weight: float = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
-        self.teacher = backbone
+        if isinstance(teacher, str):
+            teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
         self.teacher_learns = teacher is None
-        if teacher is not None:
-            self.teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
+        self.teacher = teacher or backbone
         self.backbone = student_from_teacher(self.teacher)
         self.teacher.requires_grad_(self.teacher_learns)
         self.temperature = temperature

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_variable_length, whole
+from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.evaluation.features import evaluating, extract
 
 
@@ -21,7 +21,7 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
         x = data.evaluation_view({key: x})[key]
         return method(x.to(weight.dtype) if x.is_floating_point() else x)
 
-    with evaluating(method), whole(method):
+    with evaluating(method), unsharded(method):
         return extract(embed, data.features_loader(split), method.device, gather_variable_length, key)
 
 

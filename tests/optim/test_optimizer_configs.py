@@ -17,8 +17,6 @@ CONFIG_DIR = Path(__file__).parents[2] / "conf"
 @pytest.mark.parametrize("schedule", sorted(path.stem for path in (CONFIG_DIR / "schedule").glob("*.yaml")))
 @pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONFIG_DIR / "optimizer").glob("*.yaml")))
 def test_a_step_and_a_safe_checkpoint(optimizer: str, schedule: str) -> None:
-    if optimizer == "muon" and not hasattr(torch.optim, "Muon"):
-        pytest.skip("torch.optim.Muon came with torch 2.9")
     model = nn.Linear(3, 2)
     built = instantiate(OmegaConf.load(CONFIG_DIR / "optimizer" / f"{optimizer}.yaml"))(parameter_groups(model))
     scheduler = instantiate(OmegaConf.load(CONFIG_DIR / "schedule" / f"{schedule}.yaml"))(built, 10, 5)

@@ -10,7 +10,6 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.cpu.linear import use_onednn
 from ssl_lightning.modules.patches import gather_tokens
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
@@ -149,7 +148,6 @@ def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
-    use_onednn(stack)
     return stack
 
 
