@@ -101,7 +101,7 @@ class LanguageModel(nn.Module):
         )
 
     def extend_windows(self, max_length: int) -> None:
-        """Accepts windows of up to `max_length` tokens, if positions are rotary: these have no table of fixed length."""
+        """Accepts windows of up to `max_length` tokens if positions are rotary, that is, not read from a table."""
         if getattr(self.model.config, "rope_parameters", None) and max_length > self.max_length:
             self.max_length = self.model.config.max_position_embeddings = max_length
 
@@ -126,7 +126,7 @@ def masked_mean(h: Tensor, visible: Tensor) -> Tensor:
 
 
 def _mask(visible: Tensor) -> Tensor | None:
-    """The attention mask. On a CPU it is None if nothing is padded: faster kernels; a GPU would have to wait to know."""
+    """The attention mask, or None on a CPU if nothing is padded, which is faster; a GPU would have to wait to know."""
     return None if visible.device.type == "cpu" and bool(visible.all()) else visible
 
 
