@@ -1,4 +1,4 @@
-"""What every method is to the Trainer."""
+"""The base class of all methods: one LightningModule for every paper."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from ssl_lightning.optim.groups import parameter_groups
 
 
 class Method(lightning.LightningModule):
-    """One paper: `forward` embeds, `loss` compares; a subclass writes these two and, if need be, `after_step`.
+    """One paper. A subclass implements `forward`, `loss` and, if it needs it, `after_step`.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -21,15 +21,15 @@ class Method(lightning.LightningModule):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("views",)
-    """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
+    """Batch keys that `loss` uses; a run whose data and transform do not provide them is refused."""
     views: ClassVar[int | None] = None
-    """How many views of an image `loss` takes; None: any number, or none at all."""
+    """Number of views of an image that `loss` takes; None: any number, or no views."""
 
     min_batch_size: ClassVar[int] = 2
-    """What compares the samples of a batch, or normalizes over them, needs two."""
+    """2 for methods that compare the samples of a batch or normalize over them."""
 
     uses_batch_negatives: ClassVar[bool] = False
-    """Whether the samples of a batch are each other's negatives: accumulated small batches are then no large one."""
+    """Whether the samples of a batch are each other's negatives, which gradient accumulation then does not add to."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class Method(lightning.LightningModule):
         raise NotImplementedError
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss.
+        """Returns `loss`, a scalar, `embedding` (B, D), detached, and further scalars to log.
 
-        `weight`, if given, is the number of targets whose mean the loss is: ranks and accumulated batches then count
-        by it. Without it they count alike.
+        `weight`, if present, is the number of targets of which `loss` is the mean. It weights ranks and accumulated
+        batches; without it they have equal weights.
         """
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
-        """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
+        """Updates teachers and queues; called after every optimizer step, at `progress` in [0, 1) of the training."""
 
     def configure_model(self) -> None:
-        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        """Shards the weights if the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
@@ -73,7 +73,7 @@ class Method(lightning.LightningModule):
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
-            # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
+            # not by `self.log`: it takes 2 ms per step and writes only after the checkpoint of the step
             weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
@@ -83,9 +83,9 @@ class Method(lightning.LightningModule):
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
-        """The loss summed over its targets, until `on_before_optimizer_step` divides by the number of all of them.
+        """Replaces the mean by the sum over targets; `on_before_optimizer_step` divides by their total number.
 
-        The mean of means is not the mean where ranks or accumulated batches have different numbers of targets.
+        The mean of means is not the overall mean if ranks or accumulated batches have different numbers of targets.
         """
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return result
@@ -127,7 +127,7 @@ class Method(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:
-        """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""
         torch._dynamo.config.recompile_limit = 64  # one graph for each shape, mode and child
         for child in self.children():
             if any(True for _ in child.parameters()):
