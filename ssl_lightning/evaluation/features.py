@@ -24,11 +24,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def extract(
-    encode: Callable[[Tensor], Tensor],
+    encode: Callable[[dict[str, Any]], Tensor],
     batches: Iterable[dict[str, Any]],
     device: torch.device | str,
     gather: Callable[[Tensor], Tensor] | None = None,
-    key: str = "image",
 ) -> dict[str, Tensor]:
     """`{"features": (N, D) float32, "index": (N,), "labels": (N,)}` on the CPU, without gradient, ordered by `index`.
 
@@ -36,7 +35,7 @@ def extract(
     "label".
 
     Args:
-        encode: (B, ...) -> (B, D) on `device`; gets `batch[key]`.
+        encode: from a batch on `device` to (B, D).
         gather: concatenates the rows of all ranks (`distributed.gather_variable_length`).
 
     Raises:
@@ -44,7 +43,7 @@ def extract(
     """
     parts: dict[str, list[Tensor]] = {"features": [], "index": [], "labels": []}
     for batch in batches:
-        features = encode(batch[key].to(device, non_blocking=True))
+        features = encode({key: value.to(device, non_blocking=True) for key, value in batch.items()})
         if features.ndim != 2:
             raise InputError(f"an encoder must return (B, D) features, got {tuple(features.shape)}")
         parts["features"].append(features.float().cpu())

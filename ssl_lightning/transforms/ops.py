@@ -42,6 +42,7 @@ class RandomResizedCrop(Op):
     """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, then flipped.
 
     Each sample takes the first of 10 random boxes that fits, or the largest central box within `ratio` if none fits.
+    In evaluation mode (`eval()`) it takes the largest central square.
 
     Args:
         size: side of the output.
@@ -66,6 +67,8 @@ class RandomResizedCrop(Op):
         self.flip = _probability("flip", flip)
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        if not self.training:
+            return {}
         B, _, H, W = shape
         area, aspect = _uniform((2, 10, B), generator)
         area = H * W * _between(area, self.scale)
@@ -84,6 +87,8 @@ class RandomResizedCrop(Op):
         return {"top": top, "left": left, "height": height, "width": width, "flip": mirror < self.flip}
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
+        if not self.training:
+            return functional.central_square(images, self.size)
         return functional.resized_crop(images, **params, size=self.size)
 
     def output_shape(self, shape: Shape) -> Shape:

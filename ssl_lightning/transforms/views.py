@@ -58,6 +58,7 @@ class MultiView(nn.Module):
         views: the chains, in order.
         mean: per channel, of images in [0, 1].
         std: likewise.
+        channels: C of the images that the views are for; None: any.
     """
 
     requires = ("image",)
@@ -66,8 +67,12 @@ class MultiView(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float], channels: int | None = None
+    ) -> None:
         super().__init__()
+        if channels not in (None, len(mean)):
+            raise InputError(f"these views are for images of {channels} channel(s), and mean has {len(mean)}")
         self.views = nn.ModuleDict(views)
         _register_statistics(self, mean, std)
 

@@ -26,6 +26,9 @@ class LanguageModel(nn.Module):
     fsdp_shard_with_root = True
     """Methods call `hidden` and `logits`, but FSDP hooks only `forward`: the parent must shard this module."""
 
+    frame: tuple[str, str] = ("", "")
+    """Roles ("cls", "sep") of the special tokens around a text in training, which an export adds; "": none."""
+
     def __init__(self, model: Any, pad_id: int, causal: bool) -> None:
         super().__init__()
         self.model, self.pad_id, self.causal = model, pad_id, causal

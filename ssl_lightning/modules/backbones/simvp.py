@@ -54,6 +54,8 @@ class SimVPEncoder(nn.Module):
         depth: number of blocks of the translator.
     """
 
+    kinds = ("clip",)
+
     fsdp_shard_with_root = True
     """Methods call `states`, but FSDP hooks only `forward`: the parent must shard this module."""
 

@@ -37,6 +37,8 @@ class ViT(nn.Module):
         InputError: patch_size does not divide image_size, or pool='class' without a class token.
     """
 
+    kinds = ("image", "vit")
+
     fsdp_shard_with_root = True
     """Methods call `patch_tokens` and `encode`, but FSDP hooks only `forward`: the parent must shard this module."""
 
