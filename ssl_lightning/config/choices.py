@@ -24,3 +24,8 @@ def choices_that_fit(group: str, fits: Callable[[Any, DictConfig], bool]) -> lis
     nodes = {name: load_choice(group, name) for name in names}
     nodes = {name: node.get(group, node) for name, node in nodes.items()}
     return [name for name, node in nodes.items() if fits(get_object(node._target_), node)]
+
+
+def methods_that_declare(hook: str) -> str:
+    """The names of the methods that declare an optional part of `Method`, as a list to read."""
+    return ", ".join(choices_that_fit("method", lambda made, _: made.declares(hook))) or "none"

@@ -93,13 +93,10 @@ def _describe(hint: Any) -> str:
     return " or ".join(dict.fromkeys(parts))
 
 
-_TRUSTED = ("ssl_lightning", "torch.optim")
+_TRUSTED = ("ssl_lightning", "torch.optim", "timm.optim")
 
 
 _RESOLVERS = ("oc.env", "hydra", "now")
-
-
-LANGUAGE_MODEL = "ssl_lightning.modules.backbones.text.language_model"
 
 
 _PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
@@ -235,11 +232,6 @@ def _channels(transform: Any, config: DictConfig) -> Any:
 def _count_views(transform: DictConfig) -> int:
     """The views that the config of a transform lists; 0 where it lists none."""
     return len(transform.get("views") or ())
-
-
-def text_methods() -> str:
-    """The names of the methods whose backbone is a language model, as a list to read."""
-    return _list(choices_that_fit("method", lambda made, _: made.backbone_kind in ("masked", "causal", "seq2seq")))
 
 
 def _class(target: str) -> Any:

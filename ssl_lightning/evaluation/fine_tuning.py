@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +12,17 @@ from torch import Tensor, nn
 
 from ssl_lightning.evaluation.features import evaluating
 
-Fetch = Callable[[Tensor], Tensor]
-"""From positions (B,) in a set to what the encoder takes."""
+Fetch = Callable[[Tensor], Any]
+"""Positions (B,) in a set -> inputs of the encoder, on its device."""
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How labels train a copy of an encoder; the same for a pretrained and for an untrained one.
+    """A recipe for fine-tuning a copy of an encoder, the same for pretrained and untrained encoders.
 
-    AdamW, warm-up over a tenth of the steps and a cosine to zero; `epochs` over the labels, but no fewer than
-    `min_steps` and no more than `max_steps`. The learning rate is the one of `rates` that is best on a held-out fifth
-    of the labels (of at most `choice_samples` of them); a tie goes to the smaller.
+    AdamW, with warm-up over a tenth of the steps and then a cosine to zero, for `epochs` passes over the labels, but at
+    least `min_steps` and at most `max_steps` steps. The learning rate is the best of `rates` on a held-out fifth of at
+    most `choice_samples` labels; a tie goes to the smaller rate.
     """
 
     rates: tuple[float, ...] = (3e-4, 1e-3)
@@ -44,9 +45,9 @@ class FineTuning:
         seed: int = 0,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Classes (test_size,) of a test set after training on the `rows` (N,) of a set with `labels`; on the CPU.
+        """Predicted classes (test_size,) of a test set, on the CPU, after training on `rows` (N,) of labeled samples.
 
-        `encoder`: (B, ...) -> (B, D), left as it is. The global random state is left alone. `on_step` is called
+        Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes. `on_step` is called
         `total_steps(N)` times.
         """
         with torch.random.fork_rng():
@@ -62,7 +63,7 @@ class FineTuning:
             return _classes(model, fetch_test, torch.arange(test_size))
 
     def total_steps(self, count: int) -> int:
-        """Of `predict` with `count` labels, those that choose the learning rate among them."""
+        """The number of steps of `predict` with `count` labels, including the choice of the learning rate."""
         some = min(count, self.choice_samples)
         choosing = self._steps(some - self._held(some)) * len(self.rates) if len(self.rates) > 1 else 0
         return choosing + self._steps(count)
@@ -89,9 +90,9 @@ class FineTuning:
         size = min(self.batch_size, len(rows))
         epoch_steps = len(rows) // size
         steps = self._steps(len(rows))
-        body = copy.deepcopy(encoder).requires_grad_().train()  # also what a teacher had frozen
+        body = copy.deepcopy(encoder).requires_grad_().train()  # unfreezes teachers too
         with evaluating(body), torch.no_grad():
-            width = body(fetch(rows[:1]).to(device)).shape[1]
+            width = body(fetch(rows[:1])).shape[1]
         model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
@@ -107,7 +108,7 @@ class FineTuning:
                 order = rows[torch.randperm(len(rows))]
             begin = step % epoch_steps * size
             chosen = order[begin : begin + size]
-            loss = F.cross_entropy(model(fetch(chosen).to(device)).float(), labels[chosen].to(device))
+            loss = F.cross_entropy(model(fetch(chosen)).float(), labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
@@ -119,6 +120,5 @@ class FineTuning:
 
 @torch.no_grad()
 def _classes(model: nn.Module, fetch: Fetch, rows: Tensor) -> Tensor:
-    device = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(fetch(part).to(device)).argmax(dim=1).cpu() for part in rows.split(256)])
+        return torch.cat([model(fetch(part)).argmax(dim=1).cpu() for part in rows.split(256)])
