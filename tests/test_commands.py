@@ -122,7 +122,7 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
         ),
         (
             ["transform=unaugmented"],
-            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol, ",
+            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol_cifar,",
         ),
         (
             ["method=rotation", "transform=jigsaw"],

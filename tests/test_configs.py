@@ -24,8 +24,8 @@ CHOICES = [
     for file in sorted(CONFIG_DIR.rglob("*.yaml"))
     if file.parent != CONFIG_DIR and not file.stem.startswith("_")
 ]
-EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("*.yaml"))
-METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("[!_]*.yaml"))
+METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"))
 
 GIVEN = {
     "data": {"transform"},
@@ -62,16 +62,38 @@ def run_in(folder: Path, config: DictConfig) -> None:
 
 def defaults_of(file: Path) -> dict[str, Any]:
     """The choices of a file and of those it is based on: {group: choice} of `override /group: choice` lines."""
-    entries = OmegaConf.load(file).get("defaults", [])
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])
     bases = [defaults_of(file.with_name(f"{e}.yaml")) for e in entries if isinstance(e, str) and e != "_self_"]
-    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, DictConfig)]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     own = {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
     return {**{group: choice for base in bases for group, choice in base.items()}, **own}
+
+
+def resolved(brought: dict[str, Any], choices: Any) -> dict[str, Any]:
+    """With `${GROUP}` replaced by the choice that was made in that group."""
+    known = OmegaConf.create({**choices, **brought})
+    return {group: known[group] for group in brought}
 
 
 def override(group: str, choice: str) -> str:
     new = "" if group in composed(with_hydra=True).hydra.runtime.choices else "+"
     return f"{new}{group}={choice}"
+
+
+def alone(name: str) -> DictConfig:
+    """The run of an experiment without what it writes itself: with its base and its choices alone."""
+    file = CONFIG_DIR / "experiment" / f"{name}.yaml"
+    entries = [entry for entry in OmegaConf.load(file).defaults if entry != "_self_"]
+    bases = [f"experiment={entry}" for entry in entries if isinstance(entry, str)]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, DictConfig)]
+    return composed(*bases, *(f"{group.removeprefix('override /')}={choice}" for group, choice in pairs))
+
+
+def values(node: Any, key: str = "") -> dict[str, Any]:
+    """{dotted key: value} of a plain config."""
+    if not isinstance(node, dict):
+        return {key: node}
+    return {k: v for name, child in node.items() for k, v in values(child, f"{key}.{name}".strip(".")).items()}
 
 
 def chosen(group: str, choice: str) -> list[str]:
@@ -111,7 +133,7 @@ def test_every_command_composes(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_alone_brings_its_companions(name: str) -> None:
     choices = composed(f"method={name}", with_hydra=True).hydra.runtime.choices
-    brought = defaults_of(CONFIG_DIR / "method" / f"{name}.yaml")
+    brought = resolved(defaults_of(CONFIG_DIR / "method" / f"{name}.yaml"), choices)
     assert {"transform", "backbone", "data"} <= set(brought)
     assert {group: choices[group] for group in brought} == brought
 
@@ -121,7 +143,7 @@ def test_an_experiment_overrides_its_method(name: str) -> None:
     choices = composed(f"experiment={name}", with_hydra=True).hydra.runtime.choices
     brought = defaults_of(CONFIG_DIR / "experiment" / f"{name}.yaml")
     from_method = defaults_of(CONFIG_DIR / "method" / f"{choices.method}.yaml")
-    wanted = {**from_method, **brought}
+    wanted = resolved({**from_method, **brought}, choices)
     assert {group: choices[group] for group in wanted} == wanted
 
 
@@ -212,6 +234,14 @@ def test_the_header_of_an_experiment_says_how_to_run_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_holds_differences_only(name: str) -> None:
+    own = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "experiment" / f"{name}.yaml"))
+    before = values(OmegaConf.to_container(alone(name), resolve=False))
+    written = values({key: node for key, node in own.items() if key != "defaults"})
+    assert not [key for key, value in written.items() if before.get(key, ...) == value]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
     overrides = [
@@ -224,7 +254,7 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
         *(f"callbacks.{measuring}=null" for measuring in ("probe", "health", "pictures")),
         *("schedule.warmup_epochs=0", "schedule.warmup_steps=0"),
         *("trainer=cpu", "precision=32-true", "compile=false"),
-        *("debug=one_batch", "trainer.limit_train_batches=1", "trainer.max_steps=-1"),
+        *("debug=one_batch", "trainer.limit_train_batches=1"),
         *("trainer.devices=1", "trainer.accumulate_grad_batches=1"),
     ]
     run = tmp_path / "run"
@@ -312,7 +342,7 @@ def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
     data.prepare_data()
     data.setup()
     assert len(data.train) >= data.batch_size
-    assert data.facts["vocab_size"] == data.tokenizer.vocab_size
+    assert data.modality.facts["vocab_size"] == data.modality.tokenizer.vocab_size
     assert data.num_classes == (2 if name == "movie_reviews" else None)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.jobs import Jobs, batches
 from ssl_lightning.launch.local_launcher import environment
+from ssl_lightning.launch.optuna_search import Search
 from ssl_lightning.launch.sweep_folder import refuse_used, resumed_arguments, stored_objective
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
@@ -371,3 +373,22 @@ def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
     assert given("auto", ["0", "1"], threads=3) == [None, None]
     with pytest.raises(InputError, match="there are 2 GPUs here"):
         given(4, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "direction"),
+    [
+        (["method=mlm"], "minimize"),
+        (["method=simclr"], "maximize"),
+        (["method=simclr", "objective=train/loss"], "minimize"),
+        (["method=mlm", "sweep.direction=maximize"], "maximize"),
+    ],
+)
+def test_a_search_goes_where_its_objective_is_better(tmp_path, typed, direction):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        typed = ["sweep=optuna", f"hydra.sweep.dir={tmp_path}", *typed]
+        config = compose("pretrain", typed, return_hydra_config=True)
+    overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
+    settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
+    search = Search(Jobs(config, None, None), overrides, **settings)
+    assert search.study.direction.name.lower() == direction
