@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ssl_lightning import __version__
 from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
@@ -22,6 +23,7 @@ from ssl_lightning.cli.arguments import (
 )
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank
 from ssl_lightning.launch.slurm import register_resolvers
@@ -48,7 +50,11 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             register_resolvers()
             show_in_one_line(name)
             arguments = sys.argv[1:]
+            if "--version" in arguments:
+                print(f"ssl-lightning {__version__}")
+                return
             try:
+                arguments = take_trust(arguments)
                 refuse_unknown_options(arguments)
                 sys.argv[1:] = with_run_folder(with_sweep_folder(arguments, name))
                 if name == "generate":

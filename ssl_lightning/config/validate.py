@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import re
 import types
 import typing
 from typing import Any
@@ -11,6 +10,7 @@ from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -34,7 +34,7 @@ def _check_call(config: DictConfig, key: str) -> None:
     constructor = get_object(config._target_)
     parameters = inspect.signature(constructor).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    hints = _hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
     for name in config:
         if str(name).startswith("_"):
             continue
@@ -47,6 +47,14 @@ def _check_call(config: DictConfig, key: str) -> None:
         value = config[name]
         if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
             raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Type hints; none where some are written as names that only a type checker knows."""
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -86,12 +94,6 @@ def _describe(hint: Any) -> str:
     return " or ".join(dict.fromkeys(parts))
 
 
-_TRUSTED = ("ssl_lightning", "torch.optim")
-
-
-_RESOLVERS = ("oc.env", "hydra", "now")
-
-
 LANGUAGE_MODEL = "ssl_lightning.modules.backbones.text.language_model"
 
 
@@ -109,37 +111,6 @@ def validate_config(config: DictConfig) -> None:
         raise InputError(f"method {_short(_class(config.method._target_))} needs data.batch_size={smallest} or more")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
-
-
-def validate_targets(config: DictConfig) -> None:
-    """A config may only build what is defined in the packages of this project.
-
-    Raises:
-        InputError: some `_target_` lies outside them, or is not there.
-    """
-    plain = OmegaConf.to_container(config, resolve=False)
-    for resolver in re.findall(r"\$\{\s*([\w.]+)\s*:", str(plain)):
-        if resolver not in _RESOLVERS:
-            raise InputError(f"the config calls the resolver {resolver}, which is none of {', '.join(_RESOLVERS)}")
-    for key, target in targets(plain):
-        if not target.startswith(tuple(f"{package}." for package in _TRUSTED)):
-            raise InputError(f"{key}._target_={target} is not from {', '.join(_TRUSTED)} and is not run")
-        try:
-            home = getattr(get_object(target), "__module__", "")
-        except Exception as error:
-            raise InputError(f"{key}._target_={target} cannot be found") from error
-        if not f"{home}.".startswith(tuple(f"{package}." for package in _TRUSTED)):
-            raise InputError(f"{key}._target_={target} leads out of {', '.join(_TRUSTED)} and is not run")
-
-
-def targets(node: Any, key: str = "") -> list[tuple[str, str]]:
-    """All (key, `_target_`) pairs of a plain config."""
-    if isinstance(node, dict):
-        own = [(key, str(node["_target_"]))] if "_target_" in node else []
-        return own + [pair for name, child in node.items() for pair in targets(child, f"{key}.{name}".strip("."))]
-    if isinstance(node, list):
-        return [pair for index, child in enumerate(node) for pair in targets(child, f"{key}[{index}]")]
-    return []
 
 
 def validate_compatibility(config: DictConfig) -> None:
@@ -188,7 +159,10 @@ def text_methods() -> str:
 
 
 def _class(target: str) -> Any:
-    return get_class(target)
+    try:
+        return get_class(target)
+    except ValueError as error:
+        raise InputError(f"{target} is not a class") from error
 
 
 def _choices(group: str, fits: Any) -> list[str]:
