@@ -1,10 +1,11 @@
 """What a language model's loss means, whatever its tokenizer: perplexity and bits per byte; and how fast it reads."""
 
 import math
-from typing import Any
 
 import lightning
 import torch
+
+from ssl_lightning.record import record
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense half-precision operations a second by NVIDIA's data sheets."""
@@ -22,7 +23,7 @@ class LanguageModelMetrics(lightning.Callback):
         found, facts = trainer.callback_metrics, trainer.datamodule.facts  # type: ignore[attr-defined]
         loss = float(found.get("val/token_loss", found["val/loss"]))
         bits = loss / math.log(2) / facts["bytes_per_token"]
-        self._log(trainer, {"val/perplexity": math.exp(min(loss, 700.0)), "val/bits_per_byte": bits})
+        record(trainer, {"val/perplexity": math.exp(min(loss, 700.0)), "val/bits_per_byte": bits})
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         rate = next((c.rates()["time/samples_per_second"] for c in trainer.callbacks if hasattr(c, "rates")), 0.0)  # type: ignore[attr-defined]
@@ -31,11 +32,7 @@ class LanguageModelMetrics(lightning.Callback):
         if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):
             weights = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
             figures["time/mfu"] = 6 * weights * tokens / (peak * trainer.world_size)
-        self._log(trainer, figures)
-
-    def _log(self, trainer: lightning.Trainer, figures: dict[str, Any]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+        record(trainer, figures)
 
 
 def peak_of(device: str) -> float | None:

@@ -65,8 +65,9 @@ class Pictures(lightning.Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
-        self._save(trainer, "curves", curves_figure(metrics))
+        for logger in trainer.loggers:
+            if isinstance(logger, Metrics):  # without it no curve is kept that could be drawn
+                self._save(trainer, "curves", curves_figure(logger))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

@@ -23,10 +23,10 @@ _RESOLVERS = ("oc.env", "hydra", "now")
 _OF_LIBRARIES = {
     "lightning.pytorch.callbacks": "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary RichModelSummary"
     " RichProgressBar TQDMProgressBar Timer",
-    "lightning.pytorch.loggers": "CSVLogger CometLogger MLFlowLogger NeptuneLogger TensorBoardLogger WandbLogger",
+    "lightning.pytorch.loggers": "CSVLogger CometLogger MLFlowLogger TensorBoardLogger WandbLogger",
     "lightning.pytorch.profilers": "AdvancedProfiler PyTorchProfiler SimpleProfiler",
     "torch.optim": "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD",
-    "timm.optim": "AdaBelief AdamP Adan Kron LaProp Lamb Lars Lion MADGRAD Mars NAdamW SGDP SGDW",
+    "timm.optim": "AdaBelief AdamP Adan LaProp Lamb Lars Lion MADGRAD Mars NAdamW SGDP SGDW",
 }
 """Callbacks that observe, loggers, profilers and optimizers."""
 

@@ -35,12 +35,16 @@ def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer:
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
-        "batch": f"{config.data.batch_size} over {device}, {trainer.precision}",
+        "batch": f"{_batch(config.data.batch_size, trainer.accumulate_grad_batches)} over {device}, {trainer.precision}",
         "run": f"{run.path}{' (going on)' if resumed else ''}",
     }
     console = Console()
     for name, value in rows.items():
         console.print(f"[bold]{name:>7}[/]  {value}", highlight=False, soft_wrap=True)
+
+
+def _batch(size: int, accumulated: int) -> str:
+    return f"{size}" if accumulated == 1 else f"{accumulated} x {size} = {accumulated * size}"
 
 
 @rank_zero_only
