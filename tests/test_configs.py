@@ -301,7 +301,7 @@ def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
     data.prepare_data()
     data.setup()
     assert len(data.train) >= data.batch_size
-    assert data.facts["vocab_size"] == data.tokenizer.vocab_size
+    assert data.modality.facts["vocab_size"] == data.modality.tokenizer.vocab_size
     assert data.num_classes == (2 if name == "movie_reviews" else None)
 
 

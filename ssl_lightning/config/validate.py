@@ -94,9 +94,6 @@ def _describe(hint: Any) -> str:
     return " or ".join(dict.fromkeys(parts))
 
 
-LANGUAGE_MODEL = "ssl_lightning.modules.backbones.text.language_model"
-
-
 def validate_config(config: DictConfig) -> None:
     """All that can be seen to be wrong before anything is built.
 
@@ -120,6 +117,13 @@ def validate_compatibility(config: DictConfig) -> None:
         InputError: some are missing; the message names the data and transforms that would fit.
     """
     method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
+    for part, cls, declared in (
+        ("method", method, "requires"),
+        ("transform", transform, "produces"),
+        ("data", data, "provides"),
+    ):
+        if not hasattr(cls, declared):
+            raise InputError(f"{part} {_short(cls)} does not declare `{declared}`, the keys of a batch, as others do")
     if not set(transform.requires) <= set(data.provides):
         fitting = _choices("data", lambda made: set(transform.requires) <= set(made.provides))
         raise InputError(
@@ -147,15 +151,10 @@ def _count_views(transform: Any) -> int:
     return len(transform.get("views") or ())
 
 
-def text_methods() -> str:
-    """The names of the methods whose own backbone is a language model, as a list to read."""
-    names = []
-    for file in sorted((CONFIG_DIR / "method").glob("*.yaml")):
-        choice: Any = OmegaConf.load(file)
-        backbones = [entry["override /backbone"] for entry in choice.defaults if "override /backbone" in entry]
-        if backbones and _target("backbone", backbones[0]) == LANGUAGE_MODEL:
-            names.append(file.stem)
-    return _list(names)
+def methods_that_declare(hook: str) -> str:
+    """The names of the methods that declare an optional part of `Method`, as a list to read."""
+    files = sorted((CONFIG_DIR / "method").glob("*.yaml"))
+    return _list(file.stem for file in files if _class(OmegaConf.load(file).method._target_).declares(hook))
 
 
 def _class(target: str) -> Any:

@@ -37,6 +37,11 @@ class NextFrame(Method):
 
     requires = ("frames",)
     min_batch_size = 1
+    figures = {
+        "val/error": ("squared error of frames to come", "{:.5f}"),
+        "val/persistence_error": ("... of the last frame seen", "{:.5f}"),
+        "val/mean_frame_error": ("... of the mean of the frames seen", "{:.5f}"),
+    }
     std: Tensor
 
     def __init__(
@@ -65,6 +70,10 @@ class NextFrame(Method):
         """(B, seen, C, H, W) -> (B, ahead, C, H, W)."""
         return self.decoder(*self.backbone.states(seen))
 
+    def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The frames given, and the next `options["frames"]`."""
+        return {"seen": batch["frames"], "predicted": self.continued(batch["frames"], options["frames"])}
+
     @torch.no_grad()
     def continued(self, frames: Tensor, count: int) -> Tensor:
         """The `count` frames behind clips (B, T, C, H, W), T being at least as many as are seen: (B, count, C, H, W).
@@ -87,18 +96,23 @@ class NextFrame(Method):
         if self.edges:
             loss = loss + self.edges * gradient_difference(predicted, true)
         with torch.no_grad():
-            controls = {f"{name}_error": self._error(frames, true) for name, frames in _controls(seen, true).items()}
+            expected = self.controls(batch["frames"])
+            controls = {f"{name.replace(' ', '_')}_error": self._error(x, true) for name, x in expected.items()}
             sharpness = _slope(predicted) / _slope(true).clamp(min=1e-6)
         error = self._error(predicted.detach(), true)
         embedding = state.detach().mean(dim=(2, 3))
         return {"loss": loss, "embedding": embedding, "error": error, **controls, "sharpness": sharpness}
 
-    @torch.no_grad()
-    def predictions(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The frames that came, (B, ahead, C, H, W), and what was expected in their place: "this run" and controls."""
-        seen, true = self._parts(frames)
-        controls = {name.replace("_", " "): expected for name, expected in _controls(seen, true).items()}
-        return true, {"this run": self.predict(seen), **controls}
+    def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames that came in clips (B, T, C, H, W), and those painted instead: (B, ahead, C, H, W) each."""
+        seen, true = self._parts(x)
+        return true, self.predict(seen)
+
+    def controls(self, x: Tensor) -> dict[str, Tensor]:
+        """The last frame seen, again and again ("nothing moves"), and the mean of the frames seen."""
+        seen, true = self._parts(x)
+        frames = {"persistence": seen[:, -1:], "mean frame": seen.mean(dim=1, keepdim=True)}
+        return {name: frame.expand_as(true) for name, frame in frames.items()}
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -117,12 +131,6 @@ class NextFrame(Method):
 
     def _error(self, predicted: Tensor, true: Tensor) -> Tensor:
         return (channel_errors(predicted, true) * self.std.square()).mean()
-
-
-def _controls(seen: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """What needs no learning: the last frame again, and the mean of the frames seen, each for all of `true`."""
-    frames = {"persistence": seen[:, -1:], "mean_frame": seen.mean(dim=1, keepdim=True)}
-    return {name: frame.expand_as(true) for name, frame in frames.items()}
 
 
 def _slope(frames: Tensor) -> Tensor:

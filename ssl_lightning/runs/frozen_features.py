@@ -1,11 +1,15 @@
-"""Frozen features of a split, each sample once, whatever the number of devices."""
+"""Frozen features: of a split, each sample once, whatever the number of devices; and of whatever a user gives."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_lightning.distributed import gather_variable_length, whole
+from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.features import evaluating, extract
 
 
@@ -14,26 +18,49 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
 
     The method's weights, buffers and training flags are as before, and so is the global random state.
     """
-    key = data.provides[0]
-    weight = next(method.parameters())
-
-    def embed(x: Tensor) -> Tensor:
-        x = data.evaluation_view({key: x})[key]
-        return method(x.to(weight.dtype) if x.is_floating_point() else x)
-
     with evaluating(method), whole(method):
-        return extract(embed, data.features_loader(split), method.device, gather_variable_length, key)
+        return extract(
+            lambda batch: embedded(method, data, batch),
+            data.features_loader(split),
+            method.device,
+            gather_variable_length,
+        )
 
 
-def split_groups(data: Any, split: str) -> Tensor | None:
-    """Which samples of a split were drawn from one original, in the order of `split_features`; None: none were."""
-    groups = getattr(data, split).groups
-    return None if groups is None else torch.as_tensor(groups)
+class Encoder(nn.Module):
+    """The frozen encoder of a run with its preprocessing; it stays in evaluation mode."""
+
+    def __init__(self, method: nn.Module, data: Any) -> None:
+        super().__init__()
+        self.method, self.data = method.requires_grad_(False), data
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Does nothing."""
+        return self
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+        """Embeddings (B, D) float32, on the device of the weights.
+
+        Args:
+            inputs: images (B, C, H, W) uint8, clips (B, T, C, H, W) uint8 or tokens (B, N) int64; or a sequence of
+                image files, PIL images, clips (sequences of these) or texts.
+
+        Raises:
+            InputError: inputs that the run does not read.
+        """
+        if isinstance(inputs, str | Path):
+            raise InputError(f"give a list: [{str(inputs)!r}]")
+        array = isinstance(inputs, Tensor | np.ndarray)
+        raw = torch.as_tensor(inputs) if array else self.data.modality.read_samples(inputs)
+        batch = {self.data.modality.key: raw.to(next(self.method.parameters()).device)}
+        return embedded(self.method, self.data, batch).float()
 
 
-def raw_features(data: Any, split: str) -> dict[str, Tensor]:
-    """The inputs themselves, flattened, in the place of features: a control that learned nothing."""
-    key = data.provides[0]
-    return extract(
-        lambda x: data.evaluation_view({key: x})[key].flatten(1), data.features_loader(split), "cpu", key=key
-    )
+def embedded(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
+    """(B, D) of a raw batch, seen as in evaluation, in the precision of the method's weights."""
+    view, key = data.modality.evaluation_view(batch), data.modality.key
+    if view[key].is_floating_point():
+        view[key] = view[key].to(next(method.parameters()).dtype)
+    return method.embed(view, key)

@@ -56,7 +56,8 @@ def test_text_beside_tf_idf_with_all_and_with_few_labels(
     assert "labels=[5000] left out: the training set has 1" in capsys.readouterr().out
     names = {"probe/knn_accuracy", "probe/linear_accuracy", "probe/knn_accuracy_10", "probe/linear_accuracy_10"}
     for part in ("metrics", "controls"):
-        assert {name for name in found[part] if not name.endswith(("_low", "_high"))} == names
+        probed = {name for name in found[part] if not name.endswith(("_low", "_high"))}
+        assert probed == {*names, "val/perplexity", "val/bits_per_byte"}
         for name in names:
             assert found[part][f"{name}_low"] <= found[part][name] <= found[part][f"{name}_high"]
     assert found["raw"]["probe/linear_accuracy"] == 1.0

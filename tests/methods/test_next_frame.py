@@ -52,9 +52,10 @@ def test_where_nothing_moves_persistence_is_right() -> None:
     found = method.loss({"frames": frames})
     assert found["persistence_error"] == 0
     assert found["mean_frame_error"].item() == pytest.approx(0, abs=1e-12)
-    true, predictions = method.predictions(frames)
-    assert list(predictions) == ["this run", "persistence", "mean frame"]
-    assert torch.equal(predictions["persistence"], true)
+    true, _ = method.predictions(frames)
+    controls = method.controls(frames)
+    assert list(controls) == ["persistence", "mean frame"]
+    assert torch.equal(controls["persistence"], true)
 
 
 def test_sharpness() -> None:

@@ -1,0 +1,65 @@
+"""Text as commands and callbacks see it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ssl_lightning.data.modality import Batch, Modality, RawControl, UserInput
+from ssl_lightning.data.text.tokenizers import Tokenizer
+from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.protocol import Protocol
+from ssl_lightning.evaluation.tfidf import tfidf_predict
+
+
+class TextModality(Modality):
+    """`tokens` (B, N) int64, padded at the end, N at most `length`.
+
+    `make` is called once, when the tokenizer is first needed.
+    """
+
+    key = "tokens"
+    option = "text"
+
+    def __init__(self, make: Callable[[], Tokenizer], length: int) -> None:
+        self._make, self.length = make, length
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return self._make()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {name: getattr(self.tokenizer, name) for name in ("vocab_size", "pad_id", "cls_id", "sep_id")}
+
+    def evaluation_view(self, batch: Batch) -> Batch:
+        """The batch without the columns that are nothing but padding."""
+        tokens = batch["tokens"]
+        longest = int((tokens != self.tokenizer.pad_id).sum(dim=1).max())
+        return {**batch, "tokens": tokens[:, : max(1, longest)]}
+
+    def read_input(self, given: str, limit: int = 1) -> UserInput:
+        """The tokens of one text: (1, N)."""
+        tokens = torch.tensor([self.tokenizer.encode(given)], dtype=torch.long)
+        return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
+
+    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+        """Of texts: the first `length` tokens of each, as a probe sees them."""
+        if not all(isinstance(text, str) for text in samples):
+            raise InputError("the run reads texts: give a list of str")
+        tokens = [torch.tensor(ids[: self.length], dtype=torch.long) for ids in self.tokenizer.encoder(samples)]
+        return pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)
+
+    def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl:
+        """Logistic regression on the words of the whole texts."""
+        texts, test_texts = data.texts("probe_train"), data.texts("test")
+        labels, test_labels = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
+
+        def figures(rows: Tensor, seed: int) -> dict[str, float]:
+            predicted = tfidf_predict([texts[row] for row in rows], labels[rows], test_texts, seed)
+            return protocol.judge("probe/linear_accuracy", predicted, test_labels)
+
+        return "TF-IDF", figures
