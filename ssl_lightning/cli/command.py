@@ -13,7 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ssl_lightning import __version__
+import ssl_lightning
+
+
 from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
@@ -51,7 +53,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             show_in_one_line(name)
             arguments = sys.argv[1:]
             if "--version" in arguments:
-                print(f"ssl-lightning {__version__}")
+                print(f"ssl-lightning {ssl_lightning.__version__}")
                 return
             try:
                 arguments = take_trust(arguments)

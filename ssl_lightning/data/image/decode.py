@@ -10,7 +10,7 @@ ORIENTATION = 0x0112  # EXIF tag
 
 
 def decode(source: str | Path | Image.Image, size: int, channels: int) -> np.ndarray:
-    """One image, or image file, as (channels, size, size) uint8: shorter side resized to ``size``, antialiased, center cropped.
+    """One image, or image file, as (channels, size, size) uint8: shorter side resized to ``size``, center cropped.
 
     Photographs are turned upright by their EXIF tag; of an animation the first frame is taken. ``channels`` is 1
     (luminance) or 3 (RGB). Transparency is laid over white, 16-bit depths keep their upper 8 bits, floating-point
