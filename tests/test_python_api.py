@@ -59,7 +59,7 @@ method = SimCLR(
     optimizer=partial(torch.optim.AdamW, lr=2e-3),
     schedule=partial(warmup_cosine, warmup_epochs=1),
 )
-trainer = lightning.Trainer(max_epochs=2, accelerator="cpu", callbacks=[Probe(times=1)])
+trainer = lightning.Trainer(max_epochs=2, accelerator="cpu", log_every_n_steps=10, callbacks=[Probe(times=1)])
 trainer.fit(method, data)
 print(trainer.callback_metrics["probe/knn_accuracy"])
 embeddings = torch.cat(trainer.predict(method, data))  # of the training set, in its order

@@ -14,8 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import ssl_lightning
-
-
 from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
