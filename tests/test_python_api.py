@@ -234,7 +234,7 @@ def test_weights_of_another_precision_train_on_images(tmp_path: Path, method: st
     own = ("backbone.width=8", "backbone.stages=2", "method.hidden_dim=32")
     options = [option for option in TINY if method == "simclr" or option not in own]
     run = train(
-        tmp_path, *options, f"method={method}", f"precision={precision}", "trainer.max_steps=2", "objective=null"
+        tmp_path, *options, f"method={method}", f"precision={precision}", "trainer.max_steps=2", "callbacks=minimal"
     )
     assert run.last.exists()
     embeddings = ssl_lightning.load(run.path)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8))
