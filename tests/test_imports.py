@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "distributed": set(),
     "hardware": set(),
     "record": set(),
-    "modules": {"color", "distributed", "hardware"},
+    "modules": {"color", "distributed"},
     "transforms": {"color"},
     "optim": {"hardware"},
     "evaluation": set(),

@@ -13,7 +13,7 @@ from rich.console import Console
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
-from ssl_lightning.config.validate import methods_that_declare
+from ssl_lightning.config.choices import methods_that_declare
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
 from ssl_lightning.runs.load import load_method

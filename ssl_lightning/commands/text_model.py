@@ -9,7 +9,7 @@ import torch
 from hydra.utils import get_class
 
 from ssl_lightning.config.build import load_config
-from ssl_lightning.config.validate import methods_that_declare
+from ssl_lightning.config.choices import methods_that_declare
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import RunFolder

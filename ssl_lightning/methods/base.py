@@ -1,4 +1,4 @@
-"""What every method is to the Trainer."""
+"""The base class of all methods: one LightningModule for every paper."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from ssl_lightning.record import record
 
 
 class Method(MethodHooks, lightning.LightningModule):
-    """One paper: a subclass writes `forward` and `loss`, and whatever else of `MethodHooks` it has.
+    """One paper. A subclass implements `forward`, `loss` and those `MethodHooks` that it needs.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -39,7 +39,7 @@ class Method(MethodHooks, lightning.LightningModule):
 
     @property
     def step(self) -> int:
-        """Optimizer steps taken, also before a resume; 0 without a Trainer."""
+        """Optimizer steps taken before this one, also those before a resume; 0 without a Trainer."""
         return int(self.global_step)
 
     @property
@@ -53,7 +53,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
-        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        """Shards the weights if the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
@@ -82,9 +82,9 @@ class Method(MethodHooks, lightning.LightningModule):
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
-        """The loss summed over its targets, until `on_before_optimizer_step` divides by the number of all of them.
+        """Replaces the mean by the sum over targets; `on_before_optimizer_step` divides by their total number.
 
-        The mean of means is not the mean where ranks or accumulated batches have different numbers of targets.
+        The mean of means is not the overall mean if ranks or accumulated batches have different numbers of targets.
         """
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return result
@@ -127,9 +127,8 @@ class Method(MethodHooks, lightning.LightningModule):
             ) from error
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        progress = self.progress
-        super().optimizer_step(*args, **kwargs)
-        self.after_step(progress)
+        super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
+        self.after_step(self.progress)
 
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()
@@ -146,7 +145,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:
-        """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""
         torch._dynamo.config.recompile_limit = 64  # one graph for each shape, mode and child
         for child in self.children():
             if any(True for _ in child.parameters()):

@@ -21,22 +21,26 @@ from ssl_lightning.modules.feature_map import FeatureMapBackbone
 
 
 class Colorization(Method):
-    """Guesses the colors of a gray image as a distribution over the bins of the ab plane, at every place.
+    """Predicts the colors of a gray image: at every place a distribution over quantized ab colors.
 
-    Places are those of twice the resolution of the backbone's map (Fig. 2: 56 x 56 from a map of 28 x 28); the color
-    of a place is the mean over its pixels, where the authors take one of them. How common a color is, the paper counts
-    on the training set beforehand; here it is the mean over the training batches seen so far, of all devices, kept with
-    the weights. Answers are soft with the paper's sigma of 5, so that this mean is smoothed as the paper's prior is.
+    Places form a map with twice the resolution of the backbone's (Fig. 2: 56 x 56 from 28 x 28).
+
+    Deviations: the target color of a place is the mean over its pixels, where the authors take one of them. The prior
+    of colors is the mean over the training batches so far on all devices, stored with the weights, where the paper
+    counts it on the training set in advance. Soft targets with the paper's sigma of 5 smooth it like the paper's prior.
 
     Args:
-        backbone: network from (B, 1, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
-        mean: per channel, of the RGB images in [0, 1] that `forward` gets normalized; as `std`.
+        backbone: network from (B, C, S, S) to (B, D); `FeatureMapBackbone` must support it.
+        channels: C of the backbone's input; all channels are the lightness.
+        mean: per channel, by which the images of `forward` are normalized.
+        std: likewise.
         hidden_dim: channels of the decoder.
-        uniform: share of the uniform distribution in the prior, lambda of Eq. 4.
+        prior_mixing: weight of the uniform distribution mixed into the prior, lambda of Eq. 4.
         temperature: T of the annealed mean, Eq. 5.
     """
 
     requires = ("inputs", "ab")
+    backbone_kind = "feature map"
 
     prior: Tensor
     batches: Tensor
@@ -48,10 +52,11 @@ class Colorization(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
+        channels: int,
         mean: Sequence[float],
         std: Sequence[float],
         hidden_dim: int = 128,
-        uniform: float = 0.5,
+        prior_mixing: float = 0.5,
         temperature: float = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
@@ -68,41 +73,45 @@ class Colorization(Method):
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden_dim, len(self.bins), 1),
         )
-        self.uniform, self.temperature = uniform, temperature
+        self.channels, self.prior_mixing, self.temperature = channels, prior_mixing, temperature
         self.register_buffer("prior", torch.full((len(self.bins),), 1 / len(self.bins)))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of normalized RGB images the lightness is embedded."""
-        return self.backbone(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+        """Embeds the lightness of normalized RGB images."""
+        return self._encode(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+
+    def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Lightness (B, 1, S, S) -> h (B, D), and the map (B, map_dim, h, w)."""
+        return self.backbone(gray.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2; accuracy is that of the nearest bin."""
-        h, features = self.backbone(batch["inputs"])
+        """Eq. 2; `accuracy` is that of predicting the nearest bin."""
+        h, features = self._encode(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
         ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
         bins, shares = self.bins.encode(ab.movedim(1, 3).flatten(0, 2))
         logits = logits.flatten(0, 2)
         if self.training:
             self._count(bins, shares)
-        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.uniform))
+        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.prior_mixing))
         accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
         return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
 
     @torch.no_grad()
     def _count(self, bins: Tensor, shares: Tensor) -> None:
-        """Moves the prior: each batch counts once."""
+        """Updates the prior, the running mean over batches."""
         found = torch.zeros_like(self.prior).index_add_(0, bins.flatten(), shares.flatten().to(self.prior))
         self.batches += 1
         self.prior += (mean_over_ranks(found / len(bins)) - self.prior) / self.batches
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Colors are guessed at a lower resolution and laid under the lightness of the image."""
+        """The gray image, the predicted colors (upsampled) with the true lightness, and the original."""
         gray, ab = batch["inputs"], batch["ab"]
-        logits = self.decoder(self.backbone(gray)[1])
+        logits = self.decoder(self._encode(gray)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
         columns = {"gray": torch.zeros_like(ab), "colorized": guess, "original": ab}
         return {name: (self._rgb(gray, colors) - self.mean) / self.std for name, colors in columns.items()}

@@ -14,6 +14,9 @@ class MethodHooks:
     views: ClassVar[int | None] = None
     """How many views of an image `loss` takes; None: any number, or none at all."""
 
+    backbone_kind: ClassVar[str] = "image"
+    """What the backbone must be: one of its class's or builder's `kinds`, or the `head` of a language model."""
+
     min_batch_size: ClassVar[int] = 2
     """What compares the samples of a batch, or normalizes over them, needs two."""
 

@@ -1,4 +1,4 @@
-"""Next frame: the frames to come, from frames seen (Srivastava, Mansimov and Salakhutdinov 2015, Future Predictor).
+"""Next frame prediction (the Future Predictor of Srivastava, Mansimov and Salakhutdinov 2015).
 
 https://arxiv.org/abs/1502.04681. The network is SimVP's (Gao et al. 2022, https://arxiv.org/abs/2206.05099).
 """
@@ -16,26 +16,26 @@ from ssl_lightning.modules.backbones.simvp import SimVPDecoder, SimVPEncoder
 
 
 class NextFrame(Method):
-    """Watches a few frames and paints those that follow, all at once.
+    """Predicts the frames that follow a few input frames, all at once.
 
-    The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
-    follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
-    gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
-    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is `edges=0`.
+    The mean squared error blurs what is uncertain, because its optimum is the mean over possible futures. The gradient
+    difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) is added to keep edges. Deviation:
+    Srivastava et al. use cross-entropy alone.
 
-    Logged beside the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
-    moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
-    part of those of the true ones, 1 without blur.
+    Logs, for pixels in [0, 1]: `error`; `persistence_error`, of repeating the last input frame; `mean_frame_error`, of
+    the mean of the input frames; and `sharpness`, the gradients of the predicted frames divided by those of the true
+    frames, 1 without blur.
 
     Args:
-        backbone: encodes the frames seen; their number is its own.
-        ahead: frames to come.
+        backbone: encodes the input frames and determines their number.
+        num_future_frames: number of frames to predict.
         channels: C of the frames.
-        std: (C,) that pixels were divided by.
-        edges: weight of the gradient difference loss.
+        std: (C,), by which the transform divided pixels.
+        gradient_loss_weight: weight of the gradient difference loss.
     """
 
     requires = ("frames",)
+    backbone_kind = "clip"
     min_batch_size = 1
     figures = {
         "val/error": ("squared error of frames to come", "{:.5f}"),
@@ -49,25 +49,25 @@ class NextFrame(Method):
         backbone: SimVPEncoder,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        ahead: int,
+        num_future_frames: int,
         channels: int,
         std: Sequence[float],
-        edges: float = 0.1,
+        gradient_loss_weight: float = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if ahead < 1:
-            raise InputError(f"method.num_future_frames={ahead} must be 1 or more")
+        if num_future_frames < 1:
+            raise InputError(f"method.num_future_frames={num_future_frames} must be 1 or more")
         self.backbone = backbone
-        self.decoder = SimVPDecoder(backbone.out_dim, ahead, channels, backbone.width, backbone.stages)
-        self.ahead, self.edges = ahead, edges
+        self.decoder = SimVPDecoder(backbone.out_dim, num_future_frames, channels, backbone.width, backbone.stages)
+        self.num_future_frames, self.gradient_loss_weight = num_future_frames, gradient_loss_weight
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as are seen in training."""
+        """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as in training."""
         return self.backbone(x[:, : self.backbone.frames])
 
     def predict(self, seen: Tensor) -> Tensor:
-        """(B, seen, C, H, W) -> (B, ahead, C, H, W)."""
+        """(B, seen, C, H, W) -> (B, num_future_frames, C, H, W)."""
         return self.decoder(*self.backbone.states(seen))
 
     def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ class NextFrame(Method):
     def continued(self, frames: Tensor, count: int) -> Tensor:
         """The `count` frames behind clips (B, T, C, H, W), T being at least as many as are seen: (B, count, C, H, W).
 
-        Those beyond `ahead` are painted from painted ones.
+        Those beyond `num_future_frames` are painted from painted ones.
         """
         T = frames.shape[1]
         if self.backbone.frames > T:
@@ -88,13 +88,13 @@ class NextFrame(Method):
         return frames[:, T : T + count]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The frames to come, painted from the states that also give the embedding."""
+        """Mean squared error, plus the weighted gradient difference loss, of the predicted frames."""
         seen, true = self._parts(batch["frames"])
         state, last = self.backbone.states(seen)
         predicted = self.decoder(state, last)
         loss = channel_errors(predicted, true).mean()
-        if self.edges:
-            loss = loss + self.edges * gradient_difference(predicted, true)
+        if self.gradient_loss_weight:
+            loss = loss + self.gradient_loss_weight * gradient_difference(predicted, true)
         with torch.no_grad():
             expected = self.controls(batch["frames"])
             controls = {f"{name.replace(' ', '_')}_error": self._error(x, true) for name, x in expected.items()}
@@ -104,7 +104,7 @@ class NextFrame(Method):
         return {"loss": loss, "embedding": embedding, "error": error, **controls, "sharpness": sharpness}
 
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames that came in clips (B, T, C, H, W), and those painted instead: (B, ahead, C, H, W) each."""
+        """The frames that came in clips (B, T, C, H, W), and those predicted: (B, num_future_frames, C, H, W)."""
         seen, true = self._parts(x)
         return true, self.predict(seen)
 
@@ -116,23 +116,23 @@ class NextFrame(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Frames seen, frames painted, and those that came: (B, T, C, H, W) each."""
+        """Input frames, predicted frames and true frames: (B, T, C, H, W) each."""
         seen, true = self._parts(batch["frames"])
         return {"seen": seen, "predicted": self.predict(seen), "true": true}
 
     def _parts(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.backbone.frames
-        if frames.shape[1] < seen + self.ahead:
+        if frames.shape[1] < seen + self.num_future_frames:
             raise InputError(
                 f"clips of data.frames={frames.shape[1]} are shorter than the {seen} frames seen (backbone.frames) and"
-                f" the {self.ahead} to come (method.num_future_frames)"
+                f" the {self.num_future_frames} to come (method.num_future_frames)"
             )
-        return frames[:, :seen], frames[:, seen : seen + self.ahead]
+        return frames[:, :seen], frames[:, seen : seen + self.num_future_frames]
 
     def _error(self, predicted: Tensor, true: Tensor) -> Tensor:
         return (channel_errors(predicted, true) * self.std.square()).mean()
 
 
 def _slope(frames: Tensor) -> Tensor:
-    """Mean size of the steps from pixel to pixel, to the right and down."""
+    """Mean absolute difference between horizontal and vertical neighbors."""
     return (frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean()) / 2

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.distributed import gather_variable_length, whole
+from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.features import evaluating, extract
 
@@ -18,7 +18,7 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
 
     The method's weights, buffers and training flags are as before, and so is the global random state.
     """
-    with evaluating(method), whole(method):
+    with evaluating(method), unsharded(method):
         return extract(
             lambda batch: embedded(method, data, batch),
             data.features_loader(split),
