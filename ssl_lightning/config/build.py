@@ -7,7 +7,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.validate import validate_targets
+from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
 

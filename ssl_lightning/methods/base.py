@@ -11,6 +11,7 @@ from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
 from ssl_lightning.methods.hooks import MethodHooks
 from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
+from ssl_lightning.record import record
 
 
 class Method(MethodHooks, lightning.LightningModule):
@@ -73,13 +74,11 @@ class Method(MethodHooks, lightning.LightningModule):
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
-            # not by `self.log`: it takes 2 ms per step and writes only after the checkpoint of the step
             weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-            for logger in self.trainer.loggers:
-                logger.log_metrics(scalars, step=step)
+            record(self.trainer, scalars, step)
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
@@ -107,6 +106,25 @@ class Method(MethodHooks, lightning.LightningModule):
         scalars = {**_scalars("val", result), "step": torch.tensor(float(self.trainer.global_step))}  # the log's row
         count = int(result["weight"]) if "weight" in result else len(result["embedding"])
         self.log_dict(scalars, batch_size=count, sync_dist=True)
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """The embeddings (B, D) of `trainer.predict`."""
+        return self.embed(batch, self.trainer.datamodule.modality.key)  # type: ignore[attr-defined]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Lightning's own, which needs the arguments of the constructor: a checkpoint holds tensors alone.
+
+        Raises:
+            InputError: arguments are missing.
+        """
+        try:
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        except TypeError as error:
+            raise InputError(
+                f"{checkpoint_path} holds weights and not the networks that they belong to: load its run by"
+                " ssl_lightning.load(RUN), or give the arguments of the constructor"
+            ) from error
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
