@@ -133,8 +133,8 @@ def test_text_without_labels_is_judged_by_its_likelihood(method: str, tmp_path: 
 
 
 UNLABELED = (
-    "trainer=cpu", "trainer.max_steps=2", "data=image_folder", "data.image_size=16", "data.source.store_size=16",
-    "data.batch_size=16", "data.val_size=20", "callbacks=minimal",
+    "trainer=cpu", "trainer.max_epochs=null", "trainer.max_steps=2", "data=image_folder", "data.image_size=16",
+    "data.source.store_size=16", "data.batch_size=16", "data.val_size=20", "callbacks=minimal",
 )  # fmt: skip
 
 

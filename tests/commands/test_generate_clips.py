@@ -16,6 +16,7 @@ from ssl_lightning.runs.folder import RunFolder
 TINY = (
     "method=next_frame",
     "trainer=cpu",
+    "trainer.max_epochs=null",
     "trainer.max_steps=2",
     "backbone.width=4",
     "backbone.depth=1",

@@ -27,6 +27,7 @@ from ssl_lightning.runs.pretext import run_pretext_task
 TINY = (
     "method=mae",
     "trainer=cpu",
+    "trainer.max_epochs=null",
     "trainer.max_steps=3",
     "backbone.width=16",
     "backbone.heads=2",
