@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "losses": {"distributed"},
     "data": {"transforms"},
     "methods": {"color", "losses", "modules", "optim", "distributed"},
+    "loggers": {"runs"},
     "runs": {"config", "data", "distributed", "evaluation"},
     "config": {"runs"},
     "figures": {"config", "runs"},

@@ -62,6 +62,11 @@ class Pictures(lightning.Callback):
             write_gif(self.run.figures / f"{name}.gif", shown)
         except OSError as error:
             print(f"\nwarning: figures/{name}.gif was not written ({error.strerror})")
+            return
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_video"):
+                video = str(self.run.figures / f"{name}.gif")
+                logger.log_video(f"figures/{name}_video", [video], step=trainer.global_step, format=["gif"])
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

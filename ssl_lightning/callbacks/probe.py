@@ -16,7 +16,7 @@ class Probe(lightning.Callback):
     reaches the method: no gradient, no random number, no weight.
 
     Args:
-        times: how often over the whole training, spread evenly over its epochs; the end is always measured.
+        times: how often over the whole training, spread evenly over its epochs; the end is always measured. Data that has no labels, or none held out, is not probed, and a line says so.
         protocol: name of the evaluation protocol.
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
@@ -35,16 +35,14 @@ class Probe(lightning.Callback):
         self.measured_at = state_dict["measured_at"]
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.probe_train is None:
-            raise InputError(
-                "the probe needs labels and this data has none; use callbacks=no_probe, or class folders as data"
-            )
-        if data.val is None:
-            raise InputError("the probe needs held-out images; set data.val_size above 0, or use callbacks=no_probe")
+        self.lacking = _lacking(trainer.datamodule)  # type: ignore[attr-defined]
+        if self.lacking and trainer.is_global_zero:
+            print(f"no probe of kNN and linear accuracy: {self.lacking}", flush=True)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.measured_at < 0:
+            if not self.lacking and trainer.is_global_zero:
+                print("probing the untrained encoder ...", flush=True)
             self.measure(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -58,6 +56,8 @@ class Probe(lightning.Callback):
 
     def measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
+        if self.lacking:
+            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
         self.measured_at = trainer.global_step
@@ -71,3 +71,12 @@ class Probe(lightning.Callback):
         figures.pop("probe/linear_l2")
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
+
+
+def _lacking(data: Any) -> str | None:
+    """What a probe needs and `data` has not; None where it has all."""
+    if data.probe_train is None:
+        return "the data has no labels (class folders would give them)"
+    if data.val is None:
+        return "nothing is held out (data.val_size is 0)"
+    return None

@@ -1,6 +1,7 @@
 """A training run from its config to its last line on the screen."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +17,6 @@ from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.launch.local_ranks import launch_ranks, processes_to_start
 from ssl_lightning.runs.checkpoints import CorruptCheckpointError, read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, write_atomically
-from ssl_lightning.runs.loggers import close
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.run_summary import RunSummary
 
@@ -56,8 +56,15 @@ def train(config: DictConfig) -> float | None:
     if config.compile:
         method.compile_parts()
     metrics.forget_after(-1 if checkpoint is None else read_checkpoint(checkpoint)["global_step"])
+    described: Any = OmegaConf.to_container(config, resolve=True)
     for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+        logger.log_hyperparams(
+            {
+                **described,
+                "modality": type(data).__name__.removesuffix("DataModule").lower(),
+                "provenance": record.provenance(trainer),
+            }
+        )
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
@@ -72,7 +79,9 @@ def train(config: DictConfig) -> float | None:
         raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
     finally:
         for logger in trainer.loggers:
-            close(logger)
+            logger.finalize("finished")
+            if hasattr(logger, "close"):
+                logger.close(record.status)
     if stopped is not None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)

@@ -11,6 +11,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.runs.folder import write_atomically
 
+_HIGHER = ("accuracy", "rank")
+_INTERVAL = ("_low", "_high")
+
 
 class Metrics(Logger):
     """Keeps all metrics in memory and on disk, a column a metric and a row a step, written anew at each `save`.
@@ -44,6 +47,11 @@ class Metrics(Logger):
         """Steps and values of one metric."""
         steps = [step for step in sorted(self.rows) if name in self.rows[step]]
         return steps, [self.rows[step][name] for step in steps]
+
+    def best(self) -> dict[str, float]:
+        """The best value of each held-out metric: the highest of accuracies and ranks, the lowest of all others."""
+        names = [name for name in self.latest if name.startswith(("probe/", "val/")) and not name.endswith(_INTERVAL)]
+        return {name: (max if name.endswith(_HIGHER) else min)(self.curve(name)[1]) for name in names}
 
     def forget_after(self, step: int) -> None:
         """Drops the rows of steps after `step`."""

@@ -53,7 +53,7 @@ class RunSummary(lightning.Callback):
         self.opened, self.marked = True, now
         if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
             for logger in trainer.loggers:
-                logger.log_metrics(self.rates(), step=trainer.global_step)
+                logger.log_metrics({**self.rates(), "epoch": trainer.current_epoch}, step=trainer.global_step)
 
     def rates(self) -> dict[str, float]:
         """Samples a second over all devices, and the share of the time spent waiting for the loader."""
@@ -90,9 +90,16 @@ class RunSummary(lightning.Callback):
             "metrics": self.metrics.latest,
             "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
             "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
-            "provenance": provenance(self.config, str(trainer.precision), trainer.world_size, self.seed),
+            "provenance": self.provenance(trainer),
         }
         try:
             write_json(self.run.results, results)
         except OSError as error:
             print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_results"):
+                logger.log_results(results, self.metrics.best())
+
+    def provenance(self, trainer: lightning.Trainer) -> dict[str, Any]:
+        """Code, packages, hardware and config that the figures of the run come from."""
+        return provenance(self.config, str(trainer.precision), trainer.world_size, self.seed)
