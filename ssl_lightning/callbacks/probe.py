@@ -13,10 +13,11 @@ class Probe(lightning.Callback):
     """Runs an evaluation protocol on labeled training images and the held-out validation images, never the test set.
 
     The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
-    reaches the method: no gradient, no random number, no weight.
+    reaches the method: no gradient, no random number, no weight. Data without labels, or of which nothing is held out,
+    is not probed, and a line says so.
 
     Args:
-        times: how often over the whole training, spread evenly over its epochs; the end is always measured. Data that has no labels, or none held out, is not probed, and a line says so.
+        times: how often over the whole training, spread evenly over its epochs; the end is always measured.
         protocol: name of the evaluation protocol.
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """

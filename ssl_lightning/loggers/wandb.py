@@ -84,7 +84,8 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     @property
     def where(self) -> str:
         """The address of the run or, offline, the command that sends it."""
-        return self.experiment.url or f"wandb sync {Path(self.experiment.dir).parent}"
+        run = self.experiment
+        return f"wandb sync {Path(run.dir).parent}" if run.offline else run.url
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
@@ -95,7 +96,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
     @rank_zero_only
     def log_results(self, results: Mapping[str, Any], best: Mapping[str, float]) -> None:
-        """`results.json` as the summary, with `best/`, `untrained/` and `gain/` beside each last value; in the end a table.
+        """`results.json` as the summary: last values, `best/`, `untrained/` and `gain/`; in the end a table of them.
 
         `best`: of each held-out metric; the others have the last value alone.
         """
@@ -146,10 +147,11 @@ def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Pat
         results: as in `results.json`: `metrics` and `controls` by name.
         figures: PNG files.
     """
-    settings = (OmegaConf.load(run.config).get("logger") or {}).get("wandb")
+    config: Any = OmegaConf.to_container(OmegaConf.load(run.config), resolve=False)
+    settings = (config.get("logger") or {}).get("wandb")
     if not settings:
         return
-    kept = {key: value for key, value in settings.items() if not key.startswith("_") and key != "folder"}  # type: ignore[union-attr]
+    kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     metrics, controls = results["metrics"], results["controls"]
     rows = [[name, value, controls.get(name)] for name, value in metrics.items()]

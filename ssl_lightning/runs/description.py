@@ -40,4 +40,4 @@ def _start(run: RunFolder) -> Path:
 
 def _hydra(file: Path) -> Any:
     """What Hydra wrote of itself; empty where it wrote nothing."""
-    return OmegaConf.to_container(OmegaConf.load(file))["hydra"] if file.exists() else {}  # type: ignore[call-overload]
+    return OmegaConf.to_container(OmegaConf.load(file).hydra) if file.exists() else {}

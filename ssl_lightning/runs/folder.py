@@ -1,8 +1,10 @@
 """A run folder: where everything that a run makes lies, and how to find it again."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,22 @@ def find_run(where: str | Path) -> RunFolder:
     if inside:
         raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
+
+
+_BEFORE_TRAINING = {".hydra", "figures", "metrics.csv", "pretrain.log", "results.json", "tokenizer", "wandb_id"}
+
+
+def remove_untrained(path: Path) -> None:
+    """Removes the run folder `path` if nothing was trained in it, and what is then empty above it, below here."""
+    run = RunFolder(path)
+    rows = run.metrics.read_text().splitlines()[1:] if run.metrics.exists() else []
+    trained = any(not row.startswith("0,") for row in rows)
+    if run.config.exists() and {file.name for file in path.iterdir()} <= _BEFORE_TRAINING and not trained:
+        shutil.rmtree(path, ignore_errors=True)
+    for folder in (path, path.parent, path.parent.parent):
+        if Path.cwd() in folder.parents:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def quoted(text: Path | str) -> str:

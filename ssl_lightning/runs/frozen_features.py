@@ -41,8 +41,8 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
             batch = part.__getitems__(rows[start : start + data.batch_size])
             batch = {name: value.to(method.device) for name, value in batch.items()}
             plain.append(_embed(method, data.evaluation_view({key: batch[key]})[key]).float())
-            views = data.augment(batch, data.seed + start).get("views", ())[:2]
-            if len(views) == 2:
+            views = data.augment(batch, data.seed + start)["views"] if "views" in data.transform.produces else []
+            if len(views) > 1:
                 first.append(_embed(method, views[0]))
                 second.append(_embed(method, views[1]))
     h = torch.cat(plain)
