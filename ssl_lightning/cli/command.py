@@ -20,6 +20,7 @@ from ssl_lightning.cli.arguments import (
     with_run_folder,
     with_sweep_folder,
 )
+from ssl_lightning.cli.help import register_choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
@@ -47,6 +48,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             register_resolvers()
+            register_choices()
             show_in_one_line(name)
             arguments = sys.argv[1:]
             try:
