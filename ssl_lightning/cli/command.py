@@ -27,7 +27,7 @@ from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_li
 from ssl_lightning.launch.environment import launched_rank
 from ssl_lightning.launch.slurm import register_resolvers
 from ssl_lightning.launch.sweep_folder import SweepFailed
-from ssl_lightning.runs.folder import remove_untrained
+from ssl_lightning.runs.folder import remove_empty, remove_untrained
 
 Task = Callable[[DictConfig], Any]
 
@@ -106,7 +106,7 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
     if line is not None:
         resumed = any(argument.startswith("resume=") for argument in arguments)
         if HydraConfig.initialized() and launched_rank() == 0 and not resumed:
-            remove_untrained(Path(HydraConfig.get().runtime.output_dir))
+            (remove_untrained if name == "pretrain" else remove_empty)(Path(HydraConfig.get().runtime.output_dir))
         _exit(name, line, 2)
 
 

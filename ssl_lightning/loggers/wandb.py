@@ -49,6 +49,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         except ImportError as error:
             raise InputError("logger=wandb needs a package: pip install wandb") from error
         self.run, self.stores_model = RunFolder(Path(folder)), log_model
+        self.named_here = name is None and not _id_file(self.run).exists()  # afterwards W&B's page may name it
         sweep = self.run.path.resolve().parent
         if group is None and (sweep / "multirun.yaml").exists():
             group = sweep.name
@@ -59,7 +60,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
             save_dir=folder,
             project=project,
             id=_id_of(self.run),
-            name=name or title(self.run),
+            name=name,
             mode=mode,
             group=group,
             entity=entity,
@@ -91,6 +92,8 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """A composed config as flat keys to compare by: `method: simclr`, `method/temperature: 0.2`."""
         self.experiment.config.update({**dict(_flat(params)), **choices(self.run)}, allow_val_change=True)
+        if self.named_here:
+            self.experiment.name = title(self.run, params["seed"])
         if modality := params.get("modality"):
             self.experiment.tags = (*(self.experiment.tags or ()), modality)
 
@@ -170,10 +173,14 @@ def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Pat
 
 def _id_of(run: RunFolder) -> str | None:
     """The id under which W&B knows a run, drawn at its first start; None on other processes than the first."""
-    file = run.path / "wandb_id"
+    file = _id_file(run)
     if getattr(rank_zero_only, "rank", 0) == 0 and not file.exists():
         write_atomically(file, secrets.token_hex(4))
     return file.read_text().strip() if file.exists() else None
+
+
+def _id_file(run: RunFolder) -> Path:
+    return run.path / "wandb_id"
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -76,16 +76,30 @@ def find_run(where: str | Path) -> RunFolder:
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
 
 
-_BEFORE_TRAINING = {".hydra", "figures", "metrics.csv", "pretrain.log", "results.json", "tokenizer", "wandb_id"}
+_BEFORE_TRAINING = {
+    ".hydra",
+    ".lock",
+    "figures",
+    "metrics.csv",
+    "pretrain.log",
+    "results.json",
+    "tokenizer",
+    "wandb_id",
+}
 
 
 def remove_untrained(path: Path) -> None:
-    """Removes the run folder `path` if nothing was trained in it, and what is then empty above it, below here."""
-    run = RunFolder(path)
-    rows = run.metrics.read_text().splitlines()[1:] if run.metrics.exists() else []
-    trained = any(not row.startswith("0,") for row in rows)
-    if run.config.exists() and {file.name for file in path.iterdir()} <= _BEFORE_TRAINING and not trained:
+    """Removes the run folder `path` if nothing was trained in it."""
+    metrics = RunFolder(path).metrics
+    rows = metrics.read_text().splitlines()[1:] if metrics.exists() else []
+    untouched = path.exists() and {file.name for file in path.iterdir()} <= _BEFORE_TRAINING
+    if untouched and all(row.startswith("0,") for row in rows):  # step 0 is the untrained encoder
         shutil.rmtree(path, ignore_errors=True)
+    remove_empty(path)
+
+
+def remove_empty(path: Path) -> None:
+    """Removes a folder of an output and the two above it where they are empty and below the working directory."""
     for folder in (path, path.parent, path.parent.parent):
         if Path.cwd() in folder.parents:
             with contextlib.suppress(OSError):

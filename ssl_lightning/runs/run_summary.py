@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.errors import TrainingInterrupted
+from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
@@ -35,6 +36,10 @@ class RunSummary(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update(state_dict)
+
+    @rank_zero_only
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        store_description(self.run)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.opened = False
