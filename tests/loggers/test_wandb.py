@@ -3,14 +3,15 @@
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs.harness import TINY, command
+from PIL import Image
+from runs.harness import TINY, WATCHED, command, train
 
-from ssl_lightning.loggers.wandb import log_evaluation
-from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
     *TINY,
@@ -122,8 +123,7 @@ def test_a_tracked_sweep_says_what_each_run_is_and_how_it_compares(tmp_path):
 
 
 def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id(tmp_path):
-    began = command("pretrain", *OPTIONS[:-2], "callbacks.pictures=null", "hydra.run.dir=run", cwd=tmp_path)
-    assert began.returncode == 0, began.stderr
+    train(tmp_path / "run", *WATCHED)
     for epochs, logger in ((3, OPTIONS[-2:]), (4, ())):
         again = command("pretrain", "resume=run", f"trainer.max_epochs={epochs}", *logger, cwd=tmp_path)
         assert again.returncode == 0, again.stderr
@@ -136,17 +136,15 @@ def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id
     assert updated(records, "config")["method"] == "simclr"
 
 
-def test_an_evaluation_joins_the_run_of_its_training(tmp_path, monkeypatch):
+def test_an_evaluation_joins_the_run_of_its_training(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / "wandb_id").write_text("abcd1234")
     config = "logger: {wandb: {_target_: x, folder: '${hydra:runtime.output_dir}', project: photos, mode: offline}}"
     (tmp_path / ".hydra" / "config.yaml").write_text(config)
     figure = tmp_path / "evaluation.png"
-    from PIL import Image
-
     Image.new("RGB", (8, 8)).save(figure)
     results = {"metrics": {"probe/knn_accuracy": 0.75}, "controls": {"probe/knn_accuracy": 0.5}}
-    log_evaluation(RunFolder(tmp_path), results, [figure])
+    _in_a_process_of_its_own(tmp_path, results, figure)
     records = wandb_records(tmp_path)
     shown = of_kind(records, "run")[-1]
     assert (shown.run_id, shown.project) == ("abcd1234", "photos")
@@ -157,8 +155,18 @@ def test_an_evaluation_joins_the_run_of_its_training(tmp_path, monkeypatch):
     assert json.loads(table.read_text())["data"] == [["probe/knn_accuracy", 0.75, 0.5]]
 
     (tmp_path / ".hydra" / "config.yaml").write_text("seed: 0")
-    log_evaluation(RunFolder(tmp_path), results, [figure])
+    _in_a_process_of_its_own(tmp_path, results, figure)
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1  # an untracked run stays so
+
+
+def _in_a_process_of_its_own(run: Path, results: dict, figure: Path) -> None:
+    """As `ssl-evaluate` does it: W&B's files are whole once the process has ended."""
+    code = (
+        "from pathlib import Path; from ssl_lightning.loggers.wandb import log_evaluation;"
+        "from ssl_lightning.runs.folder import RunFolder;"
+        f"log_evaluation(RunFolder(Path({str(run)!r})), {results!r}, [Path({str(figure)!r})])"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=run, timeout=120, check=True)
 
 
 def test_without_a_login_one_line_says_what_to_do(tmp_path):
