@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command, train
 
-
 OPTIONS = (
     *TINY,
     "callbacks.probe.linear_samples=100",
