@@ -92,7 +92,7 @@ def _below_untrained(latest: dict[str, float], untrained: dict[str, float], epoc
     below = [
         f"{label} {latest[name]:.1%} (untrained {untrained[name]:.1%})"
         for name, (label, _) in _FIGURES.items()
-        if name in untrained and name.endswith("accuracy") and latest[name] < untrained[name]
+        if name in latest.keys() & untrained and name.endswith("accuracy") and latest[name] < untrained[name]
     ]
     if not below:
         return ""

@@ -26,5 +26,5 @@ def test_help_lists_them_and_no_parts_of_configs(tmp_path):
             line.split()[1:] for line in shown.splitlines() if line.split()[:1] == [method]
         )
     assert "image_folder" in shown
-    assert "_images" not in shown
+    assert " _" not in shown
     assert list(tmp_path.iterdir()) == []
