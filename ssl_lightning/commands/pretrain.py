@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError, TrainingInterrupted
-from ssl_lightning.figures import console as report
+from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.environment import launched_again, launched_rank
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.launch.local_ranks import launch_ranks, processes_to_start
@@ -61,14 +61,14 @@ def train(config: DictConfig) -> float | None:
         logger.log_hyperparams(
             {
                 **described,
-                "modality": type(data).__name__.removesuffix("DataModule").lower(),
+                "modality": type(data.modality).__name__.removesuffix("Modality").lower(),
                 "provenance": record.provenance(trainer),
             }
         )
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
-    report.opening(config, run, method, data, trainer, resumed=checkpoint is not None)
+    print_run_header(config, run.path, method, trainer, resumed=checkpoint is not None)
     stopped: TrainingInterrupted | None = None
     try:
         trainer.fit(method, data, ckpt_path=checkpoint)
@@ -86,7 +86,14 @@ def train(config: DictConfig) -> float | None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise stopped
-    report.closing(run, metrics, trainer)
+    print_run_summary(
+        run.path,
+        trainer.global_step,
+        metrics.latest,
+        metrics.rows.get(0, {}),
+        method.figures,
+        _following(run, method, data),
+    )
     return metrics.latest.get(config.objective) if config.objective else None
 
 
@@ -111,3 +118,12 @@ def _checkpoint_to_go_on_from(config: DictConfig, run: RunFolder) -> Path | None
     if config.resume:
         raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")
     return None
+
+
+def _following(run: RunFolder, method: Any, data: Any) -> str:
+    """A command that works on what this run trained."""
+    if data.probe_train is not None:
+        return f"ssl-evaluate run={run.path}"
+    if data.modality.option == "text" or method.declares("show"):
+        return f"ssl-generate run={run.path} {data.modality.option}=..."
+    return f"ssl-evaluate run={run.path} data.root=FOLDER_OF_CLASSES"

@@ -13,6 +13,8 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.runs.description import choices, title
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
 
+_INTERVAL = ("_low", "_high")
+
 
 class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     """Lightning's logger under a name that says what the run is, with controls and gains in the summary.
@@ -104,8 +106,8 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         `best`: of each held-out metric; the others have the last value alone.
         """
         last = results["metrics"]
-        untrained = {name: value for name, value in results["controls"].items() if name in best}
-        gain = {name: last[name] - value for name, value in untrained.items()}
+        untrained = {name: value for name, value in results["controls"].items() if not name.endswith(_INTERVAL)}
+        gain = {name: last[name] - value for name, value in untrained.items() if name in last}
         self.experiment.summary.update(
             {
                 "status": results["status"],
@@ -116,7 +118,8 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
             }
         )
         if results["status"] != "running":
-            rows = [[name, last[name], best[name], untrained.get(name), gain.get(name)] for name in best]
+            names = dict.fromkeys([*untrained, *best])
+            rows = [[name, last.get(name), best.get(name), untrained.get(name), gain.get(name)] for name in names]
             self.log_table("results", ["metric", "last", "best", "untrained encoder", "gain"], rows)
             beside = Path(self.experiment.dir) / "results.json"
             write_json(beside, dict(results))

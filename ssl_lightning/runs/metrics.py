@@ -2,17 +2,22 @@
 
 import csv
 import io
+import re
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.runs.folder import write_atomically
 
-_HIGHER = ("accuracy", "rank")
-_INTERVAL = ("_low", "_high")
+_LOSSES = re.compile(r"(^|[/_])(loss|error|perplexity|bits_per_byte)(_|$)")
+
+
+def direction_of(metric: str) -> Literal["min", "max"]:
+    """Which values of a metric are better, by its name: 'min' of losses, errors, perplexity and bits, else 'max'."""
+    return "min" if _LOSSES.search(metric) else "max"
 
 
 class Metrics(Logger):
@@ -49,9 +54,9 @@ class Metrics(Logger):
         return steps, [self.rows[step][name] for step in steps]
 
     def best(self) -> dict[str, float]:
-        """The best value of each held-out metric: the highest of accuracies and ranks, the lowest of all others."""
-        names = [name for name in self.latest if name.startswith(("probe/", "val/")) and not name.endswith(_INTERVAL)]
-        return {name: (max if name.endswith(_HIGHER) else min)(self.curve(name)[1]) for name in names}
+        """The best value of each probe's accuracy and of each metric of the validation."""
+        judged = [name for name in self.latest if name.startswith("val/") or re.fullmatch(r"probe/\w+accuracy", name)]
+        return {name: {"min": min, "max": max}[direction_of(name)](self.curve(name)[1]) for name in judged}
 
     def forget_after(self, step: int) -> None:
         """Drops the rows of steps after `step`."""

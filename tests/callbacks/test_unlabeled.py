@@ -56,7 +56,7 @@ def test_label_free_figures_are_those_of_the_frozen_encoder_and_change_nothing(t
     method.eval()
     batch = data.val.__getitems__(list(range(len(data.val))))
     with torch.no_grad():
-        h = method(data.evaluation_view({"image": batch["image"]})["image"])
+        h = method(data.modality.evaluation_view(batch)["image"])
         chunks = [
             data.augment({key: value[start : start + 64] for key, value in batch.items()}, data.seed + start)["views"]
             for start in range(0, len(h), 64)
