@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "figures": set(),
     "launch": {"config", "modules", "runs"},
     "callbacks": {"evaluation", "figures", "launch", "runs", "distributed"},
-    "commands": {"config", "distributed", "evaluation", "figures", "launch", "modules", "runs"},
+    "commands": {"config", "distributed", "evaluation", "figures", "launch", "loggers", "modules", "runs"},
     "cli": {"config", "launch", "runs"},
     "plugins": {"launch"},
     "pretrain": {"cli", "commands"},

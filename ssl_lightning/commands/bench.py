@@ -17,7 +17,6 @@ from rich.table import Table
 
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.config.validate import validate_config
-from ssl_lightning.data.sampler import too_large
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.provenance import provenance
@@ -64,7 +63,9 @@ def bench(config: DictConfig) -> float:
     data.prepare_data()
     data.setup()
     if config.data.batch_size > len(data.train):
-        raise InputError(too_large(config.data.batch_size, len(data.train)))
+        raise InputError(
+            f"data.batch_size={config.data.batch_size} is larger than the set of {len(data.train)} samples"
+        )
     device = trainer.strategy.root_device
     console = Console()
     batch_size = int(config.data.batch_size)

@@ -37,7 +37,10 @@ class BatchSampler:
                 f"try {max(1, batch_size // world_size) * world_size}"
             )
         if drop_last and batch_size > size:
-            raise InputError(too_large(batch_size, size))
+            raise InputError(
+                f"data.batch_size={batch_size} is larger than the set of {size} samples;"
+                f" try data.batch_size={1 << max(0, size.bit_length() - 1)}"
+            )
         self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.epoch = 0
@@ -82,9 +85,3 @@ def mix(*parts: int | str) -> int:
 def step_seed(seed: int, rank: int, step: int) -> int:
     """Seed of one training step of one process; ``step`` counts the batches begun since the run began."""
     return mix("step", int(seed), int(rank), int(step))
-
-
-def too_large(batch_size: int, size: int) -> str:
-    """The line for a batch that the set of `size` samples cannot fill, with the largest power of two that it can."""
-    fits = 1 << max(0, size.bit_length() - 1)
-    return f"data.batch_size={batch_size} is larger than the set of {size} samples; try data.batch_size={fits}"

@@ -159,6 +159,11 @@ def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Pat
         return
     kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
+    try:
+        _ = logger.experiment
+    except InputError as error:  # the evaluation itself is done and stored
+        print(f"warning: the evaluation is not tracked: {error}", flush=True)
+        return
     metrics, controls = results["metrics"], results["controls"]
     rows = [[name, value, controls.get(name)] for name, value in metrics.items()]
     logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
