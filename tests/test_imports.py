@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "color": set(),
     "distributed": set(),
     "hardware": set(),
-    "modules": {"color", "distributed", "hardware"},
+    "modules": {"color", "distributed"},
     "transforms": {"color"},
     "optim": {"hardware"},
     "evaluation": set(),

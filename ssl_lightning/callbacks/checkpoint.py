@@ -8,7 +8,7 @@ from typing import Any, Literal
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
-from ssl_lightning.distributed import largest
+from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics, direction_of
@@ -95,7 +95,7 @@ class LastAndBest(Checkpoint):
                 f"\nwarning: {path} was not written ({failure.strerror}); training goes on, the one before it stays",
                 flush=True,
             )
-        if largest(failure is not None):
+        if all_reduce_max(failure is not None):
             return False
         if path == self.run.last:
             self.saved_at = trainer.global_step

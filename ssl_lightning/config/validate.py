@@ -93,7 +93,7 @@ def _describe(hint: Any) -> str:
     return " or ".join(dict.fromkeys(parts))
 
 
-_TRUSTED = ("ssl_lightning", "torch.optim")
+_TRUSTED = ("ssl_lightning", "torch.optim", "timm.optim")
 
 
 _RESOLVERS = ("oc.env", "hydra", "now")

@@ -1,4 +1,4 @@
-"""What every method is to the Trainer."""
+"""The base class of all methods: one LightningModule for every paper."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
 
 
 class Method(MethodHooks, lightning.LightningModule):
-    """One paper: a subclass writes `forward` and `loss`, and whatever else of `MethodHooks` it has.
+    """One paper. A subclass implements `forward`, `loss` and those `MethodHooks` that it needs.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -52,7 +52,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
-        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        """Shards the weights if the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
@@ -73,7 +73,7 @@ class Method(MethodHooks, lightning.LightningModule):
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
-            # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
+            # not by `self.log`: it takes 2 ms per step and writes only after the checkpoint of the step
             weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
@@ -83,9 +83,9 @@ class Method(MethodHooks, lightning.LightningModule):
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
-        """The loss summed over its targets, until `on_before_optimizer_step` divides by the number of all of them.
+        """Replaces the mean by the sum over targets; `on_before_optimizer_step` divides by their total number.
 
-        The mean of means is not the mean where ranks or accumulated batches have different numbers of targets.
+        The mean of means is not the overall mean if ranks or accumulated batches have different numbers of targets.
         """
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return result
@@ -127,7 +127,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:
-        """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""
         torch._dynamo.config.recompile_limit = 64  # one graph for each shape, mode and child
         for child in self.children():
             if any(True for _ in child.parameters()):

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_variable_length, whole
+from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.evaluation.features import evaluating, extract
 from ssl_lightning.evaluation.health import alignment, effective_rank, uniformity
 
@@ -15,7 +15,7 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
 
     The method's weights, buffers and training flags are as before, and so is the global random state.
     """
-    with evaluating(method), whole(method):
+    with evaluating(method), unsharded(method):
         return extract(
             lambda batch: embedded(method, data, batch),
             data.features_loader(split),
