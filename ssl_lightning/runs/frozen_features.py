@@ -42,7 +42,7 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
     count, key = min(samples, len(part)), data.modality.key
     rows = [row * len(part) // count for row in range(count)]
     plain, first, second = [], [], []
-    with torch.no_grad(), evaluating(method), whole(method):
+    with torch.no_grad(), evaluating(method), unsharded(method):
         for start in range(0, count, data.batch_size):
             batch = part.__getitems__(rows[start : start + data.batch_size])
             batch = {name: value.to(method.device) for name, value in batch.items()}
