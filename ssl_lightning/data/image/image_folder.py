@@ -8,7 +8,7 @@ import numpy as np
 
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.dataset import ImageDataset
-from ssl_lightning.data.image.image_cache import DecodedFolder, decoded
+from ssl_lightning.data.image.image_cache import DecodedFolder, decode_folder
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
 
@@ -63,7 +63,7 @@ def image_folder(
     files = list_images(place)
     classes = _classes(list_images(home / "train") if separate and split == "test" else files)
     labels = _labels(files, classes, place)
-    store = decoded(place, files, store_size, channels, cache_folder(cache))
+    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
     _report(store, place, files, on_corrupt)
     images = ImageDataset(store.images, labels, classes)
     good = np.ones(len(files), dtype=bool)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from ssl_lightning.data.cache import cache_folder, digest, made_once
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
-from ssl_lightning.data.text.token_cache import Tokenized, tokenized
+from ssl_lightning.data.text.token_cache import Tokenized, tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
 
@@ -38,8 +38,8 @@ class TextDataModule(DataModule):
     - ``train``: training windows; ``val_windows``: those of the held-out documents, for the validation loss;
     - ``probe_train``, ``val``, ``test``: labeled texts; without labels None, ``val_windows`` and None.
 
-    ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning); ``workers``: processes that
-    tokenize, None for as many as there are cores. A ``transform`` that has ``read`` gets the tokenizer by it.
+    ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning). A ``transform`` that has
+    ``read`` gets the tokenizer by it.
     """
 
     provides = ("tokens", "document", "index", "label")
@@ -62,7 +62,6 @@ class TextDataModule(DataModule):
         probe: Callable[..., Corpus] | None = None,
         probe_val_size: int | float = 0.1,
         cache: str | None = None,
-        workers: int | None = None,
     ) -> None:
         super().__init__(
             source,
@@ -80,12 +79,10 @@ class TextDataModule(DataModule):
             raise InputError(f"data.stride={stride} must be from 1 to data.length={length}")
         if val_from not in ("documents", "end", None):
             raise InputError(f"data.val_from={val_from} is not known: choose documents or end")
-        if workers is not None and workers < 1:
-            raise InputError(f"data.workers={workers} must be at least 1")
         self.length, self.stride = length, stride
         self.val_from, self.probe, self.probe_val_size = val_from, probe, probe_val_size
         self.make_tokenizer = tokenizer
-        self.cache, self.workers = cache_folder(cache), workers
+        self.cache = cache_folder(cache)
         self.tokenizer: Tokenizer | None = None
         self.val_windows: TokenDataset | None = None
         self._texts: dict[str, Corpus] = {}
@@ -146,7 +143,7 @@ class TextDataModule(DataModule):
         overlapping = windows if self.stride is None else self._windows(found, corpus, self.stride)
         train = overlapping.of_documents(~held)
         self._refuse_too_short(train, found, held)
-        self.bytes_per_token = _bytes_per_token(found, held if held.any() else ~held)
+        self.bytes_per_token = _bytes_per_token(corpus, found, held if held.any() else ~held)
         self.val = self.val_windows
         if self.probe is not None:
             self._split_probe()
@@ -182,12 +179,12 @@ class TextDataModule(DataModule):
         if self.tokenizer is None:
             training = corpus.subset(~held)
             home = self.cache / "tokenizers" / digest(training.key, _described(self.make_tokenizer), str(LEARN_FROM))
-            made_once(home, lambda folder: self.make_tokenizer(training.texts(LEARN_FROM)).save(folder))
+            cached_dir(home, lambda folder: self.make_tokenizer(training.texts(LEARN_FROM)).save(folder))
             self.tokenizer = load(home)
         return self.tokenizer
 
     def _tokenize(self, corpus: Corpus, tokenizer: Tokenizer) -> Tokenized:
-        return tokenized(corpus, tokenizer, self.cache, self.workers)
+        return tokenize_corpus(corpus, tokenizer, self.cache)
 
     def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
         assert self.tokenizer is not None
@@ -230,8 +227,8 @@ class TextDataModule(DataModule):
         return self._sets[split]
 
 
-def _bytes_per_token(found: Tokenized, chosen: np.ndarray) -> float:
-    return float(found.text_bytes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
+def _bytes_per_token(corpus: Corpus, found: Tokenized, chosen: np.ndarray) -> float:
+    return float(corpus.sizes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.data.cache import cache_folder
-from ssl_lightning.data.image.image_cache import decoded
+from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import list_images
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
@@ -52,7 +52,7 @@ def frame_folder(
     separate = (home / "train").is_dir() and (home / "test").is_dir()
     place = home / ("test" if split == "test" else "train") if separate else home
     files = sorted(list_images(place), key=natural)
-    store = decoded(place, files, store_size, channels, cache_folder(cache))
+    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
     if store.corrupt:
         row, reason = next(iter(store.corrupt.items()))
         raise InputError(f"{place / files[row]} cannot be read ({reason}); remove its video, or mend it")
