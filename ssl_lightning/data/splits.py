@@ -6,6 +6,12 @@ from ssl_lightning.data.sampler import mix
 from ssl_lightning.errors import InputError
 
 
+def require_split(split: str, name: str) -> None:
+    """Raises InputError for a split that a source named `name` does not have."""
+    if split not in ("pretrain", "train", "test"):
+        raise InputError(f"{name} has no split {split!r}: choose pretrain, train or test")
+
+
 def resolve_size(size: int | float, total: int, name: str) -> int:
     """Number of samples that ``size`` means: a count (int) or a fraction in [0, 1) (float) of ``total``."""
     count = round(size * total) if isinstance(size, float) and size < 1 else int(size)

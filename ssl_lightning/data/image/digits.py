@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.sampler import mix
-from ssl_lightning.data.splits import held_out
-from ssl_lightning.errors import InputError
+from ssl_lightning.data.splits import held_out, require_split
 
 TEST_DIGITS = 297  # of 1,797; 1,500 remain to train on
 SCALE = (0.45, 0.75)  # side of the 8x8 image as a part of the canvas; 20-NN on raw pixels then gets 79 % right
@@ -43,8 +42,7 @@ def _originals(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (N, 1, 8, 8) from 0 to 16, labels (N,) and numbers (N,) in scikit-learn's set of one split."""
     from sklearn.datasets import load_digits
 
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"digits has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "digits")
     source = load_digits()
     test = held_out(len(source.target), TEST_DIGITS, seed=0, labels=source.target)
     chosen = np.flatnonzero(test if split == "test" else ~test)

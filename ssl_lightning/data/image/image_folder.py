@@ -9,7 +9,7 @@ import numpy as np
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.image_cache import DecodedFolder, decode_folder
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -41,8 +41,7 @@ def image_folder(
 
     Raises InputError for a missing, unreadable or empty folder.
     """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"an image folder has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "an image folder")
     if on_corrupt not in ("skip", "raise"):
         raise InputError(f"on_corrupt={on_corrupt!r} is not known: choose skip or raise")
     if channels not in (1, 3):

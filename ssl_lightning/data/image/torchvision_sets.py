@@ -15,6 +15,7 @@ import numpy as np
 from torchvision import datasets
 
 from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.splits import require_split
 from ssl_lightning.errors import InputError
 
 CONNECT_SECONDS = 10.0
@@ -76,8 +77,7 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
     """
     if name not in SETS:
         raise InputError(f"no torchvision set named {name!r}: choose one of {', '.join(SETS)}")
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"{name} has no split {split!r}: choose pretrain, train or test")
+    require_split(split, name)
     known = SETS[name]
     home = Path(root).expanduser()
     arguments = known.arguments(split)

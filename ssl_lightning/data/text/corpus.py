@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_lightning.data.cache import cached_dir, digest, progress_bar, reading
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError
 
 PIECE = 2**18  # bytes of a document that are decoded and tokenized at a time
@@ -134,11 +134,61 @@ def _character_start(data: np.ndarray, position: int) -> int:
     return position
 
 
-def cached_corpus(path: Path, name: str, documents: Callable[[], Iterator[Document]], total: int | None) -> Corpus:
-    """The corpus in the cache folder `path`, written from `documents()` at the first call; blank ones are left out.
+def open_split(
+    split: str,
+    read: Callable[[str], tuple[Corpus, list[str] | None]],
+    train: str,
+    test: str | None,
+    test_size: int | float,
+    seed: int,
+) -> Corpus:
+    """Split "pretrain" or "train" (the same), or, where there are labels, "test".
+
+    Args:
+        read: from a name to a corpus and the name of each document's label, or None.
+        train, test: these names; without `test`, `test_size` (count or fraction) is held out of `train` by label,
+            fixed by `seed`.
+
+    Raises:
+        InputError: another split, a single class, or a test label that the training set does not have.
+    """
+    require_split(split, "a text set")
+    corpus, names = read(train)
+    if names is None and split == "test":
+        raise InputError("a text set without labels has no test split: state data.source.label or a labeled data.probe")
+    if names is None:
+        return corpus
+    classes = _in_order(set(names))
+    if len(classes) < 2:
+        raise InputError(f"{train or 'the set'} has the texts of one class only ({classes[0]}): a probe needs two")
+    if test is not None and split == "test":
+        corpus, names = read(test)
+        if names is None or (unknown := sorted(set(names) - set(classes))):
+            raise InputError(f"{test} has the label {unknown[0]!r}, which the training set does not have")
+    number = {name: place for place, name in enumerate(classes)}
+    labels = np.array([number[name] for name in names], np.int64)
+    corpus = replace(corpus, labels=labels, classes=classes)
+    if test is not None:
+        return corpus
+    held = held_out(len(corpus), resolve_size(test_size, len(corpus), "test_size"), seed, labels)
+    return corpus.subset(held if split == "test" else ~held)
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """Numbers by value, other names by letter."""
+    if all(name.lstrip("+-").isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def cached_corpus(
+    path: Path, name: str, documents: Callable[[], Iterator[Document]], total: int | None = None
+) -> tuple[Corpus, list[str] | None]:
+    """The corpus in the cache folder `path`, written from `documents()` at the first call, and its label names.
 
     Args:
         name: where the documents come from, for messages.
+        documents: gives them; those of nothing but space are left out.
         total: bytes that will be read, for the progress bar (None: not known).
 
     Raises:
@@ -150,8 +200,7 @@ def cached_corpus(path: Path, name: str, documents: Callable[[], Iterator[Docume
         data = np.asarray(np.memmap(path / "text.utf8", np.uint8, mode="r"))
         if len(data) != ends[-1]:
             raise ValueError("text is missing")
-        corpus = Corpus(data, ends[:-1], ends[1:], stored["content"])
-        return corpus if stored["labels"] is None else labeled(corpus, stored["labels"])
+        return Corpus(data, ends[:-1], ends[1:], stored["content"]), stored["labels"]
 
 
 def _write(folder: Path, name: str, documents: Iterator[Document], total: int | None) -> None:
@@ -169,61 +218,10 @@ def _write(folder: Path, name: str, documents: Iterator[Document], total: int | 
             else:
                 ends.append(ends[-1] + size)
                 labels.append(label)
+        if not labels:
+            raise InputError(f"{name} holds no text: nothing but space")
         stream.seek(0)
         content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
-    if len(ends) == 1:
-        raise InputError(f"{name} holds no text: nothing but space")
     np.save(folder / "ends.npy", np.array(ends, np.int64))
-    names = None if labels[0] is None else labels
-    (folder / "corpus.json").write_text(json.dumps({"content": content, "labels": names}))
-
-
-def labeled(corpus: Corpus, names: Sequence[str]) -> Corpus:
-    """The corpus with a label a document, by its name; classes in the order of their numbers, or else of letters."""
-    numbers = all(name.lstrip("+-").isdecimal() for name in set(names))
-    classes = sorted(set(names), key=lambda name: (int(name), name) if numbers else (0, name))
-    number = {name: place for place, name in enumerate(classes)}
-    return replace(corpus, labels=np.array([number[name] for name in names], np.int64), classes=classes)
-
-
-def open_split(
-    split: str,
-    read: Callable[[str], Corpus],
-    train: str,
-    test: str | None,
-    has_labels: bool,
-    test_size: int | float,
-    seed: int,
-) -> Corpus:
-    """Split "pretrain" or "train" (the same), or "test" of a corpus with labels.
-
-    Args:
-        read: from a name to a corpus.
-        train, test: these names; without `test`, `test_size` (count or fraction) is held out of `train` by label,
-            fixed by `seed`.
-
-    Raises:
-        InputError: another split, a single class, or a test label that the training set does not have.
-    """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"a text set has no split {split!r}: choose pretrain, train or test")
-    if split == "test" and not has_labels:
-        raise InputError("a text set without labels has no test split: state data.source.label, or a labeled data.probe")
-    corpus = read(train)
-    if not has_labels or corpus.classes is None or corpus.labels is None:
-        return corpus
-    if len(corpus.classes) < 2:
-        raise InputError(f"{train or 'the set'} has the texts of one class only ({corpus.classes[0]}): a probe needs two")
-    if test is None:
-        held = held_out(len(corpus), resolve_size(test_size, len(corpus), "test_size"), seed, corpus.labels)
-        return corpus.subset(held if split == "test" else ~held)
-    return _with_classes(read(test), corpus.classes, test) if split == "test" else corpus
-
-
-def _with_classes(corpus: Corpus, classes: list[str], name: str) -> Corpus:
-    assert corpus.labels is not None and corpus.classes is not None
-    unknown = [label for label in corpus.classes if label not in classes]
-    if unknown:
-        raise InputError(f"{name} has the label {unknown[0]!r}, which the training set has not")
-    number = np.array([classes.index(label) for label in corpus.classes])
-    return replace(corpus, labels=number[corpus.labels], classes=classes)
+    stored = {"content": content, "labels": None if labels[0] is None else labels}
+    (folder / "corpus.json").write_text(json.dumps(stored))

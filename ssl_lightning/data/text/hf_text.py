@@ -60,12 +60,12 @@ def hf_text(
     status = file_status(folder, sorted(folder.rglob("*"))) if local else path
     options = {"name": name, "data_files": data_files, "revision": revision}
 
-    def read(part: str) -> Corpus:
+    def read(part: str) -> tuple[Corpus, list[str] | None]:
         rows = partial(read_rows, path, str(folder) if local else path, column, label, part, **options)
         key = digest(status, json.dumps([options, part, column, label, limit]))
-        return cached_corpus(cache_folder(cache) / "hf" / key, path, lambda: itertools.islice(rows(), limit), None)
+        return cached_corpus(cache_folder(cache) / "hf" / key, path, lambda: itertools.islice(rows(), limit))
 
-    return open_split(split, read, part, test_part, label is not None, test_size, seed)
+    return open_split(split, read, part, test_part, test_size, seed)
 
 
 def read_rows(

@@ -69,39 +69,32 @@ def text_files(
         raise InputError("data.source.split_on is empty: choose file, blank_line, line or the text of a separator")
     separator = None if split_on in (None, "file") else split_on
     read = partial(_read, Path(root).expanduser(), cache_folder(cache), column, label, separator, encoding)
-    return open_split(split, read, files, test_files, label is not None, test_size, seed)
+    return open_split(split, read, files, test_files, test_size, seed)
 
 
 def _read(
     root: Path, cache: Path, column: str | int, label: str | int | None, split_on: str | None, encoding: str, files: str
-) -> Corpus:
+) -> tuple[Corpus, list[str] | None]:
     place = root / Path(files).expanduser()
     found = find_files(root, files, label is not None)
-    tables = {_table(file) is not None for file in found}
-    if len(tables) > 1:
-        raise InputError(f"{place} leads to tables and to plain text: give one kind")
-    is_table = tables.pop()
-    if is_table and split_on is not None:
-        raise InputError(f"{place} leads to tables, whose rows are the documents: leave out data.source.split_on")
-    by_file = label is not None and not place.is_dir()
-    if by_file and not is_table and split_on is None:
-        split_on = "line"
+    tables = [file for file in found if _reader(file)]
+    if tables and (len(tables) < len(found) or split_on is not None):
+        raise InputError(f"{place} leads to tables, whose rows are the documents: leave out other files and split_on")
 
     def documents() -> Iterator[Document]:
-        before = file_status(root, found)
-        for file in found:
-            if is_table:
-                yield from _rows(file, column, label, encoding)
-            else:
-                name = None if label is None else _class(file, found) if by_file else file.relative_to(place).parts[0]
-                yield from _documents(file, split_on, encoding, name)
-        if file_status(root, found) != before:
+        for file in tables:
+            yield from _rows(file, column, label, encoding)
+        for file in () if tables else found:
+            name = None if label is None else _class(file, place, found)
+            yield from _documents(file, split_on or ("line" if name and not place.is_dir() else None), encoding, name)
+        if file_status(root, found) != status:
             raise InputError(f"files of {place} changed while they were read: start again when they are complete")
 
-    options = (str(VERSION), repr((column, label, split_on, encoding)), file_status(root, found))
-    known = not is_table and not any(file.suffix.lower() in COMPRESSED for file in found)
-    total = sum(file.stat().st_size for file in found) if known else None
-    return cached_corpus(cache / "text" / digest(*options), str(place), documents, total)
+    status = file_status(root, found)
+    key = digest(str(VERSION), repr((column, label, split_on, encoding)), status)
+    packed = tables or any(file.suffix.lower() in COMPRESSED for file in found)
+    total = None if packed else sum(file.stat().st_size for file in found)
+    return cached_corpus(cache / "text" / key, str(place), documents, total)
 
 
 def find_files(root: Path, files: str, labeled: bool = False) -> list[Path]:
@@ -122,7 +115,9 @@ def find_files(root: Path, files: str, labeled: bool = False) -> list[Path]:
         wanted = "labels need a folder of class folders, a table, or a pattern whose files are the classes"
     else:
         found = _readable(place, _below(place))
-        wanted = f"looked for {' '.join(sorted({*PLAIN, *TABLES}))} at any depth; name others by a pattern such as *.log"
+        wanted = (
+            f"looked for {' '.join(sorted({*PLAIN, *TABLES}))} at any depth; name others by a pattern such as *.log"
+        )
     if not found:
         raise InputError(f"{place.absolute()} holds no text file: {wanted}")
     return sorted(found)
@@ -135,7 +130,7 @@ def _below(folder: Path) -> list[Path]:
 
 def _readable(folder: Path, files: list[Path]) -> list[Path]:
     plain = [file for file in files if _inner(file).suffix.lower() in PLAIN]
-    found = plain or [file for file in files if _table(file) is not None]
+    found = plain or [file for file in files if _reader(file)]
     others = Counter("".join(file.suffixes[-2:]) or file.name for file in set(files) - set(found))
     if found and others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
@@ -149,12 +144,15 @@ def _inner(file: Path) -> Path:
     return file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
 
 
-def _table(file: Path) -> str | None:
-    """The reader of a table, or None for plain text."""
+def _reader(file: Path) -> str | None:
+    """What reads a table, or None for plain text."""
     return TABLES.get(_inner(file).suffix.lower())
 
 
-def _class(file: Path, files: list[Path]) -> str:
+def _class(file: Path, place: Path, files: list[Path]) -> str:
+    """The folder of a file below `place`, or what tells the file from the others: its suffix or else its stem."""
+    if place.is_dir():
+        return file.relative_to(place).parts[0]
     one_stem = len({_inner(other).stem for other in files}) == 1
     return _inner(file).suffix.removeprefix(".") if one_stem else _inner(file).stem
 
@@ -182,18 +180,17 @@ def _split(parts: Iterable[str], separator: re.Pattern[str]) -> Iterator[str]:
 
 
 def _rows(file: Path, column: str | int, label: str | int | None, encoding: str) -> Iterator[Document]:
-    reader = _table(file)
-    options = {}
+    reader = _reader(file) or ""
+    options: dict[str, Any] = {"data_files": [glob.escape(str(file.absolute()))]}
     if reader == "csv":
         encoding = _detected(file) if encoding == "detect" else encoding
         for _ in read_text(file, encoding):  # the library names neither the file nor the offset of a wrong byte
             pass
-        named = [name for name in (column, label) if name is not None]
-        options = {"sep": "\t" if _inner(file).suffix.lower() == ".tsv" else ",", "encoding": encoding}
-        options |= {"keep_default_na": False, "converters": {name: str for name in named}}
-        if any(isinstance(name, int) for name in named):
-            options |= {"header": None}
-    yield from read_rows(str(file), reader, column, label, data_files=[glob.escape(str(file.absolute()))], **options)
+        options |= {"sep": "\t" if _inner(file).suffix.lower() == ".tsv" else ",", "encoding": encoding}
+        options |= {"keep_default_na": False, "converters": {column: str, label: str}}
+        if isinstance(column, int) or isinstance(label, int):
+            options["header"] = None
+    yield from read_rows(str(file), reader, column, label, **options)
 
 
 @contextmanager
@@ -237,7 +234,9 @@ def read_text(file: Path, encoding: str) -> Iterator[str]:
 def _refuse_binary(file: Path, data: bytes, encoding: str) -> None:
     for magic, kind in BINARY.items():
         if data.startswith(magic):
-            raise InputError(f"{file} is {kind} data, not text: unpack it, give its name the right ending, or leave it out")
+            raise InputError(
+                f"{file} is {kind} data, not text: unpack it, give its name the right ending, or leave it out"
+            )
     if encoding.startswith(("utf-16", "utf-32")):
         return
     for mark, name in MARKS.items():

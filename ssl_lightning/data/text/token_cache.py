@@ -17,7 +17,7 @@ TASK = 2**20  # bytes that are tokenized at a time, in parallel threads
 
 @dataclass(frozen=True)
 class Tokenized:
-    """`tokens` (T,) of all documents, memory-mapped; document d has `tokens[offsets[d] : offsets[d + 1]]` of (D + 1,)."""
+    """`tokens` (T,), memory-mapped; document d has `tokens[offsets[d] : offsets[d + 1]]`, offsets (D + 1,)."""
 
     tokens: np.ndarray
     offsets: np.ndarray

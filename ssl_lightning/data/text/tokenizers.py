@@ -130,7 +130,7 @@ def bytes_of_sentencepiece_token(name: str) -> bytes:
 
 
 def starts_word(text: bytes) -> bool:
-    """Whether a token of this text starts a word: a run of letters and digits with the space before it, or of others."""
+    """Whether a token starts a word: a run of letters and digits with the space before it, or of anything else."""
     if not text:
         return True
     first = text.decode("utf-8", "ignore")[:1]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import list_images
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
 
@@ -41,8 +41,7 @@ def frame_folder(
     Files are decoded once, see ``image_cache``. Raises InputError for a folder that is missing or holds no video long
     enough, and for a frame that cannot be read: leaving it out would tear the clip.
     """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"a folder of frames has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "a folder of frames")
     step = frames if stride is None else stride
     if skip < 1 or step < 1:
         raise InputError(f"data.source.skip={skip} and data.source.stride={stride} must be 1 or more")

@@ -4,11 +4,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from ssl_lightning.data.text.labeled_text import labeled_text
 from torch import nn
 
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.datamodule import TextDataModule
-from ssl_lightning.data.text.labeled_text import labeled_text
 from ssl_lightning.data.text.text_files import text_files
 from ssl_lightning.data.text.tokenizers import bpe, byte, char, pretrained
 from ssl_lightning.errors import InputError
