@@ -101,7 +101,10 @@ def test_the_status_of_files_tells_every_change_but_one_of_equal_length_and_time
 
 
 def test_damage_is_told_with_the_folder(tmp_path):
-    with pytest.raises(InputError, match=r"the cache .* is damaged \(Expecting value.*\): remove it"), reading(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"the cache .* is damaged \(Expecting value.*\): remove it"),
+        reading(tmp_path),
+    ):
         json.loads("")
 
 

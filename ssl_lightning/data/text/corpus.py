@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -48,7 +50,7 @@ class Corpus:
         encoded = [text.encode("utf-8", "replace") for text in texts]
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         block = b"".join(encoded)
-        return cls(np.frombuffer(block, np.uint8), ends[:-1], ends[1:], digest(block), labels, classes)
+        return cls(np.frombuffer(block, np.uint8), ends[:-1], ends[1:], _digest(io.BytesIO(block)), labels, classes)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -132,6 +134,10 @@ def _character_start(data: np.ndarray, position: int) -> int:
     while position < len(data) and data[position] & 0xC0 == 0x80:
         position -= 1
     return position
+
+
+def _digest(stream: BinaryIO) -> str:
+    return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=12)).hexdigest()  # type: ignore[arg-type]
 
 
 def open_split(
@@ -221,7 +227,7 @@ def _write(folder: Path, name: str, documents: Iterator[Document], total: int | 
         if not labels:
             raise InputError(f"{name} holds no text: nothing but space")
         stream.seek(0)
-        content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+        content = _digest(stream)
     np.save(folder / "ends.npy", np.array(ends, np.int64))
     stored = {"content": content, "labels": None if labels[0] is None else labels}
     (folder / "corpus.json").write_text(json.dumps(stored))

@@ -61,7 +61,7 @@ def hf_text(
     options = {"name": name, "data_files": data_files, "revision": revision}
 
     def read(part: str) -> tuple[Corpus, list[str] | None]:
-        rows = partial(read_rows, path, str(folder) if local else path, column, label, part, **options)
+        rows = partial(read_rows, path, str(folder) if local else path, column, label, part, options)
         key = digest(status, json.dumps([options, part, column, label, limit]))
         return cached_corpus(cache_folder(cache) / "hf" / key, path, lambda: itertools.islice(rows(), limit))
 
@@ -69,12 +69,12 @@ def hf_text(
 
 
 def read_rows(
-    name: str, path: str, column: str | int, label: str | int | None = None, part: str = "train", **options: Any
+    source: str, path: str, column: str | int, label: str | int | None, part: str, options: dict[str, Any]
 ) -> Iterator[Document]:
     """Text and label name of each row of a set.
 
     Args:
-        name: what messages call the set.
+        source: what messages call the set.
         path, part, options: what `datasets.load_dataset` is given, or a folder that `save_to_disk` wrote.
 
     Raises:
@@ -85,15 +85,15 @@ def read_rows(
             rows = _load(path, part, cache_dir=scratch, **options)
             classes = getattr((rows.features or {}).get(label), "names", None)
             for batch in rows.with_format("arrow").iter(BATCH):
-                texts = _values(name, batch, column)
-                labels = [None] * len(texts) if label is None else _values(name, batch, label)
+                texts = _values(source, batch, column)
+                labels = [None] * len(texts) if label is None else _values(source, batch, label)
                 for text, value in zip(texts, labels, strict=True):
-                    yield _document(name, text, value, label, classes)
+                    yield _document(source, text, value, label, classes)
         except InputError:
             raise
         except Exception as error:  # the library raises whatever its readers and its network stumble over
             first = str(error).strip().splitlines() or [type(error).__name__]
-            raise InputError(f"{name} cannot be read ({first[0]})") from error
+            raise InputError(f"{source} cannot be read ({first[0]})") from error
 
 
 def _load(path: str, part: str, cache_dir: str, **options: Any) -> Any:
@@ -105,30 +105,31 @@ def _load(path: str, part: str, cache_dir: str, **options: Any) -> Any:
     return stored[part] if isinstance(stored, dict) else stored
 
 
-def _values(name: str, batch: Any, column: str | int) -> list[Any]:
+def _values(source: str, batch: Any, column: str | int) -> list[Any]:
     if str(column) not in batch.column_names:
         known = ", ".join(batch.column_names)
-        raise InputError(f"{name} has no column {column!r} but {known}: state data.source.column and .label")
+        raise InputError(f"{source} has no column {column!r} but {known}: state data.source.column and .label")
     return batch[str(column)].to_pylist()
 
 
-def _document(name: str, text: Any, value: Any, label: str | int | None, classes: list[str] | None) -> Document:
+def _document(source: str, text: Any, value: Any, label: str | int | None, classes: list[str] | None) -> Document:
     if not isinstance(text, str | None):
-        raise InputError(f"{name} has no text in its column but {type(text).__name__}: state data.source.column")
+        raise InputError(f"{source} has no text in its column but {type(text).__name__}: state data.source.column")
     if label is None:
         return [text or ""], None
-    if value is None or not str(value).strip():
-        raise InputError(f"{name} has a row without a label in its column {label!r}")
+    if value is None or value == "" or (classes and value < 0):  # -1 in the hub's test sets
+        raise InputError(f"{source} has a row without a label in its column {label!r}")
     return [(text or "").strip()], classes[value] if classes else str(value).strip()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's own bars and messages, while it works."""
+    """Without the library's own bars and messages, and without its count of uses, which asks the network."""
     import datasets
     from datasets.utils import logging
 
     bars, level = datasets.are_progress_bars_disabled(), logging.get_verbosity()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     datasets.disable_progress_bars()
     logging.set_verbosity(logging.CRITICAL)
     try:

@@ -190,7 +190,7 @@ def _rows(file: Path, column: str | int, label: str | int | None, encoding: str)
         options |= {"keep_default_na": False, "converters": {column: str, label: str}}
         if isinstance(column, int) or isinstance(label, int):
             options["header"] = None
-    yield from read_rows(str(file), reader, column, label, **options)
+    yield from read_rows(str(file), reader, column, label, "train", options)
 
 
 @contextmanager
