@@ -1,4 +1,4 @@
-"""The data set that is always there: scikit-learn's handwritten digits, drawn anew at random places.
+"""The data set that is always there: scikit-learn's handwritten digits, drawn again at random places.
 
 The 1,797 real 8x8 digits are those of the test part of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
 Digits" (1998), https://archive.ics.uci.edu/dataset/80. Each is drawn several times on a larger canvas at a random
@@ -22,8 +22,8 @@ CLASSES = [str(digit) for digit in range(10)]
 def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int = 28) -> ImageDataset:
     """Split "pretrain" and "train" (12,000 images, the same) or "test" (2,376), (N, 1, size, size), ten classes.
 
-    The test images are drawn from digits of which no copy is in the training set. ``root`` is not used: nothing is
-    read from the data folder. ``groups`` number the original digits.
+    The test images are drawn from digits of which no copy is in the training set. `root` is not used: nothing is
+    read from the data folder. `groups` number the original digits.
     """
     images, labels, numbers = _originals(split)
     chosen = np.repeat(np.arange(len(images)), copies)
@@ -33,7 +33,7 @@ def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int =
 
 
 def digit_glyphs(root: str = "", split: str = "pretrain") -> ImageDataset:
-    """The original digits themselves, (N, 1, 8, 8): 1,500 to train on or 297 to test on; ``root`` is not used."""
+    """The original digits themselves, (N, 1, 8, 8): 1,500 to train on or 297 to test on; `root` is not used."""
     images, labels, numbers = _originals(split)
     return ImageDataset((images / 16 * 255).round().astype(np.uint8), labels, CLASSES, groups=numbers)
 

@@ -27,19 +27,20 @@ def image_folder(
     test_size: int | float = 0.2,
     seed: int = 0,
 ) -> ImageDataset:
-    """Split "pretrain", "train" (the same) or "test" of ``root/folder``, (N, channels, store_size, store_size).
+    """Split "pretrain", "train" (the same) or "test" of `root/folder`, (N, channels, store_size, store_size).
 
     Layouts, found by looking:
 
-    - ``train/<class>/...`` and ``test/<class>/...`` (or ``val/``, as in ImageNet): taken as they are;
-    - ``<class>/...``: ``test_size`` (count or fraction) is held out of it, stratified, fixed by ``seed``;
-    - ``train/...`` without class folders, or loose images: no labels. One class folder alone counts as none.
+    - `train/<class>/...` and `test/<class>/...` (or `val/`, as in ImageNet): taken as they are;
+    - `<class>/...`: `test_size` (count or fraction) is held out of it, stratified, fixed by `seed`;
+    - `train/...` without class folders, or loose images: no labels. One class folder alone counts as none.
 
     Folders below a class are part of it. Hidden files and other extensions are not looked at. The images are decoded
-    once, see ``image_cache``; ``cache`` defaults to ``$SSL_CACHE`` or ``~/.cache/ssl-lightning``. A file that cannot be
-    read is left out with a warning that names it (``on_corrupt="skip"``) or refused (``"raise"``).
+    once, see `image_cache`; `cache` defaults to `$SSL_CACHE` or `~/.cache/ssl-lightning`. A file that cannot be
+    read is left out with a warning that names it (`on_corrupt="skip"`) or refused (`"raise"`).
 
-    Raises InputError for a missing, unreadable or empty folder.
+    Raises:
+        InputError: the folder is missing, unreadable or empty.
     """
     require_split(split, "an image folder")
     if on_corrupt not in ("skip", "raise"):
@@ -75,7 +76,7 @@ def image_folder(
 
 
 def list_images(folder: Path) -> list[str]:
-    """Sorted paths, relative to ``folder``, of the image files at any depth; links to folders are followed once."""
+    """Sorted paths, relative to `folder`, of the image files at any depth; links to folders are followed once."""
     files, seen = [], set()
 
     def unreadable(error: OSError) -> None:

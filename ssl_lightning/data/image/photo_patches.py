@@ -23,8 +23,8 @@ def photo_patches(root: str = "", split: str = "pretrain", size: int = 32) -> Im
     """Split "pretrain" and "train" (7,168 images, the same) or "test" (1,792), (N, 3, size, size), two classes.
 
     The class is the photograph. A patch lies wholly in one block, and blocks do not overlap: those of the test set are
-    in none of the training patches. ``groups`` number the blocks, so that validation images have their own, too.
-    ``root`` is not used: nothing is read from the data folder.
+    in none of the training patches. `groups` number the blocks, so that validation images have their own, too.
+    `root` is not used: nothing is read from the data folder.
     """
     require_split(split, "photo_patches")
     if not 1 <= size <= BLOCK:

@@ -69,11 +69,12 @@ SETS = {
 def torchvision_images(name: str, root: str, split: str, download: bool = True) -> ImageDataset:
     """One split of a torchvision set, images in its own size and channels.
 
-    ``split``: "pretrain" (what is trained on without labels: the training set, for STL-10 followed by its unlabeled
+    `split`: "pretrain" (what is trained on without labels: the training set, for STL-10 followed by its unlabeled
     images), "train" (labeled) or "test". Files that are there are read without touching the network; others are
-    downloaded into ``root`` unless ``download`` is false.
+    downloaded into `root` unless `download` is false.
 
-    Raises InputError for an unknown name or split, and where files are missing or damaged and cannot be fetched.
+    Raises:
+        InputError: the name or split is unknown, or files are missing or damaged and cannot be fetched.
     """
     if name not in SETS:
         raise InputError(f"no torchvision set named {name!r}: choose one of {', '.join(SETS)}")

@@ -234,7 +234,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
 def wordpiece(
     texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
 ) -> Tokenizer:
-    """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with ``lowercase``.
+    """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 
     The trainer numbers the pieces of one character in the order of a hash table with a random seed, and ties between
     merges fall by these numbers. Handed to it as special tokens they come first, so equal texts give equal tokenizers.

@@ -30,16 +30,19 @@ def frame_folder(
     test_size: int | float = 0.2,
     seed: int = 0,
 ) -> VideoDataset:
-    """Clips (frames, channels, store_size, store_size) of the videos below ``root/folder``, without overlap by default.
+    """Clips (frames, channels, store_size, store_size) of the videos below `root/folder`, without overlap by default.
 
     A video is a folder that holds image files, in the order of their names, numbers in them counted as numbers. With
-    ``train`` and ``test`` below ``root/folder`` these are the splits; else ``test_size`` (count or fraction) of the
-    videos is held out, fixed by ``seed``. Where videos lie in class folders (``walking/video_1/0001.png``), these are
-    the labels. Of every video each ``skip``-th frame is taken, and a clip begins each ``stride`` such frames (None:
-    ``frames``); its end is left out where it fills no clip. ``groups`` are the videos.
+    `train` and `test` below `root/folder` these are the splits; else `test_size` (count or fraction) of the
+    videos is held out, fixed by `seed`. Where videos lie in class folders (`walking/video_1/0001.png`), these are
+    the labels. Of every video each `skip`-th frame is taken, and a clip begins each `stride` such frames (None:
+    `frames`); its end is left out where it fills no clip. `groups` are the videos.
 
-    Files are decoded once, see ``image_cache``. Raises InputError for a folder that is missing or holds no video long
-    enough, and for a frame that cannot be read: leaving it out would tear the clip.
+    Files are decoded once, see `image_cache`.
+
+    Raises:
+        InputError: the folder is missing or holds no video long enough, or a frame cannot be read: leaving it out
+            would tear the clip.
     """
     require_split(split, "a folder of frames")
     step = frames if stride is None else stride
@@ -85,7 +88,7 @@ def frame_folder(
 
 @dataclass(frozen=True)
 class Windows:
-    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame ``start[i]``."""
+    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame `start[i]`."""
 
     images: np.ndarray
     start: Tensor
