@@ -17,10 +17,11 @@ from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
     verbatim,
+    with_one_length,
     with_run_folder,
     with_sweep_folder,
 )
-from ssl_lightning.cli.mistakes import mistake
+from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank
@@ -47,6 +48,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             register_resolvers()
             show_in_one_line(name)
+            hide_bases()
             arguments = sys.argv[1:]
             try:
                 refuse_unknown_options(arguments)
@@ -54,7 +56,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 if name == "generate":
                     sys.argv[1:] = [verbatim(argument) for argument in sys.argv[1:]]
                 if name == "pretrain":
-                    sys.argv[1:] = as_one_of_many(sys.argv[1:])
+                    sys.argv[1:] = as_one_of_many(with_one_length(sys.argv[1:]))
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()
             except TrainingInterrupted as interrupted:
                 _exit_stopped(interrupted, name)

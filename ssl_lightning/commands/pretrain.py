@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError, TrainingInterrupted
-from ssl_lightning.figures import console as report
+from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.environment import launched_again, launched_rank
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.launch.local_ranks import launch_ranks, processes_to_start
@@ -61,7 +61,7 @@ def train(config: DictConfig) -> float | None:
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
-    report.opening(config, run, method, data, trainer, resumed=checkpoint is not None)
+    print_run_header(config, run.path, method, trainer, resumed=checkpoint is not None)
     stopped: TrainingInterrupted | None = None
     try:
         trainer.fit(method, data, ckpt_path=checkpoint)
@@ -77,7 +77,7 @@ def train(config: DictConfig) -> float | None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise stopped
-    report.closing(run, metrics, trainer)
+    print_run_summary(run.path, trainer.global_step, metrics.latest, metrics.rows.get(0, {}), method.figures)
     return metrics.latest.get(config.objective) if config.objective else None
 
 

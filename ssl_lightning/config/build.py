@@ -18,7 +18,7 @@ def build_data(config: DictConfig) -> Any:
 def build_method(config: DictConfig, data: Any = None) -> Any:
     """The method of a run with the initial weights that belong to its seed.
 
-    What stands as null in the config of the backbone and only `data` knows (`data.facts`), it is asked.
+    What stands as null in the config of the backbone and only `data` knows, its modality's `facts` tell.
     """
     import lightning
     import torch
@@ -36,12 +36,10 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
-    unknown = [key for key in ("vocab_size", "pad_id", "cls_id", "sep_id") if key in backbone and backbone[key] is None]
+    unknown = {str(key) for key, value in backbone.items() if value is None}
     if not unknown or data is None:
         return {}
-    data.prepare_data()
-    data.setup()
-    return {key: data.facts[key] for key in unknown}
+    return {key: value for key, value in data.modality.facts.items() if key in unknown}
 
 
 def load_config(path: Path) -> DictConfig:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from launch.killing import run
+from launch.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
 from runs.harness import WATCHED, command
-from runs.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
 from torch import Tensor
 
 from ssl_lightning.errors import InputError

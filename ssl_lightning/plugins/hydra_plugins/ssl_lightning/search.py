@@ -14,7 +14,7 @@ class OptunaSweeper(Sweeper):
 
     Args:
         n_trials: trials in all, those of a search that is gone on with included.
-        direction: 'maximize' or 'minimize'.
+        direction: 'maximize' or 'minimize'; None: as it is better for the objective.
         sampler: 'tpe', 'gp' or 'random'.
         seed: of the sampler.
         batch: trials proposed together; None for as many as the launcher runs at once.
@@ -25,7 +25,7 @@ class OptunaSweeper(Sweeper):
     def __init__(
         self,
         n_trials: int,
-        direction: str,
+        direction: str | None,
         sampler: str,
         seed: int,
         batch: int | None = None,
