@@ -22,8 +22,7 @@ PLAIN = {".txt", ".text", ".md", ".rst"}
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
 COMPRESSED = {".gz", ".bz2", ".zst"}
 SEPARATORS = {"blank_line": r"\r?\n(?:[ \t\r]*\n)+", "line": r"\r?\n"}
-BINARY = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
-BINARY |= {b"7z\xbc\xaf": "7z", b"PAR1": "parquet", b"%PDF": "PDF", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
 MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # which begin as those of UTF-16 do
 MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -232,7 +231,7 @@ def read_text(file: Path, encoding: str) -> Iterator[str]:
 
 
 def _refuse_binary(file: Path, data: bytes, encoding: str) -> None:
-    for magic, kind in BINARY.items():
+    for magic, kind in PACKED.items():
         if data.startswith(magic):
             raise InputError(
                 f"{file} is {kind} data, not text: unpack it, give its name the right ending, or leave it out"
