@@ -34,6 +34,11 @@ def show_in_one_line(name: str) -> None:
     warnings.showwarning = show
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def mistake_behind(error: BaseException) -> InputError | None:
     """The `InputError` that caused `error`, or is it; None: there is none, it is a defect of ours."""
     seen: list[BaseException] = []

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+import ssl_lightning
 from ssl_lightning.cli.arguments import (
     as_one_of_many,
     refuse_unknown_options,
@@ -23,6 +24,7 @@ from ssl_lightning.cli.arguments import (
 )
 from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank
 from ssl_lightning.launch.slurm import register_resolvers
@@ -50,7 +52,11 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             show_in_one_line(name)
             hide_bases()
             arguments = sys.argv[1:]
+            if "--version" in arguments:
+                print(f"ssl-lightning {ssl_lightning.__version__}")
+                return
             try:
+                arguments = take_trust(arguments)
                 refuse_unknown_options(arguments)
                 sys.argv[1:] = with_run_folder(with_sweep_folder(arguments, name))
                 if name == "generate":

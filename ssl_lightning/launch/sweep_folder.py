@@ -49,7 +49,7 @@ def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
     given = {_key(argument) for argument in others}
     kept = [override for override in _overrides(folder) if _key(override) not in {*given, *_REPLACED}]
     more = [argument for argument in others if argument not in ("-m", "--multirun")]
-    return ["-m", *kept, *more, f"hydra.sweep.dir={quoted(folder)}", "hydra.sweeper.resume=true"]
+    return ["-m", *more, *kept, f"hydra.sweep.dir={quoted(folder)}", "hydra.sweeper.resume=true"]
 
 
 def find_sweep(where: str | Path) -> Path:

@@ -1,11 +1,10 @@
-import multiprocessing
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from PIL import Image
+from runs.warm import start
 
 from ssl_lightning.data.image import image_cache
 from ssl_lightning.data.image.image_cache import decode_folder
@@ -253,15 +252,10 @@ def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path, load):
 
 def test_several_may_build_at_once(tmp_path, load):
     make_split(tmp_path / "set/train", count=60)
-    context = multiprocessing.get_context("spawn")
     place = tmp_path / "set/train"
-    arguments = (place, list_images(place), 8, 3, tmp_path / "cache")
-    processes = [context.Process(target=decode_folder, args=arguments) for _ in range(2)]
-    threads = [threading.Thread(target=process.start) for process in processes]
-    for one in [*threads, *processes]:
-        one.start() if isinstance(one, threading.Thread) else None
-    for one in [*threads, *processes]:
-        one.join()
+    processes = [start(decode_folder, place, list_images(place), 8, 3, tmp_path / "cache") for _ in range(2)]
+    for process in processes:
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert load().images[:60, 0, 0, 0].max() == 59
     assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").glob("*/content.json"))) == 1
