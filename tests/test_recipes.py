@@ -1,4 +1,4 @@
-"""The recipes of ssl_lightning/README.md, followed to the letter: their files are written and their commands are run."""
+"""The recipes of ssl_lightning/README.md: their files are written and their commands are run, as they stand."""
 
 import json
 import re

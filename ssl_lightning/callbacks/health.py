@@ -11,6 +11,7 @@ from ssl_lightning.distributed import gather_variable_length, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
 from ssl_lightning.record import record
+from ssl_lightning.runs.frozen_features import label_free_figures
 
 
 class Collapse(InputError):
@@ -19,6 +20,9 @@ class Collapse(InputError):
 
 class Health(lightning.Callback):
     """Logs spread, effective rank and uniformity of training embeddings, and alignment where validation has two views.
+
+    Before the first step and at the end it measures the frozen encoder too, without labels: `probe/effective_rank`,
+    `probe/uniformity` and `probe/alignment`, beside those of the untrained encoder.
 
     Args:
         every_n_steps: how often.
@@ -51,6 +55,17 @@ class Health(lightning.Callback):
         self.suspected, self.told, self.judged_at = state_dict["judgement"]
         if state_dict["recent"] is not None:
             self.recent = deque(state_dict["recent"].chunk(world_size())[rank()].chunk(state_dict["batches"]))
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._measure_frozen(trainer, pl_module)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._measure_frozen(trainer, pl_module)
+
+    def _measure_frozen(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if (data := trainer.datamodule) is not None:  # type: ignore[attr-defined]
+            record(trainer, label_free_figures(pl_module, data))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -52,10 +52,15 @@ class Pictures(lightning.Callback):
     def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
         modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
         self._save(trainer, name, modality.draw(columns))
+        film = self.run.figures / f"{name}.gif"
         try:
-            modality.animate(columns, self.run.figures / f"{name}.gif")
+            moves = modality.animate(columns, film)
         except OSError as error:
-            print(f"\nwarning: figures/{name}.gif was not written ({error.strerror})")
+            print(f"\nwarning: {film} was not written ({error.strerror})")
+            return
+        for logger in trainer.loggers:
+            if moves and hasattr(logger, "log_video"):
+                logger.log_video(f"figures/{name}_film", [str(film)], step=trainer.global_step, format=["gif"])
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -17,7 +17,8 @@ class Probe(lightning.Callback):
     """Runs an evaluation protocol on labeled training samples and held-out validation samples, never on the test set.
 
     The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
-    reaches the method: no gradient, no random number, no weight.
+    reaches the method: no gradient, no random number, no weight. Data without labels, or of which nothing is held out,
+    is not probed, and a line says so.
 
     Args:
         times: how often over the whole training, spread evenly over its epochs; the end is always measured.
@@ -39,16 +40,14 @@ class Probe(lightning.Callback):
         self.measured_at = state_dict["measured_at"]
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.probe_train is None:
-            raise InputError(
-                "the probe needs labels and this data has none; use callbacks=no_probe, or class folders as data"
-            )
-        if data.val is None:
-            raise InputError("the probe needs held-out samples; set data.val_size above 0, or use callbacks=no_probe")
+        self.lacking = _lacking(trainer.datamodule)  # type: ignore[attr-defined]
+        if self.lacking and trainer.is_global_zero:
+            print(f"no probe of kNN and linear accuracy: {self.lacking}", flush=True)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.measured_at < 0:
+            if not self.lacking and trainer.is_global_zero:
+                print("probing the untrained encoder ...", flush=True)
             self.measure(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -62,6 +61,8 @@ class Probe(lightning.Callback):
 
     def measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
+        if self.lacking:
+            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
         self.measured_at = trainer.global_step
@@ -77,3 +78,12 @@ class Probe(lightning.Callback):
         figures = self.protocol.run(probe_train, val, data.num_classes, device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")
         return figures
+
+
+def _lacking(data: Any) -> str | None:
+    """What a probe needs and `data` has not; None where it has all."""
+    if data.probe_train is None:
+        return "the data has no labels (class folders would give them)"
+    if data.val is None:
+        return "nothing is held out (data.val_size is 0)"
+    return None

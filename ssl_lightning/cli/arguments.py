@@ -48,6 +48,9 @@ def with_run_folder(arguments: list[str]) -> list[str]:
             rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={quoted(run)}"]
             rest.append("hydra.output_subdir=null")  # written by `pretrain`, at once: other processes read it
             argument = f"resume={quoted(run)}"
+        if key == "logger" and any(other.startswith("resume=") for other in arguments):
+            rest.append(f"hydra.searchpath=[{quoted(CONFIG_DIR)}]")  # the run's folder holds no choices
+            argument = f"+{argument}"
         rest.append(argument)
     return rest
 
@@ -97,7 +100,7 @@ def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
         raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if (CONFIG_DIR / key).is_dir() and value:
+        if (CONFIG_DIR / key).is_dir() and value and key != "logger":
             raise InputError(
                 f"resume= keeps the choices of its run; give values (trainer.max_epochs=50), not {argument}"
             )

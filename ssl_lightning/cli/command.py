@@ -22,6 +22,7 @@ from ssl_lightning.cli.arguments import (
     with_run_folder,
     with_sweep_folder,
 )
+from ssl_lightning.cli.help import register_choices
 from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
@@ -29,6 +30,7 @@ from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_li
 from ssl_lightning.launch.environment import launched_rank
 from ssl_lightning.launch.slurm import register_resolvers
 from ssl_lightning.launch.sweep_folder import SweepFailed
+from ssl_lightning.runs.folder import remove_empty, remove_untrained
 
 Task = Callable[[DictConfig], Any]
 
@@ -49,6 +51,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             register_resolvers()
+            register_choices()
             show_in_one_line(name)
             hide_bases()
             arguments = sys.argv[1:]
@@ -109,6 +112,9 @@ def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
 def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
     line = mistake(error, name, arguments)
     if line is not None:
+        resumed = any(argument.startswith("resume=") for argument in arguments)
+        if HydraConfig.initialized() and launched_rank() == 0 and not resumed:
+            (remove_untrained if name == "pretrain" else remove_empty)(Path(HydraConfig.get().runtime.output_dir))
         _exit(name, line, 2)
 
 

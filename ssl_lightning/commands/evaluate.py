@@ -25,6 +25,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
+from ssl_lightning.loggers.wandb import log_evaluation
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
 from ssl_lightning.runs.load import load_data
@@ -68,6 +69,7 @@ def evaluate(config: DictConfig) -> float:
             f" ({type(trained).__name__} paints nothing and is no language model, which could do without)"
         )
     show(console, figures, out, 0 if data.probe_train is None else len(data.test))
+    log_evaluation(run, results, sorted((out / "figures").glob("*.png")))
     return next(iter(figures[THIS_RUN].values()))
 
 

@@ -1,6 +1,7 @@
 """A training run from its config to its last line on the screen."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +17,6 @@ from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.launch.local_ranks import launch_ranks, processes_to_start
 from ssl_lightning.runs.checkpoints import CorruptCheckpointError, read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, write_atomically
-from ssl_lightning.runs.loggers import close
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.run_summary import RunSummary
 
@@ -56,8 +56,15 @@ def train(config: DictConfig) -> float | None:
     if config.compile:
         method.compile_parts()
     metrics.forget_after(-1 if checkpoint is None else read_checkpoint(checkpoint)["global_step"])
+    described: Any = OmegaConf.to_container(config, resolve=True)
     for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+        logger.log_hyperparams(
+            {
+                **described,
+                "modality": type(data.modality).__name__.removesuffix("Modality").lower(),
+                "provenance": record.provenance(trainer),
+            }
+        )
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
@@ -72,12 +79,21 @@ def train(config: DictConfig) -> float | None:
         raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
     finally:
         for logger in trainer.loggers:
-            close(logger)
+            logger.finalize("finished")
+            if hasattr(logger, "close"):
+                logger.close(record.status)
     if stopped is not None:
         if stopped.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise stopped
-    print_run_summary(run.path, trainer.global_step, metrics.latest, metrics.rows.get(0, {}), method.figures)
+    print_run_summary(
+        run.path,
+        trainer.global_step,
+        metrics.latest,
+        metrics.rows.get(0, {}),
+        method.figures,
+        _following(run, method, data),
+    )
     return metrics.latest.get(config.objective) if config.objective else None
 
 
@@ -102,3 +118,12 @@ def _checkpoint_to_go_on_from(config: DictConfig, run: RunFolder) -> Path | None
     if config.resume:
         raise InputError(f"{run.path} has no checkpoints/last.ckpt to go on from; start it anew without resume=")
     return None
+
+
+def _following(run: RunFolder, method: Any, data: Any) -> str:
+    """A command that works on what this run trained."""
+    if data.probe_train is not None:
+        return f"ssl-evaluate run={run.path}"
+    if data.modality.option == "text" or method.declares("show"):
+        return f"ssl-generate run={run.path} {data.modality.option}=..."
+    return f"ssl-evaluate run={run.path} data.root=FOLDER_OF_CLASSES"

@@ -37,7 +37,10 @@ class BatchSampler:
                 f"try {max(1, batch_size // world_size) * world_size}"
             )
         if drop_last and batch_size > size:
-            raise InputError(f"data.batch_size={batch_size} is larger than the set of {size} samples")
+            raise InputError(
+                f"data.batch_size={batch_size} is larger than the set of {size} samples;"
+                f" try data.batch_size={1 << max(0, size.bit_length() - 1)}"
+            )
         self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.epoch = 0

@@ -13,11 +13,17 @@ from rich.table import Table
 _FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
     "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
+    "probe/effective_rank": ("effective rank of the embedding", "{:.1f}"),
+    "probe/uniformity": ("uniformity (lower is more even)", "{:.2f}"),
+    "probe/alignment": ("alignment of two views (lower is closer)", "{:.3f}"),
     "val/loss": ("loss", "{:.4f}"),
     "val/perplexity": ("perplexity", "{:.2f}"),
     "val/bits_per_byte": ("bits per byte", "{:.3f}"),
 }
 """Of any method: label and format."""
+
+_UNSUPERVISED = ("probe/effective_rank", "probe/uniformity", "probe/alignment")
+"""Shown where no labels tell more."""
 
 
 @rank_zero_only
@@ -31,10 +37,12 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{batch} over {device}, {trainer.precision}",
         "run": f"{run}{' (resumed)' if resumed else ''}",
+        "tracked": ", ".join(logger.where for logger in trainer.loggers if hasattr(logger, "where")),
     }
     console = Console()
     for name, value in rows.items():
-        console.print(f"[bold]{name:>7}[/]  {value}", highlight=False, soft_wrap=True)
+        if value:
+            console.print(f"[bold]{name:>7}[/]  {value}", highlight=False, soft_wrap=True)
 
 
 def _batch(size: int, accumulated: int) -> str:
@@ -48,28 +56,57 @@ def print_run_summary(
     latest: Mapping[str, float],
     untrained: Mapping[str, float],
     figures: Mapping[str, tuple[str, str]],
+    following: str,
 ) -> None:
     """The latest metrics and those of the untrained encoder, the speed, and where to look.
 
-    `figures`: label and format of the metrics that the method declares.
+    `figures`: label and format of the metrics that the method declares. `following`: a command to go on with.
     """
-    table = Table(title=f"after {steps} steps", title_justify="left")
-    for heading in ("held out", "this run", "untrained encoder"):
-        table.add_column(heading, justify="left" if heading.startswith("held") else "right")
-    for name, (label, shown) in {**_FIGURES, **figures}.items():
-        if name in latest:
-            control = shown.format(untrained[name]) if name in untrained else ""
-            table.add_row(label, shown.format(latest[name]), control)
     console = Console()
-    if table.row_count:
+    if rows := _rows(latest, untrained, {**_FIGURES, **figures}):
+        table = Table(title=f"after {steps} steps", title_justify="left")
+        table.add_column("held out")
+        for heading in ("this run", "untrained encoder")[: 1 + any(row[2] for row in rows)]:
+            table.add_column(heading, justify="right")
+        for row in rows:
+            table.add_row(*row[: len(table.columns)])
         console.print(table)
+    if line := _below_untrained(latest, untrained, steps):
+        console.print(line, highlight=False, soft_wrap=True)
     rate = latest.get("time/samples_per_second")
     lines = {
         "speed": f"{rate:,.0f} samples/s" if rate else "",
         "run": str(run),
         "look at": ", ".join(f"figures/{file.name}" for file in sorted((run / "figures").glob("*.png"))),
-        "next": f"ssl-evaluate run={run}",
+        "next": following,
     }
     for name, value in lines.items():
         if value:
             console.print(f"[bold]{name:>8}[/]  {value}", highlight=False, soft_wrap=True)
+
+
+def _rows(
+    latest: Mapping[str, float], untrained: Mapping[str, float], figures: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Label, figure and that of the untrained encoder, where it was measured, of what a run has measured."""
+    hidden = _UNSUPERVISED if "probe/knn_accuracy" in latest else ()
+    return [
+        (label, form.format(latest[name]), form.format(untrained[name]) if name in untrained else "")
+        for name, (label, form) in figures.items()
+        if name in latest and name not in hidden
+    ]
+
+
+def _below_untrained(latest: Mapping[str, float], untrained: Mapping[str, float], steps: int) -> str:
+    """A sentence about the accuracies that are lower than before the training; empty if there are none."""
+    below = [
+        f"{label} {latest[name]:.1%} (untrained {untrained[name]:.1%})"
+        for name, (label, _) in _FIGURES.items()
+        if name in latest.keys() & untrained and name.endswith("accuracy") and latest[name] < untrained[name]
+    ]
+    if not below:
+        return ""
+    return (
+        f"[yellow]below the untrained encoder[/] after {steps} steps: {' and '.join(below)};"
+        " train longer (trainer.max_epochs), or choose a recipe (experiment=)"
+    )

@@ -26,6 +26,7 @@ _HARMLESS = (
     ".*does not have many workers.*",  # whole-array batches need none
     ".*The number of training batches.*smaller than the logging interval.*",
     ".*GPU available but not used.*",
+    ".*Total length of `list` across ranks is zero.*",  # nothing is held out
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*`srun` command is available on your system but is not used.*",  # a login node, or one task a job

@@ -1,8 +1,10 @@
 """A run folder: where everything that a run makes lies, and how to find it again."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,36 @@ def _newest(folder: Path) -> RunFolder:
     if not configs:
         raise InputError(f"there is no run below {folder.resolve()}; give the folder of a run")
     return RunFolder(configs[-1].parent.parent)
+
+
+_BEFORE_TRAINING = {
+    ".hydra",
+    ".lock",
+    "figures",
+    "metrics.csv",
+    "pretrain.log",
+    "results.json",
+    "tokenizer",
+    "wandb_id",
+}
+
+
+def remove_untrained(path: Path) -> None:
+    """Removes the run folder `path` if nothing was trained in it."""
+    metrics = RunFolder(path).metrics
+    rows = metrics.read_text().splitlines()[1:] if metrics.exists() else []
+    untouched = path.exists() and {file.name for file in path.iterdir()} <= _BEFORE_TRAINING
+    if untouched and all(row.startswith("0,") for row in rows):  # step 0 is the untrained encoder
+        shutil.rmtree(path, ignore_errors=True)
+    remove_empty(path)
+
+
+def remove_empty(path: Path) -> None:
+    """Removes a folder of an output and the two above it where they are empty and below the working directory."""
+    for folder in (path, path.parent, path.parent.parent):
+        if Path.cwd() in folder.parents:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def quoted(text: Path | str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.features import evaluating, extract
+from ssl_lightning.evaluation.health import alignment, effective_rank, uniformity
 
 
 def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
@@ -64,3 +65,30 @@ def embedded(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
     if view[key].is_floating_point():
         view[key] = view[key].to(next(method.parameters()).dtype)
     return method.embed(view, key)
+
+
+def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, float]:
+    """Effective rank, uniformity and, where the transform makes two views, alignment of the frozen embedding.
+
+    Of at most `samples` held-out samples, evenly spread, or training samples where none are held out; every rank
+    measures the same. The method is left as `split_features` leaves it.
+    """
+    part = data.train if data.val is None else data.val
+    count, key = min(samples, len(part)), data.modality.key
+    rows = [row * len(part) // count for row in range(count)]
+    plain, first, second = [], [], []
+    with torch.no_grad(), evaluating(method), unsharded(method):
+        for start in range(0, count, data.batch_size):
+            batch = part.__getitems__(rows[start : start + data.batch_size])
+            batch = {name: value.to(method.device) for name, value in batch.items()}
+            plain.append(embedded(method, data, batch).float())
+            views = data.augment(batch, data.seed + start)["views"] if "views" in data.transform.produces else []
+            if len(views) > 1:
+                weight = next(method.parameters())
+                first.append(method.embed({key: views[0].to(weight.dtype)}, key))
+                second.append(method.embed({key: views[1].to(weight.dtype)}, key))
+    h = torch.cat(plain)
+    figures = {"probe/effective_rank": float(effective_rank(h)), "probe/uniformity": float(uniformity(h))}
+    if first:
+        figures["probe/alignment"] = float(alignment(torch.cat(first), torch.cat(second)))
+    return figures

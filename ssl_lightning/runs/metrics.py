@@ -53,6 +53,11 @@ class Metrics(Logger):
         steps = [step for step in sorted(self.rows) if name in self.rows[step]]
         return steps, [self.rows[step][name] for step in steps]
 
+    def best(self) -> dict[str, float]:
+        """The best value of each probe's accuracy and of each metric of the validation."""
+        judged = [name for name in self.latest if name.startswith("val/") or re.fullmatch(r"probe/\w+accuracy", name)]
+        return {name: {"min": min, "max": max}[direction_of(name)](self.curve(name)[1]) for name in judged}
+
     def forget_after(self, step: int) -> None:
         """Drops the rows of steps after `step`."""
         self.rows = {at: row for at, row in self.rows.items() if at <= step}

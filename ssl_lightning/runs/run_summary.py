@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.errors import TrainingInterrupted
 from ssl_lightning.record import record
+from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
@@ -37,6 +38,10 @@ class RunSummary(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update(state_dict)
 
+    @rank_zero_only
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        store_description(self.run)
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.opened = False
 
@@ -53,7 +58,7 @@ class RunSummary(lightning.Callback):
             self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)  # type: ignore[attr-defined]
         self.opened, self.marked = True, now
         if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
-            record(trainer, self.rates())
+            record(trainer, {**self.rates(), "epoch": trainer.current_epoch})
 
     def rates(self) -> dict[str, float]:
         """Samples a second over all devices, and the share of the time spent waiting for the loader."""
@@ -90,9 +95,16 @@ class RunSummary(lightning.Callback):
             "metrics": self.metrics.latest,
             "controls": {name: value for name, value in untrained.items() if name.startswith("probe/")},
             "timing": {"wall_seconds": self.state_dict()["wall"], "steps": trainer.global_step, **timing},
-            "provenance": provenance(self.config, str(trainer.precision), trainer.world_size, self.seed),
+            "provenance": self.provenance(trainer),
         }
         try:
             write_json(self.run.results, results)
         except OSError as error:
             print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_results"):
+                logger.log_results(results, self.metrics.best())
+
+    def provenance(self, trainer: lightning.Trainer) -> dict[str, Any]:
+        """Code, packages, hardware and config that the figures of the run come from."""
+        return provenance(self.config, str(trainer.precision), trainer.world_size, self.seed)

@@ -1,0 +1,203 @@
+"""Weights & Biases: a run as its users compare it, beside `metrics.csv` and `results.json`."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch.loggers
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.description import choices, title
+from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+
+_INTERVAL = ("_low", "_high")
+
+
+class WandbLogger(lightning.pytorch.loggers.WandbLogger):
+    """Lightning's logger under a name that says what the run is, with controls and gains in the summary.
+
+    A resumed run keeps the id in its file `wandb_id`. Offline, each start writes a folder `wandb/offline-run-*` of its
+    own; `wandb sync` sends those that share an id to one run, in the order of their start. The curves stand over
+    `trainer/global_step`, which a resume continues, and not over W&B's `_step`, which each folder counts from 0.
+
+    Args:
+        folder: the run folder.
+        project, entity: as in `wandb.init`.
+        name, tags: as in `wandb.init`; None for the choices of the run, such as "simclr digits seed=0".
+        group: as in `wandb.init`; None puts the jobs of one multirun under the name of its folder.
+        mode: 'offline' writes to the run folder alone.
+        log_model: stores the checkpoints and the config as an artifact when the run ends.
+
+    Raises:
+        InputError: wandb is not installed or, at the first use, not logged in.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        project: str = "ssl-lightning",
+        mode: Literal["online", "offline"] = "online",
+        group: str | None = None,
+        name: str | None = None,
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        log_model: bool = False,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise InputError("logger=wandb needs a package: pip install wandb") from error
+        self.run, self.stores_model = RunFolder(Path(folder)), log_model
+        self.named_here = name is None and not _id_file(self.run).exists()  # afterwards W&B's page may name it
+        sweep = self.run.path.resolve().parent
+        if group is None and (sweep / "multirun.yaml").exists():
+            group = sweep.name
+        chosen = choices(self.run)
+        if tags is None:
+            tags = [chosen[key] for key in ("method", "data", "experiment") if chosen.get(key)]
+        super().__init__(
+            save_dir=folder,
+            project=project,
+            id=_id_of(self.run),
+            name=name,
+            mode=mode,
+            group=group,
+            entity=entity,
+            tags=tags,
+            job_type="pretrain",
+            settings=wandb.Settings(silent=True),
+        )
+        self._wandb_init.pop("anonymous")  # which W&B warns of
+
+    @property
+    def experiment(self) -> Any:
+        """The run of W&B, opened at the first use; on other processes than the first a dummy."""
+        from wandb.errors import CommError, UsageError
+
+        try:
+            return super().experiment
+        except UsageError as error:
+            raise InputError("W&B is not logged in: wandb login, or logger.wandb.mode=offline") from error
+        except CommError as error:
+            raise InputError(f"W&B cannot be reached, or logger.wandb.mode=offline: {error}") from error
+
+    @property
+    def where(self) -> str:
+        """The address of the run or, offline, the command that sends it."""
+        run = self.experiment
+        return f"wandb sync {Path(run.dir).parent}" if run.offline else run.url
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
+        """A composed config as flat keys to compare by: `method: simclr`, `method/temperature: 0.2`."""
+        self.experiment.config.update({**dict(_flat(params)), **choices(self.run)}, allow_val_change=True)
+        if self.named_here:
+            self.experiment.name = title(self.run, params["seed"])
+        if modality := params.get("modality"):
+            self.experiment.tags = (*(self.experiment.tags or ()), modality)
+
+    @rank_zero_only
+    def log_results(self, results: Mapping[str, Any], best: Mapping[str, float]) -> None:
+        """`results.json` as the summary: last values, `best/`, `untrained/` and `gain/`; in the end a table of them.
+
+        `best`: of each held-out metric; the others have the last value alone.
+        """
+        last = results["metrics"]
+        untrained = {name: value for name, value in results["controls"].items() if not name.endswith(_INTERVAL)}
+        gain = {name: last[name] - value for name, value in untrained.items() if name in last}
+        self.experiment.summary.update(
+            {
+                "status": results["status"],
+                **last,
+                **{f"best/{name}": value for name, value in best.items()},
+                **{f"untrained/{name}": value for name, value in untrained.items()},
+                **{f"gain/{name}": value for name, value in gain.items()},
+            }
+        )
+        if results["status"] != "running":
+            names = dict.fromkeys([*untrained, *best])
+            rows = [[name, last.get(name), best.get(name), untrained.get(name), gain.get(name)] for name in names]
+            self.log_table("results", ["metric", "last", "best", "untrained encoder", "gain"], rows)
+            beside = Path(self.experiment.dir) / "results.json"
+            write_json(beside, dict(results))
+            self.experiment.save(str(beside), base_path=str(beside.parent), policy="now")
+            if self.stores_model:
+                self._store_model()
+
+    def _store_model(self) -> None:
+        """The checkpoints and what opens them, as an artifact that W&B keeps once a version."""
+        import wandb
+
+        artifact = wandb.Artifact(f"run-{self.version}", "model")
+        for file in (self.run.config, self.run.last, self.run.best):
+            if file.exists():
+                artifact.add_file(str(file), str(file.relative_to(self.run.path)))
+        self.experiment.log_artifact(artifact)
+
+    @rank_zero_only
+    def close(self, status: str) -> None:
+        """Ends the run of W&B: left open, it would take in the next job of a multirun."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status in ("running", "failed")))
+            self._experiment = None
+
+
+def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Path]) -> None:
+    """Adds an evaluation to the W&B run of its training; nothing where the training was not tracked.
+
+    Args:
+        run: the run that was evaluated.
+        results: as in `results.json`: `metrics` and `controls` by name.
+        figures: PNG files.
+    """
+    config: Any = OmegaConf.to_container(OmegaConf.load(run.config), resolve=False)
+    settings = (config.get("logger") or {}).get("wandb")
+    if not settings:
+        return
+    kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
+    logger = WandbLogger(str(run.path), **kept)
+    try:
+        _ = logger.experiment
+    except InputError as error:  # the evaluation itself is done and stored
+        print(f"warning: the evaluation is not tracked: {error}", flush=True)
+        return
+    metrics, controls = results["metrics"], results["controls"]
+    rows = [[name, value, controls.get(name)] for name, value in metrics.items()]
+    logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
+    for figure in figures:
+        logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
+    logger.experiment.summary.update(
+        {
+            **{f"evaluate/{name}": value for name, value in metrics.items()},
+            **{f"evaluate/untrained/{name}": value for name, value in controls.items()},
+            **{f"evaluate/gain/{name}": metrics[name] - value for name, value in controls.items() if name in metrics},
+        }
+    )
+    logger.close("finished")
+
+
+def _id_of(run: RunFolder) -> str | None:
+    """The id under which W&B knows a run, drawn at its first start; None on other processes than the first."""
+    file = _id_file(run)
+    if getattr(rank_zero_only, "rank", 0) == 0 and not file.exists():
+        write_atomically(file, secrets.token_hex(4))
+    return file.read_text().strip() if file.exists() else None
+
+
+def _id_file(run: RunFolder) -> Path:
+    return run.path / "wandb_id"
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings and lists, by their path: ("transform/views/0/size", 28)."""
+    if isinstance(node, list) and any(isinstance(child, Mapping) for child in node):
+        node = dict(enumerate(node))
+    if not isinstance(node, Mapping):
+        yield prefix, node
+        return
+    for key, child in node.items():
+        if key not in ("_partial_", "_convert_"):
+            yield from _flat(child, f"{prefix}/{key}" if prefix else str(key))
