@@ -1,4 +1,4 @@
-"""Where what is made once is kept for later runs, and how it gets there whole."""
+"""Where what is built once is kept for later runs, and how it gets there whole."""
 
 import contextlib
 import errno
@@ -6,24 +6,23 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 from ssl_lightning.errors import InputError
 
-
-def default_cache() -> Path:
-    """``$SSL_CACHE``, or ``~/.cache/ssl-lightning``."""
-    return Path(os.environ.get("SSL_CACHE") or "~/.cache/ssl-lightning").expanduser()
+_NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
-def cache_folder(cache: str | Path | None) -> Path:
-    """The folder that was asked for, or the default one."""
-    return Path(cache).expanduser() if cache else default_cache()
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """The folder that was asked for, or `$SSL_CACHE`, or `~/.cache/ssl-lightning`."""
+    return Path(cache or os.environ.get("SSL_CACHE") or "~/.cache/ssl-lightning").expanduser()
 
 
 def digest(*parts: str | bytes) -> str:
@@ -36,50 +35,92 @@ def digest(*parts: str | bytes) -> str:
     return made.hexdigest()
 
 
-def made_once(home: Path, build: Callable[[Path], None]) -> Path:
-    """The folder ``home``, filled by ``build(folder)`` unless it is there already.
+def file_status(folder: Path, names: Iterable[str | Path]) -> str:
+    """Digest of the folder's place and of each file's name, length and time of change.
 
-    It is written beside and renamed, so a killed run leaves nothing half made; what such a run left beside is removed.
-    Of several processes that want it at once, one builds and the others wait for it.
+    An edit that keeps both length and time is not seen.
+    """
+    parts = [os.fsencode(folder.resolve())]
+    for name in names:
+        try:
+            status = os.stat(folder / name)
+            seen = f"{status.st_size} {status.st_mtime_ns} {os.access(folder / name, os.R_OK)}"
+        except OSError:  # such as a link that leads nowhere, which reading reports
+            seen = "unreadable"
+        parts += [os.fsencode(name), seen.encode()]
+    return digest(*parts)
 
-    Raises InputError if the cache cannot be written or its disk is full.
+
+def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
+    """The folder `path`, filled by `build(folder)` unless it exists.
+
+    It is built in a folder next to it and renamed, so a killed run leaves no half-built cache; the next build removes
+    what such a run left. Of several processes that want the same folder, one builds and the others wait.
+
+    Raises:
+        InputError: the cache cannot be written, or its disk is full.
     """
     from filelock import FileLock
 
-    if home.exists():
-        return home
+    if path.exists():
+        return path
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(home.parent / f".{home.name}.lock"):
-            if not home.exists():
-                _fill(home, build)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / f".{path.name}.lock"):
+            if not path.exists():
+                _fill(path, build)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(f"the disk of {home.parent} is full: set $SSL_CACHE to a larger one") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-            raise InputError(f"the cache folder {home.parent} cannot be written ({error.strerror})") from error
+            raise InputError(f"the disk of {path.parent} is full: set $SSL_CACHE to a larger one") from error
+        if error.errno in _NOT_WRITABLE:
+            raise InputError(f"the cache folder {path.parent} cannot be written ({error.strerror})") from error
         raise
-    return home
+    return path
 
 
-def _fill(home: Path, build: Callable[[Path], None]) -> None:
-    for left in home.parent.glob(f".{home.name}.*"):
+def _fill(path: Path, build: Callable[[Path], None]) -> None:
+    for left in path.parent.glob(f".{path.name}.*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         build(beside)
         beside.chmod(0o755)
-        beside.rename(home)
+        beside.rename(path)
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(beside)
 
 
 @contextmanager
-def byte_bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Gives ``advance(bytes)``; on stderr, so that what a command prints stays its own. ``total`` None: not known."""
-    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+def reading(path: Path) -> Iterator[None]:
+    """Turns what a damaged cache raises while it is read into an `InputError` that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
+
+
+class _Rate(ProgressColumn):
+    """Mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
+
+    def __init__(self, show: Callable[[float], str]) -> None:
+        super().__init__()
+        self.show = show
+
+    def render(self, task: Task) -> Text:
+        seconds = task.finished_time or task.elapsed or 0
+        return Text(f"{self.show(task.completed / seconds)}/s" if seconds else "")
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+    """Gives `advance(count)`, counting samples or bytes up to `total` (None: not known).
+
+    The bar is written to stderr, so that what a command prints on stdout stays its own.
+    """
+    done = DownloadColumn() if count_bytes else MofNCompleteColumn()
+    rate = _Rate(lambda rate: decimal(int(rate)) if count_bytes else f"{rate:,.0f}")
+    with Progress(TextColumn(title), BarColumn(), done, rate, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=total)
         yield lambda count: progress.update(task, advance=count)

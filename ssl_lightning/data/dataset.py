@@ -1,19 +1,78 @@
-"""A set of uint8 images as one array: a batch is one index operation, never a loop over samples."""
+"""Data sets that are read a whole batch at a time, and the one of images."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 
+Indices = Sequence[int] | np.ndarray | torch.Tensor
 
-class ImageDataset:
-    """Images (N, C, H, W) uint8 in memory or memory-mapped, with or without labels.
 
-    ``images``: array or CPU tensor; kept as it is, not copied. ``labels``: (N,) integers, or None.
-    ``classes``: the name of each label. ``groups``: (N,) integers; images with the same number are drawn from one
-    original, so a split must not part them (None: every image stands alone).
+class Dataset:
+    """N samples; `read` makes a batch of any of them at once, and a subset shares all but its rows.
+
+    Args:
+        total: number of samples of the whole set.
+        labels: (total,) integers, or None.
+        classes: the name of each label.
+        groups: (total,) integers; a split must not separate samples with the same number, which come from one
+            original. None: each sample stands alone.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        labels: np.ndarray | torch.Tensor | None = None,
+        classes: list[str] | None = None,
+        groups: np.ndarray | None = None,
+    ) -> None:
+        self.rows = np.arange(total)
+        self.classes = classes
+        self._labels = _column("labels", labels, total)
+        self._groups = _column("groups", groups, total)
+
+    def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Samples by their positions (B,) int64 in the whole set, without `index` and `label`."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64 labels of the samples of this subset, or None."""
+        return None if self._labels is None else self._labels[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(N,) int64 group numbers of the samples of this subset, or None."""
+        return None if self._groups is None else self._groups[self.rows]
+
+    def __getitems__(self, indices: Indices) -> dict[str, torch.Tensor]:
+        """Batch dict of positions within this subset; `index` (B,) holds positions in the whole set."""
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        batch = {**self.read(rows), "index": torch.from_numpy(rows)}
+        if self._labels is not None:
+            batch["label"] = torch.from_numpy(self._labels[rows])
+        return batch
+
+    def subset(self, indices: Indices) -> Self:
+        """The samples at these positions of this subset, sharing its memory."""
+        part = copy.copy(self)
+        part.rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        return part
+
+
+class ImageDataset(Dataset):
+    """Images in memory or memory-mapped: a batch is one index operation.
+
+    Args:
+        images: (N, C, H, W) uint8, an array or CPU tensor; it is not copied.
+        labels, classes, groups: as those of `Dataset`.
     """
 
     def __init__(
@@ -26,43 +85,16 @@ class ImageDataset:
         self.images = np.asarray(images)
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise ValueError(f"images must be (N, C, H, W) uint8, not {self.images.shape} {self.images.dtype}")
-        self.all_labels = None if labels is None else np.asarray(labels, dtype=np.int64)
-        self.all_groups = None if groups is None else np.asarray(groups, dtype=np.int64)
-        for name, values in (("labels", self.all_labels), ("groups", self.all_groups)):
-            if values is not None and values.shape != (len(self.images),):
-                raise ValueError(f"{name} must be ({len(self.images)},), one per image, not {values.shape}")
-        self.classes = classes
-        self.rows: np.ndarray | None = None
+        super().__init__(len(self.images), labels, classes, groups)
 
-    def __len__(self) -> int:
-        return len(self.images) if self.rows is None else len(self.rows)
+    def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        return {"image": torch.from_numpy(self.images[rows])}
 
-    @property
-    def labels(self) -> np.ndarray | None:
-        """(N,) int64 labels of the images of this subset, or None."""
-        return self._of_rows(self.all_labels)
 
-    @property
-    def groups(self) -> np.ndarray | None:
-        """(N,) int64 group numbers of the images of this subset, or None."""
-        return self._of_rows(self.all_groups)
-
-    def _of_rows(self, values: np.ndarray | None) -> np.ndarray | None:
-        return values if values is None or self.rows is None else values[self.rows]
-
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
-        """Batch dict of positions within this subset; ``index`` (B,) holds positions in the original array."""
-        rows = np.asarray(indices, dtype=np.int64)
-        if self.rows is not None:
-            rows = self.rows[rows]
-        batch = {"image": torch.from_numpy(self.images[rows]), "index": torch.from_numpy(rows)}
-        if self.all_labels is not None:
-            batch["label"] = torch.from_numpy(self.all_labels[rows])
-        return batch
-
-    def subset(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> ImageDataset:
-        """The images at these positions of this subset, sharing its memory."""
-        rows = np.asarray(indices, dtype=np.int64)
-        part = ImageDataset(self.images, self.all_labels, self.classes, self.all_groups)
-        part.rows = rows if self.rows is None else self.rows[rows]
-        return part
+def _column(name: str, values: np.ndarray | torch.Tensor | None, total: int) -> np.ndarray | None:
+    if values is None:
+        return None
+    column = np.asarray(values, dtype=np.int64)
+    if column.shape != (total,):
+        raise ValueError(f"{name} must be ({total},), one per sample, not {column.shape}")
+    return column

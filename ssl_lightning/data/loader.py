@@ -47,13 +47,13 @@ def _leave_signals_to_the_trainer() -> None:
 
 
 class Loader:
-    """Iterable of batch dicts over a data set with ``__getitems__``.
+    """Iterable of batch dicts over a data set with `__getitems__`.
 
-    ``position() -> (epoch, batch)`` is called when the first batch of an epoch is asked for. Lightning makes the
+    `position() -> (epoch, batch)` is called when the first batch of an epoch is asked for. Lightning makes the
     iterator before it has restored its progress, and workers prefetch as soon as they exist; asked this late, the
-    answer is right, and a resumed run reads exactly the batches that it had not begun. ``len`` is always the whole
-    epoch, which is what Lightning holds its count against. ``state_dict`` is empty: there is nothing to save.
-    ``keep_workers`` from one epoch to the next, until ``close``.
+    answer is right, and a resumed run reads exactly the batches that it had not begun. `len` is always the whole
+    epoch, which is what Lightning holds its count against. `state_dict` is empty: there is nothing to save.
+    `keep_workers` from one epoch to the next, until `close`.
     """
 
     def __init__(
@@ -96,4 +96,4 @@ class Loader:
         return {}
 
     def load_state_dict(self, state: dict) -> None:
-        """Nothing to restore: ``position`` tells the place."""
+        """Nothing to restore: `position` tells the place."""

@@ -9,13 +9,13 @@ from ssl_lightning.errors import InputError
 
 
 class BatchSampler:
-    """Batches of positions for one of ``world_size`` processes.
+    """Batches of positions for one of `world_size` processes.
 
-    ``batch_size`` is global: every global batch is cut into ``world_size`` contiguous slices, one a process, so that
+    `batch_size` is global: every global batch is cut into `world_size` contiguous slices, one a process, so that
     the processes together see what one process with the whole batch would see.
 
-    Training (``drop_last``): every slice is full, the samples that fill no batch are left out of this epoch.
-    Evaluation (no ``drop_last``): nothing is repeated and nothing left out; over all processes each sample comes
+    Training (`drop_last`): every slice is full, the samples that fill no batch are left out of this epoch.
+    Evaluation (no `drop_last`): nothing is repeated and nothing left out; over all processes each sample comes
     exactly once. The slices of the last batch may then differ by one sample, and empty ones are not yielded.
     """
 
@@ -47,7 +47,7 @@ class BatchSampler:
         self.start_batch = 0
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Takes effect at the next ``iter``: which order, and how many of its first batches to pass over."""
+        """Takes effect at the next `iter`: which order, and how many of its first batches to pass over."""
         self.epoch, self.start_batch = epoch, start_batch
 
     def order(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class BatchSampler:
         return start + width * self.rank // self.world_size, start + width * (self.rank + 1) // self.world_size
 
     def __len__(self) -> int:
-        """Batches in a whole epoch of this process, wherever the next ``iter`` begins."""
+        """Batches in a whole epoch of this process, wherever the next `iter` begins."""
         full, rest = divmod(self.size, self.batch_size)
         if self.drop_last or not rest:
             return full
@@ -83,5 +83,5 @@ def mix(*parts: int | str) -> int:
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:
-    """Seed of one training step of one process; ``step`` counts the batches begun since the run began."""
+    """Seed of one training step of one process; `step` counts the batches begun since the run began."""
     return mix("step", int(seed), int(rank), int(step))

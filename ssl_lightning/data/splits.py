@@ -6,8 +6,14 @@ from ssl_lightning.data.sampler import mix
 from ssl_lightning.errors import InputError
 
 
+def require_split(split: str, name: str) -> None:
+    """Raises InputError for a split that a source named `name` does not have."""
+    if split not in ("pretrain", "train", "test"):
+        raise InputError(f"{name} has no split {split!r}: choose pretrain, train or test")
+
+
 def resolve_size(size: int | float, total: int, name: str) -> int:
-    """Number of samples that ``size`` means: a count (int) or a fraction in [0, 1) (float) of ``total``."""
+    """Number of samples that `size` means: a count (int) or a fraction in [0, 1) (float) of `total`."""
     count = round(size * total) if isinstance(size, float) and size < 1 else int(size)
     if count != size and not (isinstance(size, float) and 0 <= size < 1):
         raise InputError(f"{name}={size} is neither a whole number nor a fraction below 1")
@@ -19,10 +25,10 @@ def resolve_size(size: int | float, total: int, name: str) -> int:
 def held_out(
     total: int, size: int, seed: int, labels: np.ndarray | None = None, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Mask (total,) bool of about ``size`` samples to hold out (exactly ``size`` where every group is one sample).
+    """Mask (total,) bool of about `size` samples to hold out (exactly `size` where every group is one sample).
 
     Each label gives its share by the largest-remainder method; within a label the draw is a permutation fixed by
-    ``seed``. With ``groups`` whole groups are drawn, a group having the label of its first member.
+    `seed`. With `groups` whole groups are drawn, a group having the label of its first member.
     """
     if groups is None:
         member, first = np.arange(total), np.arange(total)

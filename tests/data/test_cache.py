@@ -1,11 +1,14 @@
+import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from ssl_lightning.data.cache import cache_folder, default_cache, digest, made_once
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, file_status, progress_bar, reading
 from ssl_lightning.errors import InputError
 
 PACKAGE = Path(__file__).parents[2]
@@ -13,10 +16,10 @@ PACKAGE = Path(__file__).parents[2]
 
 def test_the_default_place(monkeypatch):
     monkeypatch.setenv("SSL_CACHE", "/some/where")
-    assert default_cache() == cache_folder(None) == Path("/some/where")
+    assert cache_folder() == cache_folder(None) == Path("/some/where")
     assert cache_folder("~/x") == Path.home() / "x"
     monkeypatch.delenv("SSL_CACHE")
-    assert default_cache() == Path.home() / ".cache/ssl-lightning"
+    assert cache_folder() == Path.home() / ".cache/ssl-lightning"
 
 
 def test_digests_tell_parts_apart():
@@ -24,7 +27,7 @@ def test_digests_tell_parts_apart():
     assert digest("ä") == digest("ä".encode())
 
 
-def test_made_once(tmp_path):
+def test_cached_dir(tmp_path):
     built = []
 
     def build(folder):
@@ -32,7 +35,7 @@ def test_made_once(tmp_path):
         (folder / "file").write_text("whole")
 
     for _ in range(2):
-        assert (made_once(tmp_path / "deep/home", build) / "file").read_text() == "whole"
+        assert (cached_dir(tmp_path / "deep/home", build) / "file").read_text() == "whole"
     assert len(built) == 1
     assert [path.name for path in (tmp_path / "deep").iterdir() if path.is_dir()] == ["home"]
 
@@ -43,17 +46,17 @@ def test_a_build_that_fails_leaves_nothing_and_the_next_one_cleans_up_after_a_ki
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        made_once(tmp_path / "home", fail)
+        cached_dir(tmp_path / "home", fail)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     (tmp_path / ".home.killed").mkdir()
-    made_once(tmp_path / "home", lambda folder: None)
+    cached_dir(tmp_path / "home", lambda folder: None)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["home"]
 
 
 def test_a_cache_that_is_no_folder_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file cannot be written"):
-        made_once(tmp_path / "file/home", lambda folder: None)
+        cached_dir(tmp_path / "file/home", lambda folder: None)
 
 
 def test_a_full_disk_is_told(tmp_path):
@@ -61,23 +64,58 @@ def test_a_full_disk_is_told(tmp_path):
         raise OSError(28, os.strerror(28))
 
     with pytest.raises(InputError, match=r"the disk of .* is full: set \$SSL_CACHE"):
-        made_once(tmp_path / "home", build)
+        cached_dir(tmp_path / "home", build)
 
 
 def test_of_processes_that_want_the_same_one_builds_and_the_others_wait(tmp_path):
     code = """
 import os, sys, time
 from pathlib import Path
-from ssl_lightning.data.cache import made_once
+from ssl_lightning.data.cache import cached_dir
 def build(folder):
     with open(sys.argv[1] + "/builders", "a") as stream:
         stream.write(f"{os.getpid()}\\n")
     time.sleep(0.5)
     (folder / "file").write_text("whole")
-print((made_once(Path(sys.argv[1]) / "home", build) / "file").read_text())
+print((cached_dir(Path(sys.argv[1]) / "home", build) / "file").read_text())
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
     assert [process.communicate(timeout=60)[0] for process in running] == ["whole\n"] * 3
     assert len((tmp_path / "builders").read_text().split()) == 1
+
+
+def test_the_status_of_files_tells_every_change_but_one_of_equal_length_and_time(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("text")
+        os.utime(tmp_path / name, ns=(0, 10**18))
+    before = file_status(tmp_path, ["a", "b"])
+    assert before == file_status(tmp_path, ["a", "b"]) != file_status(tmp_path, ["a"])
+    os.utime(tmp_path / "a", ns=(0, 10**18 + 1))
+    touched = file_status(tmp_path, ["a", "b"])
+    (tmp_path / "a").unlink()
+    assert len({before, touched, file_status(tmp_path, ["a", "b"])}) == 3
+    tmp_path.rename(tmp_path.with_name("moved"))
+    assert file_status(tmp_path.with_name("moved"), ["b"]) != file_status(tmp_path, ["b"])
+
+
+def test_damage_is_told_with_the_folder(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"the cache .* is damaged \(Expecting value.*\): remove it"),
+        reading(tmp_path),
+    ):
+        json.loads("")
+
+
+@pytest.mark.parametrize("count_bytes", [False, True])
+def test_a_bar_shows_the_mean_rate(capfd, count_bytes):
+    """Updates in a burst at the end gave a million a second."""
+    with progress_bar("counting", 128, count_bytes) as advance:
+        time.sleep(0.1)
+        for _ in range(128):
+            advance(1)
+    shown = capfd.readouterr().err
+    assert "counting" in shown
+    number, unit = re.findall(r"([\d,.]+) ?(bytes|kB|)/s", shown)[-1]
+    assert 0 < float(number.replace(",", "")) * (1000 if unit == "kB" else 1) <= 1300

@@ -10,9 +10,9 @@ ORIENTATION = 0x0112  # EXIF tag
 
 
 def decode(source: str | Path | Image.Image, size: int, channels: int) -> np.ndarray:
-    """One image, or image file, as (channels, size, size) uint8: shorter side resized to ``size``, center cropped.
+    """One image, or image file, as (channels, size, size) uint8: shorter side resized to `size`, center cropped.
 
-    Photographs are turned upright by their EXIF tag; of an animation the first frame is taken. ``channels`` is 1
+    Photographs are turned upright by their EXIF tag; of an animation the first frame is taken. `channels` is 1
     (luminance) or 3 (RGB). Transparency is laid over white, 16-bit depths keep their upper 8 bits, floating-point
     images are taken as 0 to 1, and CMYK, palettes and other modes are converted by Pillow.
 
@@ -34,7 +34,7 @@ def decode(source: str | Path | Image.Image, size: int, channels: int) -> np.nda
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """``image`` in mode "L" (1 channel) or "RGB" (3)."""
+    """`image` in mode "L" (1 channel) or "RGB" (3)."""
     mode = {1: "L", 3: "RGB"}[channels]
     if image.mode == mode and "transparency" not in image.info:
         return image

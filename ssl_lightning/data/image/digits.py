@@ -1,4 +1,4 @@
-"""The data set that is always there: scikit-learn's handwritten digits, drawn anew at random places.
+"""The data set that is always there: scikit-learn's handwritten digits, drawn again at random places.
 
 The 1,797 real 8x8 digits are those of the test part of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
 Digits" (1998), https://archive.ics.uci.edu/dataset/80. Each is drawn several times on a larger canvas at a random
@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.sampler import mix
-from ssl_lightning.data.splits import held_out
-from ssl_lightning.errors import InputError
+from ssl_lightning.data.splits import held_out, require_split
 
 TEST_DIGITS = 297  # of 1,797; 1,500 remain to train on
 SCALE = (0.45, 0.75)  # side of the 8x8 image as a part of the canvas; 20-NN on raw pixels then gets 79 % right
@@ -23,8 +22,8 @@ CLASSES = [str(digit) for digit in range(10)]
 def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int = 28) -> ImageDataset:
     """Split "pretrain" and "train" (12,000 images, the same) or "test" (2,376), (N, 1, size, size), ten classes.
 
-    The test images are drawn from digits of which no copy is in the training set. ``root`` is not used: nothing is
-    read from the data folder. ``groups`` number the original digits.
+    The test images are drawn from digits of which no copy is in the training set. `root` is not used: nothing is
+    read from the data folder. `groups` number the original digits.
     """
     images, labels, numbers = _originals(split)
     chosen = np.repeat(np.arange(len(images)), copies)
@@ -34,7 +33,7 @@ def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int =
 
 
 def digit_glyphs(root: str = "", split: str = "pretrain") -> ImageDataset:
-    """The original digits themselves, (N, 1, 8, 8): 1,500 to train on or 297 to test on; ``root`` is not used."""
+    """The original digits themselves, (N, 1, 8, 8): 1,500 to train on or 297 to test on; `root` is not used."""
     images, labels, numbers = _originals(split)
     return ImageDataset((images / 16 * 255).round().astype(np.uint8), labels, CLASSES, groups=numbers)
 
@@ -43,8 +42,7 @@ def _originals(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images (N, 1, 8, 8) from 0 to 16, labels (N,) and numbers (N,) in scikit-learn's set of one split."""
     from sklearn.datasets import load_digits
 
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"digits has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "digits")
     source = load_digits()
     test = held_out(len(source.target), TEST_DIGITS, seed=0, labels=source.target)
     chosen = np.flatnonzero(test if split == "test" else ~test)

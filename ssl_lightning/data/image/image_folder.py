@@ -8,8 +8,8 @@ import numpy as np
 
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.dataset import ImageDataset
-from ssl_lightning.data.image.image_cache import DecodedFolder, decoded
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.image.image_cache import DecodedFolder, decode_folder
+from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -27,22 +27,22 @@ def image_folder(
     test_size: int | float = 0.2,
     seed: int = 0,
 ) -> ImageDataset:
-    """Split "pretrain", "train" (the same) or "test" of ``root/folder``, (N, channels, store_size, store_size).
+    """Split "pretrain", "train" (the same) or "test" of `root/folder`, (N, channels, store_size, store_size).
 
     Layouts, found by looking:
 
-    - ``train/<class>/...`` and ``test/<class>/...`` (or ``val/``, as in ImageNet): taken as they are;
-    - ``<class>/...``: ``test_size`` (count or fraction) is held out of it, stratified, fixed by ``seed``;
-    - ``train/...`` without class folders, or loose images: no labels. One class folder alone counts as none.
+    - `train/<class>/...` and `test/<class>/...` (or `val/`, as in ImageNet): taken as they are;
+    - `<class>/...`: `test_size` (count or fraction) is held out of it, stratified, fixed by `seed`;
+    - `train/...` without class folders, or loose images: no labels. One class folder alone counts as none.
 
     Folders below a class are part of it. Hidden files and other extensions are not looked at. The images are decoded
-    once, see ``image_cache``; ``cache`` defaults to ``$SSL_CACHE`` or ``~/.cache/ssl-lightning``. A file that cannot be
-    read is left out with a warning that names it (``on_corrupt="skip"``) or refused (``"raise"``).
+    once, see `image_cache`; `cache` defaults to `$SSL_CACHE` or `~/.cache/ssl-lightning`. A file that cannot be
+    read is left out with a warning that names it (`on_corrupt="skip"`) or refused (`"raise"`).
 
-    Raises InputError for a missing, unreadable or empty folder.
+    Raises:
+        InputError: the folder is missing, unreadable or empty.
     """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"an image folder has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "an image folder")
     if on_corrupt not in ("skip", "raise"):
         raise InputError(f"on_corrupt={on_corrupt!r} is not known: choose skip or raise")
     if channels not in (1, 3):
@@ -63,7 +63,7 @@ def image_folder(
     files = list_images(place)
     classes = _classes(list_images(home / "train") if separate and split == "test" else files)
     labels = _labels(files, classes, place)
-    store = decoded(place, files, store_size, channels, cache_folder(cache))
+    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
     _report(store, place, files, on_corrupt)
     images = ImageDataset(store.images, labels, classes)
     good = np.ones(len(files), dtype=bool)
@@ -76,7 +76,7 @@ def image_folder(
 
 
 def list_images(folder: Path) -> list[str]:
-    """Sorted paths, relative to ``folder``, of the image files at any depth; links to folders are followed once."""
+    """Sorted paths, relative to `folder`, of the image files at any depth; links to folders are followed once."""
     files, seen = [], set()
 
     def unreadable(error: OSError) -> None:

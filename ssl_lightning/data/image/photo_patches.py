@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_lightning.data.dataset import ImageDataset
-from ssl_lightning.data.splits import held_out
+from ssl_lightning.data.splits import held_out, require_split
 from ssl_lightning.errors import InputError
 
 BLOCK = 61
@@ -23,11 +23,10 @@ def photo_patches(root: str = "", split: str = "pretrain", size: int = 32) -> Im
     """Split "pretrain" and "train" (7,168 images, the same) or "test" (1,792), (N, 3, size, size), two classes.
 
     The class is the photograph. A patch lies wholly in one block, and blocks do not overlap: those of the test set are
-    in none of the training patches. ``groups`` number the blocks, so that validation images have their own, too.
-    ``root`` is not used: nothing is read from the data folder.
+    in none of the training patches. `groups` number the blocks, so that validation images have their own, too.
+    `root` is not used: nothing is read from the data folder.
     """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"photo_patches has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "photo_patches")
     if not 1 <= size <= BLOCK:
         raise InputError(f"data.source.size={size} does not fit the blocks of {BLOCK} pixels: give 1 to {BLOCK}")
     names, photos = _photographs()

@@ -15,6 +15,7 @@ import numpy as np
 from torchvision import datasets
 
 from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.splits import require_split
 from ssl_lightning.errors import InputError
 
 CONNECT_SECONDS = 10.0
@@ -68,16 +69,16 @@ SETS = {
 def torchvision_images(name: str, root: str, split: str, download: bool = True) -> ImageDataset:
     """One split of a torchvision set, images in its own size and channels.
 
-    ``split``: "pretrain" (what is trained on without labels: the training set, for STL-10 followed by its unlabeled
+    `split`: "pretrain" (what is trained on without labels: the training set, for STL-10 followed by its unlabeled
     images), "train" (labeled) or "test". Files that are there are read without touching the network; others are
-    downloaded into ``root`` unless ``download`` is false.
+    downloaded into `root` unless `download` is false.
 
-    Raises InputError for an unknown name or split, and where files are missing or damaged and cannot be fetched.
+    Raises:
+        InputError: the name or split is unknown, or files are missing or damaged and cannot be fetched.
     """
     if name not in SETS:
         raise InputError(f"no torchvision set named {name!r}: choose one of {', '.join(SETS)}")
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"{name} has no split {split!r}: choose pretrain, train or test")
+    require_split(split, name)
     known = SETS[name]
     home = Path(root).expanduser()
     arguments = known.arguments(split)

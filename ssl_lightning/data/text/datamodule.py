@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, digest, made_once
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
 from ssl_lightning.data.text.modality import TextModality
-from ssl_lightning.data.text.token_cache import Tokenized, tokenized
+from ssl_lightning.data.text.token_cache import Tokenized, tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.text.masking import Tokens
@@ -41,8 +41,8 @@ class TextDataModule(DataModule):
     - ``train``: training windows; ``val_windows``: those of the held-out documents, for the validation loss;
     - ``probe_train``, ``val``, ``test``: labeled texts; without labels None, ``val_windows`` and None.
 
-    ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning); ``workers``: processes that
-    tokenize, None for as many as there are cores. A ``transform`` of ``Tokens`` reads the tokenizer.
+    ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning). A ``transform`` of
+    ``Tokens`` reads the tokenizer.
     """
 
     provides = ("tokens", "document", "index", "label")
@@ -56,7 +56,6 @@ class TextDataModule(DataModule):
     probe: Callable[..., Corpus] | None = None
     probe_val_size: int | float = 0.1
     cache: str | None = None
-    workers: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,8 +65,6 @@ class TextDataModule(DataModule):
             raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
         if self.val_from not in ("documents", "end", None):
             raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"data.workers={self.workers} must be at least 1")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.num_classes: int | None = None
@@ -111,7 +108,7 @@ class TextDataModule(DataModule):
         overlapping = windows if self.stride is None else self._windows(found, corpus, self.stride)
         train = overlapping.of_documents(~held)
         self._refuse_too_short(train, found, held)
-        self.bytes_per_token = _bytes_per_token(found, held if held.any() else ~held)
+        self.bytes_per_token = _bytes_per_token(corpus, found, held if held.any() else ~held)
         self.val = self.val_windows
         if self.probe is not None:
             self._split_probe()
@@ -148,11 +145,11 @@ class TextDataModule(DataModule):
         home = (
             cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
         )
-        made_once(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
+        cached_dir(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
         return load(home)
 
     def _tokenize(self, corpus: Corpus) -> Tokenized:
-        return tokenized(corpus, self.modality.tokenizer, cache_folder(self.cache), self.workers)
+        return tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
 
     def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
         return TokenDataset(
@@ -199,8 +196,8 @@ class TextDataModule(DataModule):
         return self._sets[split]
 
 
-def _bytes_per_token(found: Tokenized, chosen: np.ndarray) -> float:
-    return float(found.text_bytes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
+def _bytes_per_token(corpus: Corpus, found: Tokenized, chosen: np.ndarray) -> float:
+    return float(corpus.sizes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:

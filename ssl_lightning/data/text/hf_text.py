@@ -1,17 +1,19 @@
-"""A text set of the Hugging Face hub, or any other that the ``datasets`` library reads."""
+"""Any set of texts that the `datasets` library reads: of the Hugging Face hub, or saved on this machine."""
 
-import hashlib
 import itertools
 import json
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ssl_lightning.data.cache import byte_bar, cache_folder, digest, made_once
-from ssl_lightning.data.text.corpus import Corpus
+from ssl_lightning.data.cache import cache_folder, digest, file_status
+from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.errors import InputError
+
+BATCH = 1000  # rows that are read at a time
 
 
 def hf_text(
@@ -21,85 +23,118 @@ def hf_text(
     name: str | None = None,
     part: str = "train",
     column: str = "text",
+    label: str | None = None,
+    test_part: str | None = None,
+    test_size: int | float = 0.2,
+    seed: int = 0,
     data_files: str | None = None,
     revision: str | None = None,
-    streaming: bool = False,
     limit: int | None = None,
     cache: str | None = None,
 ) -> Corpus:
-    """Split "pretrain": one row a document, its text that of ``column``. Blank rows are left out.
+    """Split "pretrain" ("train" is the same): a row is a document; with labels, also split "test".
 
-    ``path``, ``name``, ``data_files`` and ``revision`` are those of ``datasets.load_dataset``, ``part`` its ``split``.
-    ``streaming``: nothing but the first ``limit`` documents is fetched, which makes a set usable that is larger than
-    the disk. The texts are kept in the cache by these arguments, and later runs ask the hub no more. ``root`` is used
-    for nothing but ``data_files`` that are not absolute.
+    The set is streamed into the cache, so it is stored once. Later runs with the same arguments do not ask the hub:
+    give a `revision` to say which state of the set is meant. Rows of nothing but space are left out.
 
-    Raises InputError if ``datasets`` is not installed, and for a set, part or column that is not there.
+    Args:
+        root: folder below which `path` may lie.
+        path, name, data_files, revision: those of `datasets.load_dataset`; or `path` is a folder that it reads or that
+            `Dataset.save_to_disk` wrote.
+        part: the library's `split`. `test_part`: that of the test set; None: `test_size` is held out of `part` by
+            label, fixed by `seed`.
+        column, label: columns of the text and of the label (None: no labels).
+        limit: rows that are read (None: all), for a set that is larger than the disk.
+
+    Raises:
+        InputError: the set, part or column is not there.
     """
-    if split not in ("pretrain", "train"):
-        raise InputError(f"hf_text has no labels and no split {split!r}: give a labeled set as data.probe")
     if not path:
-        raise InputError(
-            "data.source.path is empty: the name of a set on the hub, or text, json, parquet with data_files"
-        )
+        raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
+    if path in ("text", "csv", "json", "parquet") and not (Path(root) / path).exists():
+        raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
     if limit is not None and limit < 1:
         raise InputError(f"data.source.limit={limit} must be at least 1")
-    if streaming and limit is None:
-        raise InputError("data.source.streaming needs data.source.limit: how many documents are wanted")
-    files = None if data_files is None else str((Path(root) / Path(data_files).expanduser()).expanduser().absolute())
-    what = json.dumps([path, name, part, column, files, revision, limit, _status(files)])
-    home = cache_folder(cache) / "hf" / digest(what)
+    folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
+    local = folder.is_dir()
+    status = file_status(folder, sorted(folder.rglob("*"))) if local else path
+    options = {"name": name, "data_files": data_files, "revision": revision}
 
-    def fetch(folder: Path) -> None:
-        rows = _rows(path, name, part, files, revision, streaming)
-        _write(folder, _texts(rows, column, path), limit)
+    def read(part: str) -> tuple[Corpus, list[str] | None]:
+        rows = partial(read_rows, path, str(folder) if local else path, column, label, part, options)
+        key = digest(status, json.dumps([options, part, column, label, limit]))
+        return cached_corpus(cache_folder(cache) / "hf" / key, path, lambda: itertools.islice(rows(), limit))
 
-    made_once(home, fetch)
-    ends = np.load(home / "ends.npy")
-    starts = np.concatenate([[0], ends[:-1]])
-    where = np.zeros(len(ends), np.int32)
-    return Corpus((home / "text.utf8",), ("utf-8",), where, starts, ends, (home / "content").read_text())
+    return open_split(split, read, part, test_part, test_size, seed)
 
 
-def _status(files: str | None) -> list[int]:
-    place = Path(files or "")
-    return [place.stat().st_size, place.stat().st_mtime_ns] if files and place.is_file() else []
+def read_rows(
+    source: str, path: str, column: str | int, label: str | int | None, part: str, options: dict[str, Any]
+) -> Iterator[Document]:
+    """Text and label name of each row of a set.
+
+    Args:
+        source: what messages call the set.
+        path, part, options: what `datasets.load_dataset` is given, or a folder that `save_to_disk` wrote.
+
+    Raises:
+        InputError: the library cannot read the set, a column is missing, or a value is no text or no label.
+    """
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        try:
+            rows = _load(path, part, cache_dir=scratch, **options)
+            classes = getattr((rows.features or {}).get(label), "names", None)
+            for batch in rows.with_format("arrow").iter(BATCH):
+                texts = _values(source, batch, column)
+                labels = [None] * len(texts) if label is None else _values(source, batch, label)
+                for text, value in zip(texts, labels, strict=True):
+                    yield _document(source, text, value, label, classes)
+        except InputError:
+            raise
+        except Exception as error:  # the library raises whatever its readers and its network stumble over
+            first = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(f"{source} cannot be read ({first[0]})") from error
 
 
-def _rows(
-    path: str, name: str | None, part: str, files: str | None, revision: str | None, streaming: bool
-) -> Iterator[dict[str, Any]]:
+def _load(path: str, part: str, cache_dir: str, **options: Any) -> Any:
+    import datasets
+
+    if not any((Path(path) / file).is_file() for file in ("state.json", "dataset_dict.json")):
+        return datasets.load_dataset(path, split=part, streaming=True, cache_dir=cache_dir, **options)
+    stored = datasets.load_from_disk(path)
+    return stored[part] if isinstance(stored, dict) else stored
+
+
+def _values(source: str, batch: Any, column: str | int) -> list[Any]:
+    if str(column) not in batch.column_names:
+        known = ", ".join(batch.column_names)
+        raise InputError(f"{source} has no column {column!r} but {known}: state data.source.column and .label")
+    return batch[str(column)].to_pylist()
+
+
+def _document(source: str, text: Any, value: Any, label: str | int | None, classes: list[str] | None) -> Document:
+    if not isinstance(text, str | None):
+        raise InputError(f"{source} has no text in its column but {type(text).__name__}: state data.source.column")
+    if label is None:
+        return [text or ""], None
+    if value is None or value == "" or (classes and value < 0):  # -1 in the hub's test sets
+        raise InputError(f"{source} has a row without a label in its column {label!r}")
+    return [(text or "").strip()], classes[value] if classes else str(value).strip()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's own bars and messages, and without its count of uses, which asks the network."""
+    import datasets
+    from datasets.utils import logging
+
+    bars, level = datasets.are_progress_bars_disabled(), logging.get_verbosity()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    datasets.disable_progress_bars()
+    logging.set_verbosity(logging.CRITICAL)
     try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise InputError("data=hf_text needs the datasets library: pip install 'ssl-lightning[hf]'") from error
-    try:
-        return iter(load_dataset(path, name, data_files=files, split=part, revision=revision, streaming=streaming))
-    except Exception as error:  # the library raises whatever its readers and its network stumble over
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"datasets cannot load {path!r} ({first[0]})") from error
-
-
-def _texts(rows: Iterator[dict[str, Any]], column: str, path: str) -> Iterator[str]:
-    for row in rows:
-        if column not in row:
-            raise InputError(f"{path} has no column {column!r} but {', '.join(row)}: state data.source.column")
-        if not isinstance(row[column], str):
-            raise InputError(f"{path} has no text in its column {column!r} but {type(row[column]).__name__}")
-        if row[column].strip():
-            yield row[column]
-
-
-def _write(folder: Path, texts: Iterator[str], limit: int | None) -> None:
-    content, ends = hashlib.blake2b(digest_size=12), [0]
-    with (folder / "text.utf8").open("wb") as stream, byte_bar("reading documents", None) as advance:
-        for text in itertools.islice(texts, limit):
-            data = text.encode("utf-8", "replace")
-            stream.write(data)
-            content.update(data)
-            ends.append(ends[-1] + len(data))
-            advance(len(data))
-    if len(ends) == 1:
-        raise InputError("the set holds no text: every row is blank")
-    np.save(folder / "ends.npy", np.array(ends[1:], np.int64))
-    (folder / "content").write_text(content.hexdigest())
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()

@@ -50,7 +50,7 @@ class TextModality(Modality):
         """Of texts: the first `length` tokens of each, as a probe sees them."""
         if not all(isinstance(text, str) for text in samples):
             raise InputError("the run reads texts: give a list of str")
-        tokens = [torch.tensor(ids[: self.length], dtype=torch.long) for ids in self.tokenizer.encoder(samples)]
+        tokens = [torch.tensor(ids[: self.length], dtype=torch.long) for ids in self.tokenizer.encode_batch(samples)]
         return pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)
 
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl:

@@ -1,6 +1,6 @@
 """The corpus that is always there: what the interpreter says about itself, in English prose and examples.
 
-The language reference as ``help()`` prints it (``pydoc_data.topics``), and the docstrings of the standard library, read
+The language reference as `help()` prints it (`pydoc_data.topics`), and the docstrings of the standard library, read
 from its sources: nothing is imported, nothing downloaded. Python Software Foundation License.
 """
 
@@ -24,8 +24,8 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at_most: int = 4_000_000) -> Corpus:
     """Split "pretrain": one topic or docstring a document, 1.7 MB in about 2,500 of them (Python 3.11).
 
-    Topics come first, by name, then modules by name, each in the order of its source. Documents below ``at_least``
-    characters and those that came before are left out; the corpus ends before it has more than ``at_most``. ``root``
+    Topics come first, by name, then modules by name, each in the order of its source. Documents below `at_least`
+    characters and those that came before are left out; the corpus ends before it has more than `at_most`. `root`
     is not used.
     """
     if split not in ("pretrain", "train"):

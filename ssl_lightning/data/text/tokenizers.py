@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -15,54 +16,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.data.text.spelling import BYTES, begins_word, byte_level, metaspace, text_bytes
 from ssl_lightning.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
+KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
 ALPHABET = 1000  # characters that WordPiece keeps, the most frequent ones; the others are [UNK]
 
 
-class Encoder:
-    """Texts to lists of ids, no special ones added; special tokens that stand in a text are text like any other.
+def _byte_characters() -> list[str]:
+    """The printable character by which GPT-2's tokenizer writes each of the 256 bytes (`bytes_to_unicode`)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) if byte in printable else chr(256 + others.index(byte)) for byte in range(256)]
 
-    ``inner``: the JSON of a ``tokenizers`` tokenizer, or a transformers tokenizer that is written in Python. Goes to
-    another process without torch.
-    """
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    @cached_property
-    def _fast(self) -> Any:
-        from tokenizers import Tokenizer as Fast
-
-        made = Fast.from_str(self.inner)
-        made.no_truncation()
-        made.no_padding()
-        made.encode_special_tokens = True
-        return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"inner": self.inner}
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        if isinstance(self.inner, str):
-            return [found.ids for found in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
-        return [self.inner(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in texts]
+BYTES = _byte_characters()
+_BYTE_OF = {character: number for number, character in enumerate(BYTES)}
 
 
 class Tokenizer:
-    """A transformers tokenizer and what a language model has to know of it.
+    """A fast tokenizer of transformers and what a language model has to know of it.
 
-    ``inner`` gets those special tokens that it lacks at its end. ``word_starts (V,) bool``: this token begins a word;
-    a word is a run of letters and digits with the space before it, or of anything else. ``token_bytes (V,) int64``:
-    UTF-8 bytes of the text that the token stands for, 0 for special ones.
+    `inner` gets the special tokens that it lacks at the end of its vocabulary of `vocab_size` tokens.
+
+    Raises:
+        InputError: `inner` is written in Python and has no `tokenizer.json`.
     """
 
     def __init__(self, inner: Any) -> None:
+        if not inner.is_fast:
+            raise InputError(f"{type(inner).__name__} has no tokenizer.json: choose a fast tokenizer, such as gpt2's")
         lacking = {
             f"{role}_token": token for role, token in SPECIALS.items() if getattr(inner, f"{role}_token") is None
         }
@@ -71,84 +58,114 @@ class Tokenizer:
         self.inner = inner
         self.vocab_size: int = len(inner)
         self.pad_id: int = inner.pad_token_id
-        self.unk_id: int = inner.unk_token_id
         self.cls_id: int = inner.cls_token_id
         self.sep_id: int = inner.sep_token_id
         self.mask_id: int = inner.mask_token_id
         self.special_ids: list[int] = sorted(set(inner.all_special_ids))
 
     @cached_property
-    def encoder(self) -> Encoder:
-        """What encodes, alone: small enough to be sent to other processes."""
-        return Encoder(self.inner.backend_tokenizer.to_str() if self.inner.is_fast else self.inner)
+    def _encoder(self) -> Any:
+        from tokenizers import Tokenizer as Fast
+
+        made = Fast.from_str(self.inner.backend_tokenizer.to_str())
+        made.no_truncation()
+        made.no_padding()
+        made.encode_special_tokens = True
+        return made
 
     @cached_property
     def key(self) -> str:
         """Digest of all that decides which ids a text gets."""
-        how = (
-            self.encoder.inner if self.inner.is_fast else f"{type(self.inner)} {sorted(self.inner.get_vocab().items())}"
-        )
-        return digest(how)
+        return digest(self.inner.backend_tokenizer.to_str())
 
-    def encode(self, text: str, specials: bool = False) -> list[int]:
-        """Ids of a text, none added. ``specials``: a special token written out, as "[MASK]", counts as that token."""
-        if specials:
-            return list(self.inner.encode(text, add_special_tokens=False))
-        return self.encoder([text])[0]
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, no special tokens added; special tokens that are written in it are text like any other."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts, in parallel threads."""
+        return [found.ids for found in self._encoder.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int], specials: bool = False) -> str:
-        """Text of ids; special ones are left out, or written out with ``specials``."""
+        """Text of ids; special ones are left out, or written out with `specials`."""
         ids = [int(token) for token in ids]
         return str(self.inner.decode(ids, skip_special_tokens=not specials, clean_up_tokenization_spaces=False))
 
     def save(self, folder: str | Path) -> None:
-        """Files that ``AutoTokenizer.from_pretrained(folder)`` opens, and ``load``."""
+        """Files that `AutoTokenizer.from_pretrained(folder)` opens, and `load`."""
         self.inner.save_pretrained(str(folder))
 
     @cached_property
     def word_starts(self) -> torch.Tensor:
+        """(V,) bool: whether a token starts a word: a run of letters and digits with the space before it, or of others.
+
+        WordPiece writes `##` before a token that continues a word; special tokens start one.
+        """
         import torch
 
-        starts = [token in self._specials or begins_word(spelled) for token, spelled in enumerate(self._spelled)]
-        return torch.tensor(starts)
+        names = [name or "" for name in self.inner.convert_ids_to_tokens(list(range(self.vocab_size)))]
+        if "ByteLevel" in str(json.loads(self.inner.backend_tokenizer.to_str())["decoder"]):
+            starts = [starts_word(bytes_of_gpt2_token(name)) for name in names]
+        elif any(name.startswith("##") for name in names):
+            starts = [not name.startswith("##") for name in names]
+        else:
+            starts = [starts_word(bytes_of_sentencepiece_token(name)) for name in names]
+        found = torch.tensor(starts)
+        found[self.special_ids] = True
+        return found
 
-    @cached_property
-    def token_bytes(self) -> torch.Tensor:
-        import torch
 
-        sizes = [
-            0 if token in self._specials else len(text_bytes(spelled)) for token, spelled in enumerate(self._spelled)
-        ]
-        return torch.tensor(sizes)
+def bytes_of_gpt2_token(name: str) -> bytes:
+    """The text of a token that is written with a character for each byte."""
+    if all(character in _BYTE_OF for character in name):
+        return bytes(_BYTE_OF[character] for character in name)
+    return name.encode()  # a token that was added by hand is written as it is
 
-    @cached_property
-    def _specials(self) -> set[int]:
-        return set(self.special_ids)
 
-    @cached_property
-    def _spelled(self) -> list[str | bytes]:
-        """Each token's text; as a str "##..." where that continues a word."""
-        names = self.inner.convert_ids_to_tokens(list(range(self.vocab_size)))
-        names = ["" if name is None else name for name in names]
-        return list(map(self._speller(names), names))
+def bytes_of_sentencepiece_token(name: str) -> bytes:
+    """The text of a token that is written with a low line for a space, and <0x0A> for a byte."""
+    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+        return bytes.fromhex(name[3:5])
+    return name.replace("\u2581", " ").encode()
 
-    def _speller(self, names: list[str]) -> Callable[[str], str | bytes]:
-        if self.inner.is_fast and "ByteLevel" in str(json.loads(self.encoder.inner)["decoder"]):
-            return byte_level
-        if any(name.startswith("##") for name in names):
-            return str
-        return metaspace
+
+def starts_word(text: bytes) -> bool:
+    """Whether a token starts a word: a run of letters and digits with the space before it, or of anything else."""
+    if not text:
+        return True
+    first = text.decode("utf-8", "ignore")[:1]
+    # letters, marks and numbers continue a word, and so do the bytes that are only a part of a character
+    return bool(first) and text[0] & 0xC0 != 0x80 and unicodedata.category(first)[0] not in "LMN"
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """A tokenizer that was saved, or that transformers knows by this name; InputError if there is none."""
-    from transformers import AutoTokenizer
+    """A tokenizer that `save` wrote.
+
+    Reads `tokenizer.json`, and of `tokenizer_config.json` nothing but the special tokens and a few values, so that
+    no code that lies in the folder, or that it names, can run.
+
+    Raises:
+        InputError: there is none.
+    """
+    from tokenizers import Tokenizer as Fast
+    from transformers import PreTrainedTokenizerFast
 
     try:
-        return Tokenizer(AutoTokenizer.from_pretrained(str(folder)))
-    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"no tokenizer {str(folder)!r}, neither as a folder nor by name ({first[0]})") from error
+        fast = Fast.from_file(str(Path(folder) / "tokenizer.json"))
+        stored = json.loads((Path(folder) / "tokenizer_config.json").read_text())
+        kept = {key: _plain(stored[key]) for key in KEPT if key in stored}
+        return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, **kept))
+    except Exception as error:  # which is what `tokenizers` raises
+        raise InputError(f"no tokenizer in {str(folder)!r} ({_first_line(error)})") from error
+
+
+def _plain(value: Any) -> Any:
+    """A value of `tokenizer_config.json`: a special token is a text, or a dict of its text and how it is matched."""
+    return value["content"] if isinstance(value, dict) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def learns(make: Callable[..., Tokenizer]) -> bool:
@@ -157,8 +174,19 @@ def learns(make: Callable[..., Tokenizer]) -> bool:
 
 
 def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
-    """Any tokenizer of transformers, by its name on the hub or by a folder; the texts do not matter."""
-    return load(Path(name).expanduser() if Path(name).expanduser().is_dir() else name)
+    """Any fast tokenizer of transformers, by its name on the hub or by a folder; the texts do not matter.
+
+    Raises:
+        InputError: there is none, or it would run code of its own.
+    """
+    from transformers import AutoTokenizer
+
+    place = Path(name).expanduser()
+    try:
+        found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({_first_line(error)})") from error
+    return Tokenizer(found)
 
 
 def byte(texts: Iterable[str]) -> Tokenizer:
@@ -206,7 +234,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
 def wordpiece(
     texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
 ) -> Tokenizer:
-    """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with ``lowercase``.
+    """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 
     The trainer numbers the pieces of one character in the order of a hash table with a random seed, and ties between
     merges fall by these numbers. Handed to it as special tokens they come first, so equal texts give equal tokenizers.

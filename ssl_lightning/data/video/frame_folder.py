@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.data.cache import cache_folder
-from ssl_lightning.data.image.image_cache import decoded
+from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import list_images
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
 
@@ -30,19 +30,21 @@ def frame_folder(
     test_size: int | float = 0.2,
     seed: int = 0,
 ) -> VideoDataset:
-    """Clips (frames, channels, store_size, store_size) of the videos below ``root/folder``, without overlap by default.
+    """Clips (frames, channels, store_size, store_size) of the videos below `root/folder`, without overlap by default.
 
     A video is a folder that holds image files, in the order of their names, numbers in them counted as numbers. With
-    ``train`` and ``test`` below ``root/folder`` these are the splits; else ``test_size`` (count or fraction) of the
-    videos is held out, fixed by ``seed``. Where videos lie in class folders (``walking/video_1/0001.png``), these are
-    the labels. Of every video each ``skip``-th frame is taken, and a clip begins each ``stride`` such frames (None:
-    ``frames``); its end is left out where it fills no clip. ``groups`` are the videos.
+    `train` and `test` below `root/folder` these are the splits; else `test_size` (count or fraction) of the
+    videos is held out, fixed by `seed`. Where videos lie in class folders (`walking/video_1/0001.png`), these are
+    the labels. Of every video each `skip`-th frame is taken, and a clip begins each `stride` such frames (None:
+    `frames`); its end is left out where it fills no clip. `groups` are the videos.
 
-    Files are decoded once, see ``image_cache``. Raises InputError for a folder that is missing or holds no video long
-    enough, and for a frame that cannot be read: leaving it out would tear the clip.
+    Files are decoded once, see `image_cache`.
+
+    Raises:
+        InputError: the folder is missing or holds no video long enough, or a frame cannot be read: leaving it out
+            would tear the clip.
     """
-    if split not in ("pretrain", "train", "test"):
-        raise InputError(f"a folder of frames has no split {split!r}: choose pretrain, train or test")
+    require_split(split, "a folder of frames")
     step = frames if stride is None else stride
     if skip < 1 or step < 1:
         raise InputError(f"data.source.skip={skip} and data.source.stride={stride} must be 1 or more")
@@ -52,7 +54,7 @@ def frame_folder(
     separate = (home / "train").is_dir() and (home / "test").is_dir()
     place = home / ("test" if split == "test" else "train") if separate else home
     files = sorted(list_images(place), key=natural)
-    store = decoded(place, files, store_size, channels, cache_folder(cache))
+    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
     if store.corrupt:
         row, reason = next(iter(store.corrupt.items()))
         raise InputError(f"{place / files[row]} cannot be read ({reason}); remove its video, or mend it")
@@ -86,7 +88,7 @@ def frame_folder(
 
 @dataclass(frozen=True)
 class Windows:
-    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame ``start[i]``."""
+    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame `start[i]`."""
 
     images: np.ndarray
     start: Tensor

@@ -31,14 +31,14 @@ def moving_digits(
     copies: int = 1,
     seed: int = 0,
 ) -> VideoDataset:
-    """``copies`` clips (frames, 1, size, size) for each digit of a split of ``glyphs``, as in the paper by default.
+    """`copies` clips (frames, 1, size, size) for each digit of a split of `glyphs`, as in the paper by default.
 
     The first digit of a clip takes its turn, the others are drawn from the same split. All fly in a direction of their
-    own, at a ``speed`` drawn between two fractions of the room that they have, per frame. The label is that of the
-    digits without their order: one of 10 for a single digit, of 55 for two. ``groups`` are the first digits. Training
+    own, at a `speed` drawn between two fractions of the room that they have, per frame. The label is that of the
+    digits without their order: one of 10 for a single digit, of 55 for two. `groups` are the first digits. Training
     and test clips share no digit; of two training clips, in other groups, the second digits may be the same.
 
-    ``glyphs(root=, split=)``: square gray digits, scaled to ``glyph_size``. ``seed`` is that of the clips alone, so
+    `glyphs(root=, split=)`: square gray digits, scaled to `glyph_size`. `seed` is that of the clips alone, so
     that runs of all seeds share them.
     """
     if not 1 <= glyph_size <= size:
@@ -73,8 +73,8 @@ def moving_digits(
 class Bouncing:
     """Draws clips of M glyphs that fly and bounce.
 
-    ``glyphs``: (M, h, h) from 0 to 255. Of N clips with n digits each ``which`` (N, n) are their glyphs, ``start``
-    (N, n, 2) their first places, down and right, from 0 to 1 (the whole room), and ``velocity`` (N, n, 2) their way
+    `glyphs`: (M, h, h) from 0 to 255. Of N clips with n digits each `which` (N, n) are their glyphs, `start`
+    (N, n, 2) their first places, down and right, from 0 to 1 (the whole room), and `velocity` (N, n, 2) their way
     from frame to frame in the same unit.
     """
 

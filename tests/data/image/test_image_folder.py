@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from runs.warm import start
 
-from ssl_lightning.data.image.image_cache import _build, _status, decoded
+from ssl_lightning.data.image import image_cache
+from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import image_folder, list_images
 from ssl_lightning.errors import InputError, InputWarning
 
@@ -185,25 +186,14 @@ def test_unchanged_files_are_not_read_again(tmp_path, load):
         assert len(load()) == 9
 
 
-@pytest.mark.parametrize("note", ["", "x", "0 0", "\xff"])
-def test_a_damaged_index_is_made_again(tmp_path, load, note):
+@pytest.mark.parametrize("note", ["", "x", "\xff"])
+def test_a_damaged_index_is_told(tmp_path, load, note):
     make_split(tmp_path / "set/train")
     load()
-    made = caches(tmp_path)
-    (index,) = (tmp_path / "cache/index").iterdir()
-    whole = index.read_text()
+    (index,) = (tmp_path / "cache/index").glob("*/content.json")
     index.write_bytes(note.encode("latin-1"))
-    assert len(load()) == 10
-    assert index.read_text() == whole
-    assert caches(tmp_path) == made
-
-
-def test_an_index_that_cannot_be_written_is_done_without(tmp_path, load):
-    make_split(tmp_path / "set/train")
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/index").write_text("")
-    assert len(load()) == len(load()) == 10
-    assert len(caches(tmp_path)) == 1
+    with pytest.raises(InputError, match=f"{index.parent} is damaged .*: remove it"):
+        load()
 
 
 def test_a_file_that_becomes_readable_is_seen(tmp_path, load):
@@ -235,26 +225,41 @@ def test_a_damaged_cache_says_what_to_remove(tmp_path, load):
     assert len(load()) == 10
 
 
-def test_files_that_change_while_they_are_decoded_leave_no_cache(tmp_path):
-    make_split(tmp_path / "set")
-    files = list_images(tmp_path / "set")
-    before = _status(tmp_path / "set", files)
-    paint(tmp_path / "set/cat/0.png", 222, size=(50, 50))
+def test_files_that_change_while_they_are_decoded_leave_no_cache(tmp_path, load, monkeypatch):
+    make_split(tmp_path / "set/train")
+    real = image_cache.decode
+
+    def decode(path, *shape):
+        paint(tmp_path / "set/train/cat/0.png", 222, size=(50, 50))
+        return real(path, *shape)
+
+    monkeypatch.setattr(image_cache, "decode", decode)
     with pytest.raises(InputError, match="changed while they were decoded"):
-        _build(tmp_path / "cache/key", tmp_path / "set", files, before, 8, 3)
-    assert not list((tmp_path / "cache").iterdir())
+        load()
+    assert not caches(tmp_path)
+    assert {path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()} == {"index"}
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path, load):
+    make_split(tmp_path / "set/train")
+    load()
+    (array,) = caches(tmp_path)
+    array.parent.rename(tmp_path / "cache" / f".{array.parent.name}.killed")
+    load()
+    assert caches(tmp_path)
+    assert {path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()} == {"index", array.parent.name}
 
 
 def test_several_may_build_at_once(tmp_path, load):
     make_split(tmp_path / "set/train", count=60)
     place = tmp_path / "set/train"
-    processes = [start(decoded, place, list_images(place), 8, 3, tmp_path / "cache") for _ in range(2)]
+    processes = [start(decode_folder, place, list_images(place), 8, 3, tmp_path / "cache") for _ in range(2)]
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert load().images[:60, 0, 0, 0].max() == 59
-    assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").iterdir())) == 1
-    assert not list((tmp_path / "cache").glob(".*"))
+    assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").glob("*/content.json"))) == 1
+    assert not [path for path in (tmp_path / "cache").glob(".*") if path.is_dir()]
 
 
 @pytest.mark.parametrize(
@@ -297,5 +302,5 @@ def test_impossible_options(tmp_path, load):
     with pytest.raises(InputError, match="test_size=50"):
         load(test_size=50)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file/cache cannot be written"):
+    with pytest.raises(InputError, match="file/cache/index cannot be written"):
         load(cache=str(tmp_path / "file/cache"))

@@ -8,7 +8,6 @@ from torch import nn
 
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.datamodule import TextDataModule
-from ssl_lightning.data.text.labeled_text import labeled_text
 from ssl_lightning.data.text.text_files import text_files
 from ssl_lightning.data.text.tokenizers import bpe, byte, char, pretrained
 from ssl_lightning.errors import InputError
@@ -214,7 +213,6 @@ def test_the_test_set_is_opened_only_when_asked_for(made):
         ({"length": 1}, r"data\.length=1 must be at least 2 tokens"),
         ({"stride": 17}, r"data\.stride=17 must be from 1 to data\.length=16"),
         ({"val_from": "start"}, r"data\.val_from=start is not known: choose documents or end"),
-        ({"workers": 0}, r"data\.workers=0 must be at least 1"),
         ({"val_size": 80}, r"data\.val_size=80 does not fit a set of 80"),
         ({"batch_size": 4000}, r"training tokens make \d+ windows of data\.length=16, and data\.batch_size=4000 needs"),
         ({"fraction": 2.0}, r"data\.fraction=2"),
@@ -254,7 +252,7 @@ def test_files_from_the_first_byte_to_the_batch(made, tmp_path):
         partial(text_files, files="corpus", encoding="latin-1", cache=cache),
         partial(bpe, vocab_size=280),
         val_size=0.1,
-        probe=partial(labeled_text, files="s.*"),
+        probe=partial(text_files, files="s.*", label="class", cache=cache),
     )
     assert {**texts_of(data, data.train), **texts_of(data, data.val_windows)} == dict(enumerate(TEXTS))
     assert sorted(texts_of(data, data.test).values())[0].startswith("bad ")

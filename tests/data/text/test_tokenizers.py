@@ -1,4 +1,5 @@
-import pickle
+import io
+import json
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +9,20 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ssl_lightning.data.text.python_docs import python_docs
-from ssl_lightning.data.text.tokenizers import Tokenizer, bpe, byte, char, learns, load, pretrained, wordpiece
+from ssl_lightning.data.text.tokenizers import (
+    BYTES,
+    Tokenizer,
+    bpe,
+    byte,
+    bytes_of_gpt2_token,
+    bytes_of_sentencepiece_token,
+    char,
+    learns,
+    load,
+    pretrained,
+    starts_word,
+    wordpiece,
+)
 from ssl_lightning.errors import InputError
 
 TEXTS = [
@@ -35,7 +49,6 @@ def test_decoding_gives_the_text(made, name, text):
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert not set(ids) & set(tokenizer.special_ids)
-    assert tokenizer.token_bytes[ids].sum() == len(text.encode())
 
 
 def test_wordpiece_gives_the_words_in_lower_case(made):
@@ -43,7 +56,6 @@ def test_wordpiece_gives_the_words_in_lower_case(made):
     ids = tokenizer.encode(TEXTS[0])
     assert tokenizer.decode(ids).split()[:4] == ["the", "quick", "brown", "fox"]
     assert tokenizer.decode(ids).replace(" ", "") == "".join(TEXTS[0].lower().split())
-    assert tokenizer.token_bytes[ids].sum() == len("".join(TEXTS[0].split()))
     cased = wordpiece(TEXTS, 250, lowercase=False)
     assert cased.decode(cased.encode("The fox")) == "The fox"
 
@@ -51,11 +63,10 @@ def test_wordpiece_gives_the_words_in_lower_case(made):
 @pytest.mark.parametrize("name", ALL)
 def test_ours_have_the_same_special_tokens_at_the_same_ids(made, name):
     tokenizer = made[name]
-    ids = [tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
+    ids = [tokenizer.pad_id, tokenizer.inner.unk_token_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
     assert ids == tokenizer.special_ids == [0, 1, 2, 3, 4]
-    assert tokenizer.vocab_size == len(tokenizer.inner) == len(tokenizer.word_starts) == len(tokenizer.token_bytes)
+    assert tokenizer.vocab_size == len(tokenizer.inner) == len(tokenizer.word_starts)
     assert tokenizer.word_starts.dtype == torch.bool
-    assert tokenizer.token_bytes[:5].tolist() == [0] * 5
     assert tokenizer.word_starts[:5].all()
 
 
@@ -63,7 +74,7 @@ def test_ours_have_the_same_special_tokens_at_the_same_ids(made, name):
 def test_a_special_token_in_the_text_counts_only_where_it_is_asked_for(made, name):
     tokenizer = made[name]
     assert tokenizer.mask_id not in tokenizer.encode("the [MASK] dog")
-    ids = tokenizer.encode("the [MASK] dog", specials=True)
+    ids = tokenizer.inner.encode("the [MASK] dog", add_special_tokens=False)
     assert ids.count(tokenizer.mask_id) == 1
     written = "the[MASK] dog" if name == "bpe" else "the [MASK] dog"  # where a word's space is part of its first token
     assert tokenizer.decode(ids, specials=True) == written
@@ -82,7 +93,6 @@ def test_transformers_opens_what_was_saved(made, name, tmp_path):
     assert again.special_ids == tokenizer.special_ids
     assert [again.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
     assert torch.equal(again.word_starts, tokenizer.word_starts)
-    assert torch.equal(again.token_bytes, tokenizer.token_bytes)
 
 
 def test_bytes_have_their_own_number(made):
@@ -148,9 +158,8 @@ def test_a_vocabulary_that_cannot_hold_the_characters_is_refused(make, least):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_an_encoder_goes_to_another_process(made, name):
-    encoder = pickle.loads(pickle.dumps(made[name].encoder))
-    assert encoder(TEXTS) == [made[name].encode(text) for text in TEXTS]
+def test_a_batch_of_texts_is_each_of_them(made, name):
+    assert made[name].encode_batch(TEXTS) == [made[name].encode(text) for text in TEXTS]
 
 
 def gpt2_like(folder):
@@ -167,7 +176,7 @@ def gpt2_like(folder):
 def test_a_tokenizer_of_transformers_gets_what_it_lacks_at_its_end(tmp_path):
     size = gpt2_like(tmp_path)
     tokenizer = pretrained((), str(tmp_path))
-    assert tokenizer.unk_id == 0
+    assert tokenizer.inner.unk_token_id == 0
     ids = [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id]
     known = [token for token in ids if token < size]  # [CLS], [SEP] and [MASK] stand in its vocabulary as plain tokens
     assert tokenizer.vocab_size == size + len(set(ids) - set(known))
@@ -191,11 +200,86 @@ def test_which_of_them_learn():
     assert not learns(partial(pretrained, name="gpt2"))
 
 
-def test_a_slow_tokenizer_of_transformers_works_too():
+def test_a_tokenizer_that_is_written_in_python_is_refused():
     from transformers import ByT5Tokenizer
 
-    tokenizer = Tokenizer(ByT5Tokenizer(extra_ids=0))
-    text = "naïve dog </s>"
-    assert tokenizer.decode(pickle.loads(pickle.dumps(tokenizer.encoder))([text])[0]) == text
-    assert not tokenizer.inner.is_fast
-    assert tokenizer.key
+    with pytest.raises(InputError, match=r"ByT5Tokenizer has no tokenizer\.json: choose a fast tokenizer"):
+        Tokenizer(ByT5Tokenizer(extra_ids=0))
+
+
+def test_what_is_saved_is_kept(made, tmp_path):
+    inner = made["bpe"].inner
+    given = {"model_max_length": 77, "model_input_names": ["input_ids"], "extra_special_tokens": ["[MORE]"]}
+    Tokenizer(PreTrainedTokenizerFast(tokenizer_object=inner.backend_tokenizer, pad_token="[PAD]", **given)).save(
+        tmp_path
+    )
+    again = load(tmp_path)
+    assert again.inner.model_max_length == 77
+    assert again.inner.model_input_names == ["input_ids"]
+    assert again.inner.convert_tokens_to_ids("[MORE]") in again.special_ids
+
+
+HOSTILE = {
+    "auto_map": {"AutoTokenizer": ["code.Evil", "code.Evil"], "AutoConfig": "code.Evil"},
+    "tokenizer_class": "Evil",
+}
+
+
+@pytest.mark.parametrize("opened", [load, lambda folder: pretrained((), str(folder))])
+def test_code_beside_a_tokenizer_is_not_run(made, tmp_path, monkeypatch, opened):
+    """A folder with `auto_map` and a Python file; "y" would answer the question that transformers asks."""
+    made["bpe"].save(tmp_path)
+    marker = tmp_path / "it_ran"
+    (tmp_path / "code.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
+    for name in ("tokenizer_config.json", "config.json"):
+        file = tmp_path / name
+        stored = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**stored, **HOSTILE, "trust_remote_code": True}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    if opened is load:
+        assert load(tmp_path).encode("dog") == made["bpe"].encode("dog")
+    else:
+        with pytest.raises(InputError, match="no tokenizer"):
+            opened(tmp_path)
+    assert not marker.exists()
+    assert "code" not in {name.rpartition(".")[2] for name in sys.modules if "transformers_modules" in name}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", "\x80", '{"unk_token": {"no": 1}}'])
+def test_a_damaged_tokenizer_is_told(made, tmp_path, name, content):
+    made["bpe"].save(tmp_path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content.encode("latin-1"))
+    if name == "tokenizer_config.json" and content in ("{}", "[]"):
+        assert load(tmp_path).encode("dog") == made["bpe"].encode("dog")
+        return
+    with pytest.raises(InputError, match="no tokenizer in ") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_byte_has_its_own_printable_character():
+    assert len(set(BYTES)) == 256
+    assert all(len(character) == 1 and not character.isspace() for character in BYTES)
+    assert BYTES[ord("a")] == "a"
+    assert (BYTES[ord(" ")], BYTES[ord("\n")]) == ("\u0120", "\u010a")  # as in GPT-2's vocabulary
+
+
+def test_tokens_as_bytes():
+    assert bytes_of_gpt2_token("".join(BYTES)) == bytes(range(256))
+    assert bytes_of_gpt2_token("<|a b|>") == b"<|a b|>"
+    assert bytes_of_sentencepiece_token("\u2581the") == b" the"
+    assert bytes_of_sentencepiece_token("<0xC3>") == b"\xc3"
+
+
+@pytest.mark.parametrize("text", [b" the", b"\n", b"'s", b".", "\U0001f600".encode(), b""])
+def test_beginnings(text):
+    assert starts_word(text)
+
+
+@pytest.mark.parametrize("text", [b"the", b"7", b"\xc3", b"\xa9", "\u00e9t".encode(), "\u0301".encode()])
+def test_continuations(text):
+    assert not starts_word(text)
