@@ -34,6 +34,16 @@ def show_in_one_line(name: str) -> None:
     warnings.showwarning = show
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def described(error: BaseException) -> str:
+    """One line: what an `InputError` says, of any other error also its type."""
+    return first_line(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
+
+
 def mistake_behind(error: BaseException) -> InputError | None:
     """The `InputError` that caused `error`, or is it; None: there is none, it is a defect of ours."""
     seen: list[BaseException] = []

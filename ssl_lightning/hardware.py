@@ -5,10 +5,16 @@ oneDNN's. The operator is the one that torch.compile takes; where torch does not
 """
 
 import functools
+import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

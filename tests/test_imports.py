@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "runs": {"config", "data", "distributed", "evaluation"},
     "config": {"runs"},
     "figures": {"config", "runs"},
-    "launch": {"config", "modules", "runs"},
+    "launch": {"config", "hardware", "modules", "runs"},
     "callbacks": {"evaluation", "figures", "launch", "runs", "distributed"},
     "commands": {"config", "data", "distributed", "evaluation", "figures", "launch", "modules", "optim", "runs"},
     "cli": {"config", "launch", "runs"},

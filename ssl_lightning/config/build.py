@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import lightning
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,11 +20,9 @@ def build_data(config: DictConfig) -> Any:
 def build_method(config: DictConfig, data: Any = None) -> Any:
     """The method of a run with the initial weights that belong to its seed.
 
-    What stands as null in the config of the backbone and only `data` knows (`data.facts`), it is asked.
+    What stands as null in the config of the backbone and only `data` knows, once it is set up, is taken from
+    `data.facts`.
     """
-    import lightning
-    import torch
-
     lightning.seed_everything(config.seed, verbose=False)
     method = instantiate(
         config.method,
@@ -36,12 +36,8 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
-    unknown = [key for key in ("vocab_size", "pad_id", "cls_id", "sep_id") if key in backbone and backbone[key] is None]
-    if not unknown or data is None:
-        return {}
-    data.prepare_data()
-    data.setup()
-    return {key: data.facts[key] for key in unknown}
+    facts = {} if data is None else data.facts
+    return {key: fact for key, fact in facts.items() if key in backbone and backbone[key] is None}
 
 
 def load_config(path: Path) -> DictConfig:

@@ -28,15 +28,15 @@ _FIGURES = {
 
 
 @rank_zero_only
-def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer: Any, *, resumed: bool) -> None:
-    """Method, data, size, device and folder, before anything slow begins."""
+def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer: Any, *, resumed: int | None) -> None:
+    """Method, data, size, device and folder, before the training begins; `resumed`: after so many steps, if it is."""
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
     device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{config.data.batch_size} over {device}, {trainer.precision}",
-        "run": f"{run.path}{' (going on)' if resumed else ''}",
+        "run": f"{run.path}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     console = Console()
     for name, value in rows.items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs.harness import TINY, WATCHED, train
 
-from ssl_lightning.commands import pretrain as pretraining
+from ssl_lightning.commands import train as training
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
     options = (*WATCHED, f"method={method}")
     whole = train(tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "RunSummary", StoppingRecord)
+        patch.setattr(training, "RunSummary", StoppingRecord)
         patch.setattr(StoppingRecord, "at", step)
         with pytest.raises(TrainingInterrupted, match="resume="):
             train(tmp_path / "stopped", *options)

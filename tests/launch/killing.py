@@ -26,7 +26,7 @@ PLACES: dict[str, tuple[Any, str]] = {
 
 _context = mp.get_context("forkserver")
 _MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("bert", "llama", "bart")]
-_context.set_forkserver_preload(["launch.killing", "ssl_lightning.commands.pretrain", *_MODELS])
+_context.set_forkserver_preload(["launch.killing", "ssl_lightning.commands.train", *_MODELS])
 
 
 def _kill_at(place: str, count: int) -> None:

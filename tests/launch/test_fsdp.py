@@ -6,7 +6,7 @@ import pytest
 import torch
 from launch.killing import run
 from runs.harness import WATCHED, command
-from runs.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
+from launch.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
 from torch import Tensor
 
 from ssl_lightning.errors import InputError

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from runs.harness import WATCHED, command
-from runs.test_killed import assert_same, state
+from launch.test_killed import assert_same, state
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.local_ranks import processes_to_start

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from launch.killing import run
-from runs.test_killed import TEXT
+from launch.test_killed import TEXT
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
