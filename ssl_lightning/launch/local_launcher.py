@@ -1,4 +1,4 @@
-"""Jobs of a sweep side by side on one machine: each is the command itself, in a process with its own GPUs and threads."""
+"""Jobs of a sweep side by side on one machine: each is the command itself, with its own GPUs and threads."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
@@ -86,12 +86,13 @@ def local_jobs(
     """The jobs of a sweep, numbered from `first`, as commands of their own."""
     sources = [source for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
     options = [f"--config-dir={source.path.removeprefix('file://')}" for source in sources]
+    options += OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     jobs = []
     for number, (words, own) in enumerate(zip(differing(overrides), overrides, strict=True), start=first):
         composed, folder = compose_job(config, loader, number, own)
         numbered = [f"hydra.job.num={number}", f"hydra.job.id='{number}'"]
         run = ["hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}", *numbered]
-        arguments = [*options, *config.hydra.overrides.hydra, *own, *run]
+        arguments = [*options, *own, *run]
         jobs.append(LocalJob(job_name(number, words), arguments, composed, folder))
     return jobs
 

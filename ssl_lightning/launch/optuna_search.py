@@ -1,4 +1,4 @@
-"""A search over overrides with Optuna; the study lies in the folder of the sweep and is gone on with from there."""
+"""A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -71,14 +72,19 @@ def _overrides(folder: Path) -> list[str]:
     """What the sweep was started with."""
     file = folder / "multirun.yaml"
     try:
-        config = OmegaConf.load(file)
-        given, name = config.hydra.overrides, config.hydra.job.config_name
-        overrides = [str(override) for override in (*given.hydra, *given.task)]
-    except (OmegaConfBaseException, YAMLError, AttributeError, TypeError) as error:
+        hydra = _as_it_is(OmegaConf.load(file))["hydra"]
+        given, name = hydra["overrides"], hydra["job"]["config_name"]
+        overrides = [str(override) for override in (*given["hydra"], *given["task"])]
+    except (OmegaConfBaseException, YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not the config of a sweep") from error
     if name != "pretrain":
         raise InputError(f"{folder} is a sweep of ssl-{name}; resume_sweep= is for those of ssl-pretrain")
     return overrides
+
+
+def _as_it_is(config: Any) -> Any:
+    """A config as plain values, in which nothing is interpolated."""
+    return OmegaConf.to_container(config, resolve=False)
 
 
 def _is_harmless(override: str) -> bool:
@@ -103,12 +109,10 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
         InputError: the folder holds a sweep of other overrides.
     """
     if (folder / "multirun.yaml").is_file():
+        stored = OmegaConf.load(folder / "multirun.yaml")
         before, now = (
-            sorted(o for o in overrides if not o.startswith("sweep."))
-            for overrides in (
-                OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task,
-                config.hydra.overrides.task,
-            )
+            sorted(override for override in _as_it_is(one.hydra.overrides.task) if not override.startswith("sweep."))
+            for one in (stored, config)
         )
         if before != now:
             raise InputError(

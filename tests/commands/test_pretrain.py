@@ -1,4 +1,4 @@
-"""A run leaves what it promises, and can be stopped and gone on with."""
+"""A run leaves what it promises, and can be stopped and resumed."""
 
 import csv
 import json

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from launch.killing import run
-from runs.harness import WATCHED, command
 from launch.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
+from runs.harness import WATCHED, command
 from torch import Tensor
 
 from ssl_lightning.errors import InputError

@@ -1,4 +1,4 @@
-"""Runs of several processes, as commands: started, stopped, killed, gone on with, and never left behind."""
+"""Runs of several processes, as commands: started, stopped, killed, resumed, and never left behind."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from launch.test_killed import assert_same, state
 from omegaconf import OmegaConf
 from runs.harness import WATCHED, command
-from launch.test_killed import assert_same, state
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.local_ranks import processes_to_start
