@@ -43,6 +43,8 @@ def train(config: DictConfig) -> float | None:
         data.restore(run.path)
     _prepare(data, trainer)
     method = build_method(config, data)
+    if checkpoint is not None:
+        checkpoint.refuse_misfit(method)
     if config.compile:
         method.compile_parts()
     lightning.seed_everything(config.seed, verbose=False)

@@ -12,12 +12,13 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
 from ssl_lightning.launch.interrupts import forwarded, kill
 from ssl_lightning.launch.jobs import JobFailed, compose_job, differing, job_name
+from ssl_lightning.launch.sweep_folder import as_written
 from ssl_lightning.runs.folder import RunFolder, quoted
 
 _POLL = 0.1
@@ -86,7 +87,7 @@ def local_jobs(
     """The jobs of a sweep, numbered from `first`, as commands of their own."""
     sources = [source for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
     options = [f"--config-dir={source.path.removeprefix('file://')}" for source in sources]
-    options += OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    options += as_written(config.hydra.overrides.hydra)
     jobs = []
     for number, (words, own) in enumerate(zip(differing(overrides), overrides, strict=True), start=first):
         composed, folder = compose_job(config, loader, number, own)

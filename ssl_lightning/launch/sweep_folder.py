@@ -72,7 +72,7 @@ def _overrides(folder: Path) -> list[str]:
     """What the sweep was started with."""
     file = folder / "multirun.yaml"
     try:
-        hydra = _as_it_is(OmegaConf.load(file))["hydra"]
+        hydra = as_written(OmegaConf.load(file))["hydra"]
         given, name = hydra["overrides"], hydra["job"]["config_name"]
         overrides = [str(override) for override in (*given["hydra"], *given["task"])]
     except (OmegaConfBaseException, YAMLError, KeyError, TypeError) as error:
@@ -82,7 +82,7 @@ def _overrides(folder: Path) -> list[str]:
     return overrides
 
 
-def _as_it_is(config: Any) -> Any:
+def as_written(config: Any) -> Any:
     """A config as plain values, in which nothing is interpolated."""
     return OmegaConf.to_container(config, resolve=False)
 
@@ -111,7 +111,7 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
     if (folder / "multirun.yaml").is_file():
         stored = OmegaConf.load(folder / "multirun.yaml")
         before, now = (
-            sorted(override for override in _as_it_is(one.hydra.overrides.task) if not override.startswith("sweep."))
+            sorted(override for override in as_written(one.hydra.overrides.task) if not override.startswith("sweep."))
             for one in (stored, config)
         )
         if before != now:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, written_beside
@@ -80,6 +81,19 @@ class Checkpoint:
         """Optimizer steps before it was written."""
         return int(self.content["global_step"])
 
+    def refuse_misfit(self, model: nn.Module) -> None:
+        """Looks at the names and shapes of all weights.
+
+        Raises:
+            InputError: they are not those of the model.
+        """
+        ours, theirs = (
+            {name: x.shape for name, x in state.items() if isinstance(x, Tensor)}
+            for state in (model.state_dict(), self.content["state_dict"])
+        )
+        if different := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
+            raise InputError(f"{self.path} does not fit the model: {different[0]} and {len(different) - 1} more differ")
+
 
 def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
     """The newest whole checkpoint of a run, and a line about damaged ones; None: there is none.
@@ -94,7 +108,7 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         except CorruptCheckpointError as error:
             damaged.append(str(error))
             continue
-        if "global_step" not in found.content:
+        if not {"global_step", "state_dict"} <= set(found.content):
             raise InputError(f"{path} is not the checkpoint of a run")
         if damaged:
             _tell(f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
