@@ -24,7 +24,7 @@ from ssl_lightning.launch.jobs import run_jobs
 from ssl_lightning.launch.local_launcher import environment, local_jobs
 from ssl_lightning.launch.sweep_folder import resumed_arguments, save_sweep
 from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.folder import RunFolder, quoted
 
 ALONE = (*TINY, "callbacks=minimal", "objective=train/loss")
 LONG = (*ALONE, "trainer.max_epochs=10", "callbacks.progress.every_n_seconds=0")
@@ -319,7 +319,7 @@ class Sweep:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            wanted = [*overrides, f"hydra.sweep.dir={folder}", "hydra.mode=MULTIRUN"]
+            wanted = [*overrides, f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
             self.config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
             self.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
             self.launcher = Plugins.instance().instantiate_launcher(
