@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands.test_generate_images import run_generate
 from PIL import Image
 from runs.harness import train
-from runs.test_generating_pictures import run_generate
 
 from ssl_lightning.data.video.frame_folder import natural
 from ssl_lightning.errors import InputError

@@ -13,7 +13,7 @@ from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.datamodule import ImageDataModule
 from ssl_lightning.errors import InputError
 
-CONFIG_DIR = Path(__file__).parents[2] / "conf"
+CONFIG_DIR = Path(__file__).parents[3] / "conf"
 SETTINGS = {"image_size": 4, "channels": 1, "mean": [0.5], "std": [0.25], "batch_size": 8}
 
 

@@ -54,7 +54,7 @@ def test_other_sizes():
 
 
 def test_the_statistics_are_those_of_the_config():
-    config = OmegaConf.load(Path(__file__).parents[2] / "conf" / "data" / "photo_patches.yaml")
+    config = OmegaConf.load(Path(__file__).parents[3] / "conf" / "data" / "photo_patches.yaml")
     pixels = photo_patches().images / 255
     assert pixels.mean((0, 2, 3)) == pytest.approx(config.mean, abs=1e-3)
     assert pixels.std((0, 2, 3)) == pytest.approx(config.std, abs=1e-3)

@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
+import ssl_lightning.data.text.text_files as module
 from ssl_lightning.data.text.text_files import text_files
-from ssl_lightning.data.text.text_files import text_files as module
 from ssl_lightning.errors import InputError
 
 

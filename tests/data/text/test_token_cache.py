@@ -111,7 +111,7 @@ from ssl_lightning.data.text.tokenizers import byte
 found = tokenized(Corpus.from_texts([f"document {number}" for number in range(2000)]), byte(()), Path(sys.argv[1]))
 print(json.dumps([len(found.tokens), int(found.offsets[-1]), int(found.text_bytes.sum())]))
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment, **pipes) for _ in range(2)

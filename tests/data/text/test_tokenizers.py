@@ -122,7 +122,7 @@ def test_where_words_begin(made):
 def test_training_gives_the_same_tokenizer_every_time():
     """In another process too: hash tables there have another random seed."""
     texts = [f"{first}{second}er {second}{first}ing" for first in "abcdefghij" for second in "klmnopqrstuvwxyz"] * 2
-    code = f"from ssl_lightning.data import tokenizers as t; x, y = t.bpe({texts}, 300), t.wordpiece({texts}, 100)"
+    code = f"from ssl_lightning.data.text import tokenizers as t; x, y = t.bpe({texts}, 300), t.wordpiece({texts}, 100)"
     scope = {}
     exec(code, scope)
     command = [sys.executable, "-c", f"{code}; print(x.key, y.key)"]

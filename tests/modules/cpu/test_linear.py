@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import ssl_lightning.modules.cpu.linear as module
 from ssl_lightning.hardware import onednn_is_there
 from ssl_lightning.modules.cpu.linear import OneDNNLinear, by_onednn, linear, use_onednn
-from ssl_lightning.modules.cpu.linear import linear as module
 
 needs_onednn = pytest.mark.skipif(not onednn_is_there(), reason="torch has no oneDNN here")
 
