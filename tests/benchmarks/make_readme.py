@@ -281,7 +281,13 @@ def methods() -> str:
                 "text",
                 *polarity("DistilBERT's student of that MLM"),
             ],
-            ["`nsp`", f"[Devlin et al. 2018]({ARXIV}1810.04805)", "text", f"next sentence {percent(nsp)}", "chance 50 %"],
+            [
+                "`nsp`",
+                f"[Devlin et al. 2018]({ARXIV}1810.04805)",
+                "text",
+                f"next sentence {percent(nsp)}",
+                "chance 50 %",
+            ],
             [
                 "`denoising_lm`",
                 f"[Lewis et al. 2019]({ARXIV}1910.13461)",

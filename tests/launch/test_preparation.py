@@ -14,7 +14,7 @@ from runs.harness import train
 from ssl_lightning.data.text.datamodule import TextDataModule
 from ssl_lightning.runs.folder import RunFolder
 
-OPTIONS = ("method=mlm", *TEXT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks=minimal")
+OPTIONS = ("method=mlm", *TEXT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 def _recorded(owner: Any, name: str, log: Path, seconds: float = 0) -> None:

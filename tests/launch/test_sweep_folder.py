@@ -322,7 +322,7 @@ class Sweep:
             wanted = [*overrides, f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
             self.config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
             self.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
-            self.launcher = Plugins.instance().instantiate_launcher(
+            self.launcher = task and Plugins.instance().instantiate_launcher(
                 hydra_context=self.hydra_context, task_function=task, config=self.config
             )
 
