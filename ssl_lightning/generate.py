@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @command("generate")
 def main(config: "DictConfig") -> None:
     """Generates."""
-    from ssl_lightning.commands.generate_text import generate
+    from ssl_lightning.commands.generate import generate
 
     generate(config)
 

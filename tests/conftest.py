@@ -1,4 +1,9 @@
+import multiprocessing
+import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,3 +21,30 @@ def _hydra_as_it_was() -> Iterator[None]:
     """Commands that run in this process leave their config behind."""
     yield
     HydraConfig.instance().cfg = None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_process_is_left_behind() -> Iterator[None]:
+    """Whatever the tests started has ended with them, but for what ends with this very process."""
+    mark = f"SSL_TESTS_{os.getpid()}"
+    os.environ[mark] = "1"  # which all that is started has in its environment
+    yield
+    end = time.monotonic() + 20
+    while (left := _processes_with(mark)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+
+
+def _processes_with(mark: str) -> list[str]:
+    """Command lines of the processes that have `mark` in their environment."""
+    daemons = {str(child.pid) for child in multiprocessing.active_children() if child.daemon}
+    ours = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            marked = f"{mark}=".encode() in (place / "environ").read_bytes()
+            command = (place / "cmdline").read_bytes().decode().replace("\0", " ")
+            serves = place.name in ours and "from multiprocessing." in command  # the fork server, and what tracks it
+            if marked and not serves and place.name not in daemons:
+                found.append(f"{place.name} {command}")
+    return found

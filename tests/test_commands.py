@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from runs.harness import TINY, WATCHED, command
+from runs.harness import TINY, WATCHED, command, process, start_process
 
 import ssl_lightning.cli.command
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -69,7 +69,9 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one(tmp_path, name, arg
 )
 def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answer):
     environment = {"SLURM_CONF": "/nowhere"}
-    if lacking == "plugin":  # a package of that name hides the namespace that plugins are in, but for our own
+    start = command
+    if lacking == "plugin":
+        start = process  # a package of that name hides the namespace that plugins are in, but for our own
         (tmp_path / "hydra_plugins").mkdir()
         ours = Path(ssl_lightning.__file__).parent / "plugins" / "hydra_plugins"
         (tmp_path / "hydra_plugins" / "__init__.py").write_text(f"__path__.append({str(ours)!r})")
@@ -85,7 +87,7 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
             (tmp_path / "bin" / name).chmod(0o755)
         environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
         answer += "invalid partition: gpus"
-    result = command("pretrain", "-m", "hydra/launcher=slurm", argument, cwd=tmp_path, **environment)
+    result = start("pretrain", "-m", "hydra/launcher=slurm", argument, cwd=tmp_path, **environment)
     assert answer in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
     assert result.returncode == 2
@@ -120,7 +122,7 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
         ),
         (
             ["transform=unaugmented"],
-            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol, ",
+            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol_cifar,",
         ),
         (
             ["method=rotation", "transform=jigsaw"],
@@ -169,17 +171,13 @@ def test_a_corrupt_file_is_named_and_skipped(tmp_path):
 def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp_path):
     options = [*WATCHED, "trainer.max_epochs=6"]
     assert command("pretrain", *options, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ssl_lightning.pretrain", *options, "hydra.run.dir=stopped",
-         "callbacks.progress.every_n_seconds=0"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    while not process.stdout.readline().startswith("step 9/"):
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    shown = ("hydra.run.dir=stopped", "callbacks.progress.every_n_seconds=0")
+    running = start_process("pretrain", *options, *shown, cwd=tmp_path)
+    while not running.stdout.readline().startswith("step 9/"):
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
     assert "resume it with: ssl-pretrain resume=" in said
     assert "Traceback" not in said
     stopped = read_checkpoint(tmp_path / "stopped/checkpoints/last.ckpt")
@@ -196,19 +194,15 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
 
 def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_behind(tmp_path):
     options = [*TINY, "callbacks=minimal", "callbacks.progress.every_n_seconds=0", "trainer.max_epochs=1000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ssl_lightning.pretrain", *options, "data.num_workers=2", "hydra.run.dir=run"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    while not process.stdout.readline().startswith("step 9/"):
-        assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)  # a terminal tells all processes
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    running = start_process("pretrain", *options, "data.num_workers=2", "hydra.run.dir=run", cwd=tmp_path)
+    while not running.stdout.readline().startswith("step 9/"):
+        assert running.poll() is None
+    os.killpg(running.pid, signal.SIGINT)  # a terminal tells all processes
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
     assert len(said.splitlines()) == 1, said
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        os.killpg(running.pid, 0)
 
 
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
@@ -220,7 +214,7 @@ def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
         "hydra.run.dir=run",
     )
     assert command("pretrain", *TINY, *options, cwd=tmp_path).returncode == 0
-    result = command("evaluate", "run=run", "labels=[50]", "draws=2", cwd=tmp_path)
+    result = process("evaluate", "run=run", "labels=[50]", "draws=2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "run/evaluate/results.json").read_text())
     assert results["protocol"]["name"] == "v1"
@@ -233,7 +227,7 @@ def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
 
 
 def test_bench_measures_compute_data_and_both(tmp_path):
-    result = command("bench", *TINY, "steps=2", "warmup=1", "hydra.run.dir=bench", cwd=tmp_path)
+    result = process("bench", *TINY, "steps=2", "warmup=1", "hydra.run.dir=bench", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     measured = json.loads((tmp_path / "bench/bench.json").read_text())
     assert set(measured["samples_per_second"]) == {"compute", "data", "end_to_end"}
@@ -250,19 +244,19 @@ def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path):
         "data.length=32", "data.batch_size=8", "trainer=cpu", "trainer.max_steps=3", "backbone.width=16",
         "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "hydra.run.dir=run",
     )  # fmt: skip
-    done = command("pretrain", *options, cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"))
+    done = process("pretrain", *options, cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "cache")
     corpus.unlink()
     text = "To be, or [not] ${to} be's"
-    done = command("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
+    done = process("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (written,) = (tmp_path / "run/generate").iterdir()
     content = json.loads(written.read_text())
     assert content["text"] == text
     assert len(content["tokens"]) == 40
     assert done.stdout == f"{text}{content['continuation']}\n"
-    done = command("export", "run=run", cwd=tmp_path)
+    done = process("export", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     files = {path.name for path in (tmp_path / "run/export").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= files

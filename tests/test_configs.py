@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
@@ -24,8 +24,8 @@ CHOICES = [
     for file in sorted(CONFIG_DIR.rglob("*.yaml"))
     if file.parent != CONFIG_DIR and not file.stem.startswith("_")
 ]
-EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("*.yaml"))
-METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("[!_]*.yaml"))
+METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"))
 
 GIVEN = {
     "data": {"transform"},
@@ -44,22 +44,56 @@ GIVEN = {
 
 @cache
 def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose(name, list(overrides), return_hydra_config=with_hydra)
+    """Each is composed once, with Hydra's part; it is shared, so whoever changes it does so in a copy."""
+    if with_hydra:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose(name, list(overrides), return_hydra_config=True)
+    whole = composed(*overrides, name=name, with_hydra=True)
+    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+
+
+def run_in(folder: Path, config: DictConfig) -> None:
+    """Makes a config, composed with Hydra's part, that of the run in `folder`."""
+    config = config.copy()
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
 
 
 def defaults_of(file: Path) -> dict[str, Any]:
     """The choices of a file and of those it is based on: {group: choice} of `override /group: choice` lines."""
-    entries = OmegaConf.load(file).get("defaults", [])
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])
     bases = [defaults_of(file.with_name(f"{e}.yaml")) for e in entries if isinstance(e, str) and e != "_self_"]
-    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, DictConfig)]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
     own = {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
     return {**{group: choice for base in bases for group, choice in base.items()}, **own}
+
+
+def resolved(brought: dict[str, Any], choices: Any) -> dict[str, Any]:
+    """With `${GROUP}` replaced by the choice that was made in that group."""
+    known = OmegaConf.create({**choices, **brought})
+    return {group: known[group] for group in brought}
 
 
 def override(group: str, choice: str) -> str:
     new = "" if group in composed(with_hydra=True).hydra.runtime.choices else "+"
     return f"{new}{group}={choice}"
+
+
+def alone(name: str) -> DictConfig:
+    """The run of an experiment without what it writes itself: with its base and its choices alone."""
+    file = CONFIG_DIR / "experiment" / f"{name}.yaml"
+    entries = [entry for entry in OmegaConf.load(file).defaults if entry != "_self_"]
+    bases = [f"experiment={entry}" for entry in entries if isinstance(entry, str)]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, DictConfig)]
+    return composed(*bases, *(f"{group.removeprefix('override /')}={choice}" for group, choice in pairs))
+
+
+def values(node: Any, key: str = "") -> dict[str, Any]:
+    """{dotted key: value} of a plain config."""
+    if not isinstance(node, dict):
+        return {key: node}
+    return {k: v for name, child in node.items() for k, v in values(child, f"{key}.{name}".strip(".")).items()}
 
 
 def chosen(group: str, choice: str) -> list[str]:
@@ -69,7 +103,7 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if composed(*overrides).data._target_.endswith("TextDataModule") and group in ("data", "tokenizer"):
+    if group in ("data", "tokenizer") and composed(*overrides).data._target_.endswith("TextDataModule"):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
@@ -82,7 +116,7 @@ def chosen(group: str, choice: str) -> list[str]:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
     overrides = chosen(group, choice)
-    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={tmp_path}", with_hydra=True))
+    run_in(tmp_path, composed(*overrides, with_hydra=True))
     config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     validate_targets(config)
@@ -99,7 +133,7 @@ def test_every_command_composes(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_alone_brings_its_companions(name: str) -> None:
     choices = composed(f"method={name}", with_hydra=True).hydra.runtime.choices
-    brought = defaults_of(CONFIG_DIR / "method" / f"{name}.yaml")
+    brought = resolved(defaults_of(CONFIG_DIR / "method" / f"{name}.yaml"), choices)
     assert {"transform", "backbone", "data"} <= set(brought)
     assert {group: choices[group] for group in brought} == brought
 
@@ -109,7 +143,7 @@ def test_an_experiment_overrides_its_method(name: str) -> None:
     choices = composed(f"experiment={name}", with_hydra=True).hydra.runtime.choices
     brought = defaults_of(CONFIG_DIR / "experiment" / f"{name}.yaml")
     from_method = defaults_of(CONFIG_DIR / "method" / f"{choices.method}.yaml")
-    wanted = {**from_method, **brought}
+    wanted = resolved({**from_method, **brought}, choices)
     assert {group: choices[group] for group in wanted} == wanted
 
 
@@ -200,6 +234,14 @@ def test_the_header_of_an_experiment_says_how_to_run_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_holds_differences_only(name: str) -> None:
+    own = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "experiment" / f"{name}.yaml"))
+    before = values(OmegaConf.to_container(alone(name), resolve=False))
+    written = values({key: node for key, node in own.items() if key != "defaults"})
+    assert not [key for key, value in written.items() if before.get(key, ...) == value]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
     overrides = [
@@ -212,11 +254,11 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
         *(f"callbacks.{measuring}=null" for measuring in ("probe", "health", "pictures")),
         *("schedule.warmup_epochs=0", "schedule.warmup_steps=0"),
         *("trainer=cpu", "precision=32-true", "compile=false"),
-        *("debug=one_batch", "trainer.limit_train_batches=1", "trainer.max_steps=-1"),
+        *("debug=one_batch", "trainer.limit_train_batches=1"),
         *("trainer.devices=1", "trainer.accumulate_grad_batches=1"),
     ]
     run = tmp_path / "run"
-    HydraConfig.instance().set_config(composed(*overrides, f"hydra.runtime.output_dir={run}", with_hydra=True))
+    run_in(run, composed(*overrides, with_hydra=True))
     (run / ".hydra").mkdir(parents=True)
     OmegaConf.save(composed(*overrides), run / ".hydra" / "config.yaml")
     pretrain(composed(*overrides))
@@ -300,7 +342,7 @@ def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
     data.prepare_data()
     data.setup()
     assert len(data.train) >= data.batch_size
-    assert data.facts["vocab_size"] == data.tokenizer.vocab_size
+    assert data.modality.facts["vocab_size"] == data.modality.tokenizer.vocab_size
     assert data.num_classes == (2 if name == "movie_reviews" else None)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from methods.recipe import METHODS, known, reads_text
-from runs.harness import TINY, command
+from runs.harness import TINY, process
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
@@ -36,7 +36,7 @@ def test_a_compiled_run_is_finite(tmp_path, method):
 
 
 def assert_finite(folder, precision, *options):
-    result = command("pretrain", *options, "hydra.run.dir=run", cwd=folder, timeout=600)
+    result = process("pretrain", *options, "hydra.run.dir=run", cwd=folder, timeout=600)
     assert result.returncode == 0, result.stderr
     results = json.loads((folder / "run/results.json").read_text())
     assert results["metrics"]["train/loss"] < 1e4
@@ -47,6 +47,6 @@ def assert_finite(folder, precision, *options):
 
 def test_bench_of_the_published_recipe_keeps_up_with_compute_alone(tmp_path):
     options = ("experiment=simclr_cifar10", "data=digits", "data.channels=1", "compile=true", "steps=50", "warmup=20")
-    result = command("bench", *options, "transform=digits", "hydra.run.dir=bench", cwd=tmp_path, timeout=900)
+    result = process("bench", *options, "transform=digits", "hydra.run.dir=bench", cwd=tmp_path, timeout=900)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "bench/bench.json").read_text())["end_to_end_over_compute"] > 0.8

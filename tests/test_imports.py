@@ -19,14 +19,14 @@ MAY_IMPORT = {
     "optim": {"hardware"},
     "evaluation": set(),
     "losses": {"distributed"},
-    "data": {"transforms"},
-    "methods": {"color", "losses", "modules", "optim", "distributed"},
-    "runs": {"config", "data", "distributed", "evaluation"},
+    "data": {"evaluation", "figures", "transforms"},
+    "methods": {"color", "losses", "modules", "optim", "distributed", "transforms"},
+    "runs": {"config", "distributed", "evaluation"},
     "config": {"runs"},
-    "figures": {"config", "runs"},
+    "figures": set(),
     "launch": {"config", "hardware", "modules", "runs"},
     "callbacks": {"evaluation", "figures", "launch", "runs", "distributed"},
-    "commands": {"config", "data", "distributed", "evaluation", "figures", "launch", "modules", "optim", "runs"},
+    "commands": {"config", "distributed", "evaluation", "figures", "launch", "modules", "runs"},
     "cli": {"config", "launch", "runs"},
     "plugins": {"launch"},
     "pretrain": {"cli", "commands"},
@@ -75,7 +75,7 @@ def test_arrows(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((PACKAGE / "methods").glob("*.py")), ids=lambda file: file.stem)
 def test_a_method_knows_no_other_method(file: Path) -> None:
     methods = {name.split(".")[1] for name in ours(file) if name.startswith("methods.")}
-    assert methods <= {"base"}
+    assert methods <= ({"hooks"} if file.stem == "base" else {"base"})
 
 
 def test_one_file_talks_to_torch_distributed() -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ssl_lightning.distributed import largest
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.metrics import Metrics, direction_of
 
 
 class LastAndBest(Checkpoint):
@@ -22,7 +22,7 @@ class LastAndBest(Checkpoint):
 
     Args:
         monitor: metric that decides the best.
-        mode: whether 'max' or 'min' is better.
+        mode: whether 'max' or 'min' is better; None: as it is of the monitor (runs/metrics.py).
         every_n_epochs: how often the newest state is saved.
         every_n_steps: also within epochs, every so many optimizer steps; None for not.
     """
@@ -30,13 +30,13 @@ class LastAndBest(Checkpoint):
     def __init__(
         self,
         monitor: str = "probe/knn_accuracy",
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         every_n_epochs: int = 1,
         every_n_steps: int | None = None,
     ) -> None:
-        if mode not in ("max", "min"):
+        if mode not in ("max", "min", None):
             raise InputError(f"callbacks.checkpoint.mode={mode} is unknown; it is 'max' or 'min'")
-        self.monitor, self.sign = monitor, 1.0 if mode == "max" else -1.0
+        self.monitor, self.sign = monitor, 1.0 if (mode or direction_of(monitor)) == "max" else -1.0
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.best = -math.inf
         self.saved_at = -1

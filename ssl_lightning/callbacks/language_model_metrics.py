@@ -1,10 +1,11 @@
 """What a language model's loss means, whatever its tokenizer: perplexity and bits per byte; and how fast it reads."""
 
-import math
 from typing import Any
 
 import lightning
 import torch
+
+from ssl_lightning.evaluation.language import likelihood
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense half-precision operations a second by NVIDIA's data sheets."""
@@ -19,14 +20,16 @@ class LanguageModelMetrics(lightning.Callback):
     """
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        found, facts = trainer.callback_metrics, trainer.datamodule.facts  # type: ignore[attr-defined]
-        loss = float(found.get("val/token_loss", found["val/loss"]))
-        bits = loss / math.log(2) / facts["bytes_per_token"]
-        self._log(trainer, {"val/perplexity": math.exp(min(loss, 700.0)), "val/bits_per_byte": bits})
+        method: Any = pl_module
+        if method.token_loss is None:
+            return
+        loss = float(trainer.callback_metrics[f"val/{method.token_loss}"])
+        figures = likelihood(loss, trainer.datamodule.bytes_per_token)  # type: ignore[attr-defined]
+        self._log(trainer, {f"val/{name}": value for name, value in figures.items()})
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         rate = next((c.rates()["time/samples_per_second"] for c in trainer.callbacks if hasattr(c, "rates")), 0.0)  # type: ignore[attr-defined]
-        tokens = rate * trainer.datamodule.facts["tokens_per_sample"]  # type: ignore[attr-defined]
+        tokens = rate * trainer.datamodule.length  # type: ignore[attr-defined]
         figures = {"time/tokens_per_second": tokens}
         if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):
             weights = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)

@@ -9,9 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.figures.clips import clip_figure, write_gif
 from ssl_lightning.figures.curves import curves_figure, map_figure
-from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import split_features
 from ssl_lightning.runs.metrics import Metrics
@@ -19,8 +17,8 @@ from ssl_lightning.runs.pretext import run_pretext_task
 
 
 class Pictures(lightning.Callback):
-    """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the
-    validation set, and `task.png`, what the method makes of held-out images; of clips `task.gif`, too.
+    """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the validation set,
+    and `task.png`, the method's pretext task on held-out samples; of clips also `task.gif`.
 
     Args:
         images: rows of `views.png` and `task.png`.
@@ -38,10 +36,10 @@ class Pictures(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if "views" not in data.transform.produces:
             return
-        images = self._spread(data.train)
-        batch = self._transformed(images, data, pl_module)
+        samples, key = self._spread(data.train), data.modality.key
+        batch = self._transformed(samples, data, pl_module)
         views = {f"view {number}": view for number, view in enumerate(batch["views"], start=1)}
-        self._save_columns(trainer, "views", {"image": data.evaluation_view(images)["image"], **views})
+        self._save_columns(trainer, "views", {key: data.modality.evaluation_view(samples)[key], **views})
 
     def _spread(self, part: Any) -> dict[str, Tensor]:
         """`images` samples of a set, evenly spread over it."""
@@ -52,27 +50,24 @@ class Pictures(lightning.Callback):
         return data.augment({key: value.to(pl_module.device) for key, value in samples.items()}, seed=data.seed)
 
     def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        shown = {title: unnormalized(column, data.mean, data.std) for title, column in columns.items()}
-        if next(iter(shown.values())).ndim == 4:
-            self._save(trainer, name, columns_figure(shown))
-            return
-        self._save(trainer, name, clip_figure(shown))
+        modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
+        self._save(trainer, name, modality.draw(columns))
         try:
-            write_gif(self.run.figures / f"{name}.gif", shown)
+            modality.animate(columns, self.run.figures / f"{name}.gif")
         except OSError as error:
             print(f"\nwarning: figures/{name}.gif was not written ({error.strerror})")
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
-        self._save(trainer, "curves", curves_figure(metrics))
+        curves = {name: metrics.curve(name) for name in metrics.latest}
+        self._save(trainer, "curves", curves_figure(curves, pl_module.figures))  # type: ignore[arg-type]
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.val is None or len(data.val) < 4:
             return
-        if hasattr(pl_module, "show"):
+        if pl_module.declares("show"):  # type: ignore[operator]
             self._show_task(trainer, pl_module)
         found = split_features(pl_module, data, "val")
         if not trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""How good is the frozen embedding by now? kNN and a linear classifier, beside the untrained encoder."""
+"""How good is the frozen embedding by now? kNN and a linear classifier, compared with the untrained encoder."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import lightning
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.frozen_features import split_features, split_groups
+from ssl_lightning.runs.frozen_features import split_features
 
 
 class Probe(lightning.Callback):
-    """Runs an evaluation protocol on labeled training images and the held-out validation images, never the test set.
+    """Runs an evaluation protocol on labeled training samples and held-out validation samples, never on the test set.
 
     The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
     reaches the method: no gradient, no random number, no weight.
@@ -41,7 +41,7 @@ class Probe(lightning.Callback):
                 "the probe needs labels and this data has none; use callbacks=no_probe, or class folders as data"
             )
         if data.val is None:
-            raise InputError("the probe needs held-out images; set data.val_size above 0, or use callbacks=no_probe")
+            raise InputError("the probe needs held-out samples; set data.val_size above 0, or use callbacks=no_probe")
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.measured_at < 0:
@@ -66,8 +66,9 @@ class Probe(lightning.Callback):
         if not all(part["features"].isfinite().all() for part in (probe_train, val)):
             print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
             return
-        groups = split_groups(data, "val")
-        figures = self.protocol.run(probe_train, val, data.num_classes, pl_module.device, self.linear_samples, groups)
+        figures = self.protocol.run(
+            probe_train, val, data.num_classes, pl_module.device, self.linear_samples, data.groups("val")
+        )
         figures.pop("probe/linear_l2")
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)

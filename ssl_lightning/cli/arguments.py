@@ -50,6 +50,24 @@ def with_run_folder(arguments: list[str]) -> list[str]:
     return rest
 
 
+def with_one_length(arguments: list[str]) -> list[str]:
+    """Of `trainer.max_epochs` and `trainer.max_steps`, the one that is given takes the place of the run's other one.
+
+    Raises:
+        InputError: both are given.
+    """
+    other = {"trainer.max_epochs": "trainer.max_steps=-1", "trainer.max_steps": "trainer.max_epochs=null"}
+    keys = [argument.partition("=")[0].lstrip("+") for argument in arguments]
+    given = {key: argument.partition("=")[2] for key, argument in zip(keys, arguments, strict=True) if key in other}
+    lengths = [key for key, value in given.items() if value not in ("null", "-1", "")]
+    if len(lengths) == 2:
+        raise InputError("trainer.max_epochs and trainer.max_steps both say how long to train: give one of them")
+    if len(given) != 1 or not lengths:
+        return arguments
+    place = keys.index(lengths[0])  # beside it, because an override may not stand behind an option
+    return [*arguments[:place], other[lengths[0]], *arguments[place:]]
+
+
 def verbatim(argument: str) -> str:
     """`text=` and `input=` take what stands behind as it is, whatever commas, brackets and quotes mean to Hydra."""
     key, equals, text = argument.partition("=")

@@ -17,10 +17,11 @@ from ssl_lightning.cli.arguments import (
     refuse_launched_sweep,
     refuse_unknown_options,
     verbatim,
+    with_one_length,
     with_run_folder,
     with_sweep_folder,
 )
-from ssl_lightning.cli.mistakes import mistake
+from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder
@@ -48,6 +49,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             _register_resolvers()
             show_in_one_line(name)
+            hide_bases()
             arguments = sys.argv[1:]
             try:
                 if not prepared:
@@ -103,7 +105,8 @@ def _prepared(arguments: list[str], name: str) -> list[str]:
         arguments = with_sweep_folder(arguments)
     if name == "generate":
         arguments = [verbatim(argument) for argument in arguments]
-    return with_run_folder(arguments)
+    arguments = with_run_folder(arguments)
+    return with_one_length(arguments) if name == "pretrain" else arguments
 
 
 def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:

@@ -76,6 +76,18 @@ def _flat(node: Any, prefix: str = "") -> list[str]:
     return names + [key for name, child in node.items() for key in _flat(child, f"{prefix}{name}.")]
 
 
+def hide_bases() -> None:
+    """Lets `--help` leave out the files that others are based on, whose names begin with `_`."""
+    from hydra._internal.hydra import Hydra
+
+    listed = Hydra.format_config_groups
+
+    def choices_alone(self: Hydra, *args: Any, **kwargs: Any) -> str:
+        return re.sub(r"(?<=[ ,])_\w+(, |$)", "", listed(self, *args, **kwargs), flags=re.MULTILINE)
+
+    Hydra.format_config_groups = choices_alone  # type: ignore[method-assign]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(dict.fromkeys(known))
     near = [name for name in known if name.rpartition(".")[2] == word][:3]

@@ -18,7 +18,6 @@ from rich.table import Table
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
-from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.provenance import provenance
 
@@ -111,7 +110,7 @@ def _prepared(data: Any, device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], None]:
-    optimizer = method.optimizer(parameter_groups(method))
+    optimizer = method.optimizer(method.groups())
     dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
     mixed = precision.endswith("mixed")
     method.train()

@@ -1,103 +1,253 @@
-"""What an evaluation judges: frozen encoders, fine-tuned ones, and inputs from which nothing was learned."""
+"""The judges of an evaluation. A judge takes (method, data) and yields figures, or nothing if it does not apply.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+It yields pairs: what is judged, and its figures by metric. `THIS_RUN` stands first, its controls follow.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssl_lightning.evaluation.fine_tuning import Fetch, FineTuning
+from ssl_lightning.evaluation.features import evaluating
+from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.language import likelihood
 from ssl_lightning.evaluation.low_shot import over_draws
 from ssl_lightning.evaluation.protocol import Protocol
-from ssl_lightning.evaluation.tfidf import tfidf_predict
-from ssl_lightning.runs.frozen_features import raw_features, split_features, split_groups
+from ssl_lightning.evaluation.reconstruction import pca_errors, principal_components, squared_errors
+from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED
+from ssl_lightning.runs.frozen_features import embedded, split_features
 
-RAW_NUMBERS = 5 * 10**8
-"""Training sets of more numbers than this (4 GB as the linear probe solves them) have no control on raw inputs."""
+Figures = dict[str, float]
+Findings = Iterator[tuple[str, Figures]]
+
+_LARGEST_PCA = 8192
+"""Numbers of an image: the covariance of more takes more than half a gigabyte, and minutes."""
 
 
 @dataclass(frozen=True)
 class LabelBudgets:
-    """By `protocol`: all labels of `data.probe_train`, and `draws` draws of each of `counts` of them."""
+    """All labels of a set, and `draws` draws of each of `counts` of them, where the set has more."""
 
-    protocol: Protocol
-    data: Any
     counts: list[int]
     draws: int
 
-    def over_all_and_few(self, labels: Tensor, figures: Callable[[Tensor, int], dict[str, float]]) -> dict[str, float]:
-        """`figures(rows of the probe_train, seed)` with all of them, and as means over the draws of few."""
-        few = over_draws(lambda rows, seed: _accuracies(figures(rows, seed)), labels, self.counts, self.draws)
+    def below(self, total: int) -> list[int]:
+        return [count for count in self.counts if count < total]
+
+    def over_all_and_few(self, labels: Tensor, figures: Callable[[Tensor, int], Figures]) -> Figures:
+        """`figures(rows of the set, seed)` with all `labels` (N,), and as means over the draws of few."""
+
+        def accuracies(rows: Tensor, seed: int) -> Figures:
+            return {name: value for name, value in figures(rows, seed).items() if name.endswith("accuracy")}
+
+        few = over_draws(accuracies, labels, self.below(len(labels)), self.draws)
         return {**figures(torch.arange(len(labels)), 0), **few}
 
 
-def _accuracies(figures: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if name.endswith("accuracy")}
+@dataclass
+class Probes:
+    """kNN and linear probe on the frozen embedding, of data with labels, by `protocol` on the test set.
+
+    Controls: the `untrained` encoder; the other embedding of a transformer that has two; with `raw`, the raw control of
+    the modality. `penalties`, by what is judged: those that the linear probes chose.
+    """
+
+    protocol: Protocol
+    budgets: LabelBudgets
+    untrained: nn.Module
+    raw: bool
+    console: Console
+    penalties: dict[str, float] = field(default_factory=dict)
+    raw_name: str = ""
+
+    def __call__(self, method: Any, data: Any) -> Findings:
+        if data.probe_train is None:
+            return
+        subjects = {THIS_RUN: method, UNTRAINED: self.untrained, POOLED: pooled_otherwise(method)}
+        for name, subject in subjects.items():
+            if subject is not None:
+                yield name, self._judged(name, data, self._encoder(name, subject, data))
+        control = data.modality.raw_control(data, self.protocol, method.device) if self.raw else None
+        if control is not None:
+            self.raw_name, figures = control
+            yield self.raw_name, self._judged(self.raw_name, data, figures)
+
+    def _encoder(self, name: str, method: Any, data: Any) -> Callable[[Tensor, int], Figures]:
+        with self.console.status(f"features: {name}"):
+            probe_train, test = (split_features(method, data, split) for split in ("probe_train", "test"))
+        return self.protocol.on_rows(probe_train, test, data.num_classes, method.device, data.groups("test"))
+
+    def _judged(self, name: str, data: Any, figures: Callable[[Tensor, int], Figures]) -> Figures:
+        with self.console.status(f"protocol {self.protocol.name}: {name}"):
+            found = self.budgets.over_all_and_few(torch.as_tensor(data.probe_train.labels), figures)
+        if "probe/linear_l2" in found:
+            self.penalties[name] = found.pop("probe/linear_l2")
+        return found
 
 
-def encoder(method: Any, labels: LabelBudgets) -> dict[str, float]:
-    """kNN and linear probe of the frozen encoder on the test set."""
-    probe_train, test = (split_features(method, labels.data, split) for split in ("probe_train", "test"))
-    return _probed(probe_train, test, labels, method.device)
+@dataclass
+class FineTuned:
+    """Accuracy on the test set after all weights of a copy were trained on labels; control: the same from scratch."""
+
+    recipe: FineTuning
+    protocol: Protocol
+    budgets: LabelBudgets
+    untrained: nn.Module
+    console: Console
+
+    def __call__(self, method: Any, data: Any) -> Findings:
+        if data.probe_train is not None:
+            yield THIS_RUN, self._accuracy(method, data, f"fine-tuning: {THIS_RUN}")
+            yield UNTRAINED, self._accuracy(self.untrained, data, f"fine-tuning: {UNTRAINED}")
+
+    def _accuracy(self, method: Any, data: Any, title: str) -> Figures:
+        labels, test_labels = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
+        budgets, total_steps = self.budgets, self.recipe.total_steps
+        steps = total_steps(len(labels)) + budgets.draws * sum(map(total_steps, budgets.below(len(labels))))
+        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+        with Progress(*columns, console=self.console) as progress:
+            advance = partial(progress.advance, progress.add_task("", total=steps))
+
+            def figures(rows: Tensor, seed: int) -> Figures:
+                predicted = self.recipe.predict(
+                    Encoder(method, data),
+                    partial(_fetch, data.probe_train, method.device),
+                    labels,
+                    rows,
+                    partial(_fetch, data.test, method.device),
+                    len(test_labels),
+                    data.num_classes,
+                    seed,
+                    advance,
+                )
+                return self.protocol.judge("finetune/accuracy", predicted, test_labels, data.groups("test"))
+
+            return budgets.over_all_and_few(labels, figures)
 
 
-def raw_inputs(labels: LabelBudgets, device: torch.device) -> dict[str, dict[str, float]]:
-    """By name, the control that the data has: TF-IDF of texts, the numbers of anything else that is not too large."""
-    data, protocol = labels.data, labels.protocol
-    if hasattr(data, "texts"):
-        texts, test_texts = data.texts("probe_train"), data.texts("test")
-        y, y_test = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
+class Encoder(nn.Module):
+    """From raw batches to the embedding of a method (B, D)."""
 
-        def figures(rows: Tensor, seed: int) -> dict[str, float]:
-            predicted = tfidf_predict([texts[row] for row in rows], y[rows], test_texts, seed)
-            return protocol.judge("probe/linear_accuracy", predicted, y_test)
+    def __init__(self, method: nn.Module, data: Any) -> None:
+        super().__init__()
+        self.method, self.data = method, data
 
-        return {"TF-IDF": labels.over_all_and_few(y, figures)}
-    key = data.provides[0]
-    if (
-        len(data.probe_train) * data.evaluation_view({key: data.probe_train.__getitems__([0])[key]})[key].numel()
-        > RAW_NUMBERS
-    ):
-        return {}
-    return {"raw input": _probed(raw_features(data, "probe_train"), raw_features(data, "test"), labels, device)}
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Encoder":
+        return Encoder(copy.deepcopy(self.method, memo), self.data)
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        return embedded(self.method, self.data, batch)
 
 
-def _probed(
-    probe_train: dict[str, Tensor], test: dict[str, Tensor], labels: LabelBudgets, device: Any
-) -> dict[str, float]:
-    classes, groups = labels.data.num_classes, split_groups(labels.data, "test")
-
-    def figures(rows: Tensor, seed: int) -> dict[str, float]:
-        part = {name: values[rows] for name, values in probe_train.items()}
-        return labels.protocol.run(part, test, classes, device, groups=groups)
-
-    return labels.over_all_and_few(probe_train["labels"], figures)
+def _fetch(part: Any, device: torch.device, rows: Tensor) -> dict[str, Tensor]:
+    return {key: value.to(device) for key, value in part.__getitems__(rows.numpy()).items()}
 
 
-def fine_tuned(method: Any, labels: LabelBudgets, recipe: FineTuning, title: str, console: Console) -> dict[str, float]:
-    """Accuracy on the test set after all weights of a copy were trained on labels of `probe_train`; shows a bar."""
-    data = labels.data
-    y, y_test = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
-    fetch, fetch_test = _fetch(data, data.probe_train), _fetch(data, data.test)
-    groups = split_groups(data, "test")
+@dataclass
+class Reconstruction:
+    """Mean squared error of inputs painted from their embedding, of pixels in [0, 1], on the test set.
 
-    steps = recipe.total_steps(len(y)) + labels.draws * sum(recipe.total_steps(count) for count in labels.counts)
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=steps)
+    Controls, fitted on the training set: PCA with as many components as the embedding has, and the mean input.
+    """
 
-        def figures(rows: Tensor, seed: int) -> dict[str, float]:
-            predicted = recipe.predict(
-                method, fetch, y, rows, fetch_test, len(y_test), data.num_classes, seed, lambda: progress.advance(task)
-            )
-            return labels.protocol.judge("finetune/accuracy", predicted, y_test, groups)
+    console: Console
 
-        return labels.over_all_and_few(y, figures)
+    @torch.no_grad()
+    def __call__(self, method: Any, data: Any) -> Findings:
+        if not method.declares("reconstruct"):
+            return
+        scale = _scale(data, method.device)
+        errors: dict[str, list[Tensor]] = {THIS_RUN: []}
+        for x in _inputs(data, "test", method.device):
+            with evaluating(method):
+                errors[THIS_RUN].append(squared_errors(method.reconstruct(x), x, scale))
+        with evaluating(method):
+            width, numbers = method(x[:2]).shape[1], x[0].numel()
+        if width < numbers <= _LARGEST_PCA:
+            errors |= self._linear(data, width, scale)
+        yield from _means("test/reconstruction_error", errors)
+
+    def _linear(self, data: Any, width: int, scale: Tensor) -> dict[str, list[Tensor]]:
+        def rows(split: str) -> Iterator[Tensor]:
+            return ((x * scale[:, None, None]).flatten(1) for x in _inputs(data, split, scale.device))
+
+        with self.console.status(f"PCA, {width} components"):
+            mean, directions = principal_components(rows("train"), width)
+        return {
+            f"PCA, {width} components": [pca_errors(x, mean, directions) for x in rows("test")],
+            "mean image": [(x - mean).square().mean(dim=1) for x in rows("test")],
+        }
 
 
-def _fetch(data: Any, part: Any) -> Fetch:
-    key = data.provides[0]
-    return lambda rows: data.evaluation_view({key: part.__getitems__(rows.numpy())[key]})[key]
+@torch.no_grad()
+def predictions(method: Any, data: Any) -> Findings:
+    """Mean squared error of predicted parts of inputs, of pixels in [0, 1], on the test set; the method's controls."""
+    if not method.declares("predictions"):
+        return
+    scale = _scale(data, method.device)
+    errors: dict[str, list[Tensor]] = {}
+    for x in _inputs(data, "test", method.device):
+        with evaluating(method):
+            true, predicted = method.predictions(x)
+        for name, painted in {THIS_RUN: predicted, **method.controls(x)}.items():
+            errors.setdefault(name, []).append(squared_errors(painted, true, scale))
+    yield from _means("test/prediction_error", errors)
+
+
+def _means(metric: str, errors: dict[str, list[Tensor]]) -> Findings:
+    for name, parts in errors.items():
+        yield name, {metric: float(torch.cat(parts).mean())}
+
+
+def _scale(data: Any, device: torch.device) -> Tensor:
+    return torch.tensor(list(data.modality.std), device=device)
+
+
+def _inputs(data: Any, split: str, device: torch.device) -> Iterator[Tensor]:
+    key = data.modality.key
+    for batch in data.features_loader(split):
+        yield data.modality.evaluation_view({key: batch[key].to(device)})[key]
+
+
+@dataclass
+class HeldOutText:
+    """Perplexity and bits per byte of a language model on the held-out windows; control: the `untrained` one."""
+
+    untrained: nn.Module
+    console: Console
+
+    def __call__(self, method: Any, data: Any) -> Findings:
+        if method.token_loss is None or data.validation_set is None:
+            return
+        for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
+            with self.console.status(f"held-out text: {name}"):
+                found = likelihood(_token_loss(subject, data), data.bytes_per_token)
+            yield name, {f"val/{metric}": value for metric, value in found.items()}
+
+
+@torch.no_grad()
+def _token_loss(method: Any, data: Any) -> float:
+    """As the validation of a training measures it."""
+    total = targets = 0.0
+    gpus = [method.device] if method.device.type == "cuda" else []
+    with evaluating(method), torch.random.fork_rng(gpus):
+        for batch in data.validation_batches(method.device):
+            result = method.loss(batch)
+            total += float(result[method.token_loss] * result["weight"])
+            targets += float(result["weight"])
+    return total / targets
+
+
+def pooled_otherwise(method: Any) -> Any:
+    """A copy of the method whose transformer gives another of its embeddings; None if it has but one."""
+    made = copy.deepcopy(method)
+    transformers = [part for part in made.modules() if len(getattr(part, "pools", ())) > 1]
+    for part in transformers:
+        part.pool = next(pool for pool in part.pools if pool != part.pool)
+    return made if transformers else None

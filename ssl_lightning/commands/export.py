@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from ssl_lightning.commands.text_model import text_model_of_run
+from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import find_run
@@ -30,7 +30,7 @@ def export(config: DictConfig) -> None:
         raise InputError(f"format={config.format} is unknown; known: {', '.join(FORMATS)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
     run = find_run(config.run)
-    text = text_model_of_run(run, str(config.checkpoint), "be exported to transformers")
+    text = text_model(run, str(config.checkpoint), "be exported to transformers")
     if text.head == "causal":
         text.model.generation_config.suppress_tokens = list(text.forbidden)
     save(text.model, text.tokenizer, folder)

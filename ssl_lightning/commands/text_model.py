@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 
 from ssl_lightning.config.build import load_config
-from ssl_lightning.config.validate import LANGUAGE_MODEL, text_methods
+from ssl_lightning.config.choices import methods_that_declare
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import RunFolder
@@ -25,34 +26,34 @@ class TextModel:
     max_length: int
     """Tokens of the longest text."""
     forbidden: tuple[int, ...] = ()
-    """Tokens that no text goes on with: special ones, which stand in no window that a run trains on."""
+    """Special tokens, never drawn when a text is continued."""
 
 
-def text_model_of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
-    """What a run on text trained; of a method with a teacher, the student.
+def text_model(run: RunFolder | None, checkpoint: str, wish: str) -> TextModel:
+    """That of a run, or without one a checkpoint of transformers, by its folder or its name on the hub.
 
     Raises:
-        InputError: as `load_method`, or the run trained no language model, so that the `wish` cannot come true.
+        InputError: it is not there, or is no language model, so that the `wish` cannot come true.
     """
-    config = load_config(run.config)
-    if config.backbone._target_ != LANGUAGE_MODEL:
-        trained = config.method._target_.rpartition(".")[2]
-        raise InputError(f"{run.path} trained {trained}, which cannot {wish}; methods that can: {text_methods()}")
-    method, tokenizer = load_method(run, checkpoint)
-    assert tokenizer is not None
-    inner, model = tokenizer.inner, method.backbone.model
-    head: Head = "causal" if method.backbone.causal else "masked"
-    before, after = "", ""
-    if model.config.is_encoder_decoder:
-        head, after = "seq2seq", inner.sep_token
-    if getattr(method, "next_sentence", None) is not None:
-        before, after = inner.cls_token, inner.sep_token
-    _frame(inner, before, after)
+    return _of_checkpoint(checkpoint) if run is None else _of_run(run, checkpoint, wish)
+
+
+def _of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
+    """What a run on text trained; of a method with a teacher, the student."""
+    trained: Any = get_class(load_config(run.config).method._target_)
+    if not trained.declares("token_loss"):
+        able = methods_that_declare("token_loss")
+        raise InputError(f"{run.path} trained {trained.__name__}, which cannot {wish}; methods that can: {able}")
+    method, data = load_method(run, checkpoint)
+    tokenizer, network = data.modality.tokenizer, method.backbone
+    inner, model = tokenizer.inner, network.model
+    head: Head = "seq2seq" if model.config.is_encoder_decoder else "causal" if network.causal else "masked"
+    _frame(inner, *(getattr(inner, f"{role}_token") if role else "" for role in network.frame))
     takes = signature(model.forward).parameters
     names = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in takes]
     inner.model_input_names = inner.init_kwargs["model_input_names"] = names  # the second is what is saved
-    inner.model_max_length = method.backbone.max_length
-    return TextModel(model, inner, head, method.backbone.max_length, tuple(tokenizer.special_ids))
+    inner.model_max_length = network.max_length
+    return TextModel(model, inner, head, network.max_length, tuple(tokenizer.special_ids))
 
 
 def _frame(tokenizer: Any, before: str, after: str) -> None:
@@ -67,12 +68,7 @@ def _frame(tokenizer: Any, before: str, after: str) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=ids)
 
 
-def text_model_of_checkpoint(name: str) -> TextModel:
-    """A checkpoint of transformers, by its folder or its name on the hub.
-
-    Raises:
-        InputError: it is not there, or has no head that makes text.
-    """
+def _of_checkpoint(name: str) -> TextModel:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()

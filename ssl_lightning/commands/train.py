@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.distributed import wait_for_all
 from ssl_lightning.errors import InputError, TrainingInterrupted
-from ssl_lightning.figures import console as report
+from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.runs.checkpoints import Checkpoint, newest_checkpoint
 from ssl_lightning.runs.folder import RunFolder
@@ -50,14 +50,14 @@ def train(config: DictConfig) -> float | None:
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
-    report.opening(config, run, method, data, trainer, resumed=step)
+    print_run_header(config, run.path, method, trainer, resumed=step)
     try:
         _fit(trainer, method, data, checkpoint, summary)
     except TrainingInterrupted as stop:
         if stop.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise TrainingInterrupted(stop.signal, stop.step, run.path) from None
-    report.closing(run, metrics, trainer)
+    print_run_summary(run.path, trainer.global_step, metrics.latest, metrics.rows.get(0, {}), method.figures)
     return metrics.latest.get(config.objective) if config.objective else None
 
 

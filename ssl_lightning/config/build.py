@@ -20,8 +20,7 @@ def build_data(config: DictConfig) -> Any:
 def build_method(config: DictConfig, data: Any = None) -> Any:
     """The method of a run with the initial weights that belong to its seed.
 
-    What stands as null in the config of the backbone and only `data` knows, once it is set up, is taken from
-    `data.facts`.
+    What stands as null in the config of the backbone and only `data` knows, its modality's `facts` tell.
     """
     lightning.seed_everything(config.seed, verbose=False)
     method = instantiate(
@@ -36,7 +35,7 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
-    facts = {} if data is None else data.facts
+    facts = {} if data is None else data.modality.facts
     return {key: fact for key, fact in facts.items() if key in backbone and backbone[key] is None}
 
 

@@ -5,12 +5,14 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.choices import choices_that_fit, load_choice
 from ssl_lightning.errors import InputError
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -31,10 +33,8 @@ def validate_arguments(config: DictConfig, key: str = "") -> None:
 
 
 def _check_call(config: DictConfig, key: str) -> None:
-    constructor = get_object(config._target_)
-    parameters = inspect.signature(constructor).parameters
+    parameters, hints = _signature(get_object(config._target_))
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
     for name in config:
         if str(name).startswith("_"):
             continue
@@ -47,6 +47,13 @@ def _check_call(config: DictConfig, key: str) -> None:
         value = config[name]
         if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
             raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
+
+
+@cache
+def _signature(constructor: Any) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
+    """Its parameters, and their types."""
+    hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    return inspect.signature(constructor).parameters, hints
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -92,7 +99,8 @@ _TRUSTED = ("ssl_lightning", "torch.optim")
 _RESOLVERS = ("oc.env", "hydra", "now")
 
 
-LANGUAGE_MODEL = "ssl_lightning.modules.backbones.text.language_model"
+_PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
+"""The groups of `conf/` whose choices stand under their own names in a composed config."""
 
 
 def validate_config(config: DictConfig) -> None:
@@ -102,13 +110,34 @@ def validate_config(config: DictConfig) -> None:
         InputError: a target that is not trusted, a wrong key or value, or parts that do not fit each other.
     """
     validate_targets(config)
+    validate_keys(config)
     validate_compatibility(config)
     validate_arguments(config)
+    epochs, steps = config.trainer.get("max_epochs"), config.trainer.get("max_steps", -1)
+    if epochs is not None and steps >= 0:
+        raise InputError(
+            f"trainer.max_epochs={epochs} and trainer.max_steps={steps} both say how long to train:"
+            " set trainer.max_epochs=null or trainer.max_steps=-1"
+        )
     smallest = _class(config.method._target_).min_batch_size
     if 0 < config.data.batch_size < smallest:
         raise InputError(f"method {_short(_class(config.method._target_))} needs data.batch_size={smallest} or more")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
+
+
+def validate_keys(config: DictConfig) -> None:
+    """A key that nothing reads is a mistake.
+
+    Raises:
+        InputError: a top-level key that neither `ssl-pretrain` nor `ssl-bench` has.
+    """
+    known = {*_PARTS, *map(str, load_choice("", "bench"))} - {"hydra"}
+    for key in map(str, config):
+        if key not in known:
+            near = [f"{part}.{key}" for part in _PARTS if OmegaConf.is_dict(config.get(part)) and key in config[part]]
+            near = near or difflib.get_close_matches(key, known, n=1)
+            raise InputError(f"nothing reads the key {key}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def validate_targets(config: DictConfig) -> None:
@@ -143,66 +172,70 @@ def targets(node: Any, key: str = "") -> list[tuple[str, str]]:
 
 
 def validate_compatibility(config: DictConfig) -> None:
-    """Data and transform must give the batch keys that the method reads.
+    """Data, transform, method and backbone must fit each other.
 
     Raises:
-        InputError: some are missing; the message names the data and transforms that would fit.
+        InputError: they do not; the message names the choices that would.
     """
     method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
     if not set(transform.requires) <= set(data.provides):
-        fitting = _choices("data", lambda made: set(transform.requires) <= set(made.provides))
+        fitting = choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides))
         raise InputError(
             f"transform {_short(transform)} reads {_list(transform.requires)}, which data {_short(data)} does not give;"
             f" data that fits: {_list(fitting)}"
         )
+    wanted = _channels(transform, config.transform)
+    if wanted not in (None, config.data.get("channels")):
+        fitting = choices_that_fit("data", lambda made, node: "image" in made.provides and node.channels == wanted)
+        raise InputError(
+            f"the transform is for images of {wanted} channel{'s' if wanted > 1 else ''}, and the data has"
+            f" {config.data.channels}; data that fits: {_list(fitting)}; or take another transform"
+        )
     if not set(method.requires) <= {*data.provides, *transform.produces}:
-        fitting = _choices("transform", lambda made: set(method.requires) <= {*data.provides, *made.produces})
+        fitting = choices_that_fit(
+            "transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces}
+        )
         raise InputError(
             f"method {_short(method)} reads {_list(method.requires)}, which {_short(transform)} does not make;"
             f" transforms that fit: {_list(fitting)}"
         )
-    made = _count_views(config.transform)
-    if "views" in method.requires and made and method.views not in (None, made):
-        fitting = _choices("transform", lambda made: set(method.requires) <= {*data.provides, *made.produces})
-        counts = {name: _count_views(OmegaConf.load(CONFIG_DIR / "transform" / f"{name}.yaml")) for name in fitting}
+    made_views = _count_views(config.transform)
+    if "views" in method.requires and made_views and method.views not in (None, made_views):
+        fitting = choices_that_fit("transform", lambda _, node: _count_views(node) == method.views)
         raise InputError(
-            f"method {_short(method)} takes {method.views} view{'s'[: method.views > 1]} of an image, and the transform"
-            f" makes {made}; transforms that fit: {_list(name for name in fitting if counts[name] == method.views)}"
+            f"method {_short(method)} takes {method.views} view{'s' if method.views > 1 else ''} of an image, and the"
+            f" transform makes {made_views}; transforms that fit: {_list(fitting)}"
         )
+    if not _is_of_kind(method.backbone_kind, get_object(config.backbone._target_), config.backbone):
+        fitting = choices_that_fit("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node))
+        given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
+        raise InputError(
+            f"method {_short(method)} needs a backbone of the kind '{method.backbone_kind}', not {given};"
+            f" backbones that fit: {_list(fitting)}"
+        )
+    channels = config.method.get("channels", config.data.get("channels"))
+    if config.backbone.get("in_channels", channels) != channels:
+        raise InputError(f"backbone.in_channels={config.backbone.in_channels}, but the data has {channels} channel(s)")
 
 
-def _count_views(transform: Any) -> int:
+def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
+    """Whether what `made` builds of a config is such a backbone; one that does not say its kinds may be any."""
+    kinds = getattr(made, "kinds", None)
+    return kinds is None or kind in {*kinds, backbone.get("head")}
+
+
+def _channels(transform: Any, config: DictConfig) -> Any:
+    """C of the images that a transform is for, by its class or its config; None for any."""
+    return config.get("channels", getattr(transform, "channels", None))
+
+
+def _count_views(transform: DictConfig) -> int:
     """The views that the config of a transform lists; 0 where it lists none."""
     return len(transform.get("views") or ())
 
 
-def text_methods() -> str:
-    """The names of the methods whose own backbone is a language model, as a list to read."""
-    names = []
-    for file in sorted((CONFIG_DIR / "method").glob("*.yaml")):
-        choice: Any = OmegaConf.load(file)
-        backbones = [entry["override /backbone"] for entry in choice.defaults if "override /backbone" in entry]
-        if backbones and _target("backbone", backbones[0]) == LANGUAGE_MODEL:
-            names.append(file.stem)
-    return _list(names)
-
-
 def _class(target: str) -> Any:
     return get_class(target)
-
-
-def _choices(group: str, fits: Any) -> list[str]:
-    names = (file.stem for file in sorted((CONFIG_DIR / group).glob("*.yaml")))
-    return [name for name in names if not name.startswith("_") and fits(_class(_target(group, name)))]
-
-
-def _target(group: str, name: str) -> str:
-    """The `_target_` of a choice, its own or that of the choice it is based on."""
-    choice = OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
-    assert isinstance(choice, DictConfig)
-    if "_target_" in choice:
-        return str(choice._target_)
-    return _target(group, next(base for base in choice.defaults if base != "_self_"))
 
 
 def _short(cls: type) -> str:

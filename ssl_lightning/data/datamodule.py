@@ -1,9 +1,10 @@
 """What every DataModule does, whatever its modality: splits, batches, seeds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from lightning import LightningDataModule
 from torch import nn
 
 from ssl_lightning.data.loader import Loader
+from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.data.sampler import BatchSampler, mix, step_seed
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
 
 
+@dataclass(eq=False, repr=False)
 class DataModule(LightningDataModule):
     """Splits of one source, in batches that are a function of (seed, epoch), transformed on the device.
 
@@ -32,29 +35,28 @@ class DataModule(LightningDataModule):
     last batch had arrived from the loader.
     """
 
-    provides: tuple[str, ...] = ("index", "label")
-    trainer: Any
+    provides: ClassVar[tuple[str, ...]] = ("index", "label")
+    """The keys of a raw batch; a transform or method that needs others is refused before anything is built."""
+    modality: Modality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., Any],
-        root: str,
-        transform: nn.Module,
-        *,
-        batch_size: int,
-        num_workers: int = 0,
-        val_size: int | float = 0,
-        fraction: float = 1.0,
-        seed: int = 0,
-    ) -> None:
+    source: Callable[..., Any]
+    root: str
+    transform: nn.Module
+    _: KW_ONLY
+    batch_size: int
+    num_workers: int = 0
+    val_size: int | float = 0
+    fraction: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if not 0 < fraction <= 1:
-            raise InputError(f"data.fraction={fraction} must be above 0 and at most 1")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers={num_workers} must be 0 or more")
-        self.source, self.root, self.transform = source, str(Path(root).expanduser()), transform
-        self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_size, self.fraction, self.seed = val_size, fraction, seed
+        if not 0 < self.fraction <= 1:
+            raise InputError(f"data.fraction={self.fraction} must be above 0 and at most 1")
+        if self.num_workers < 0:
+            raise InputError(f"data.num_workers={self.num_workers} must be 0 or more")
+        self.root = str(Path(self.root).expanduser())
+        self.trainer: Any
         self.train: Any = None
         self.probe_train: Any = None
         self.val: Any = None
@@ -73,7 +75,10 @@ class DataModule(LightningDataModule):
         """Writes to a run folder what the run needs of the data to be opened again without it."""
 
     def restore(self, folder: Path) -> None:
-        """Takes what ``store`` wrote, if it did, in place of making it anew; before ``setup``."""
+        """Takes what ``store`` wrote instead of making it again; before ``setup``.
+
+        Raises InputError if it is not there.
+        """
 
     @property
     def validation_set(self) -> Any:
@@ -85,10 +90,10 @@ class DataModule(LightningDataModule):
         """Names of the labels; None without labels or before ``setup``."""
         return None if self.probe_train is None else self.probe_train.classes
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What only the data knows and a network is built from; empty before ``setup``, and for most data."""
-        return {}
+    def groups(self, split: str) -> torch.Tensor | None:
+        """(N,): which samples of a split come from one original; None if none do. In the order of its indices."""
+        groups = getattr(self, split).groups
+        return None if groups is None else torch.as_tensor(groups)
 
     def _open(self, split: str) -> Any:
         if split not in self._sets:
@@ -154,13 +159,17 @@ class DataModule(LightningDataModule):
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
+        loader = self._validation_loader()
+        return [] if loader is None else self._kept(loader)
+
+    def _validation_loader(self, **options: Any) -> Loader | None:
         held = self.validation_set
         size = 0 if held is None else len(held) // self._world_size * self._world_size
         if not size:
-            return []
+            return None
         width = min(self.batch_size, size)
         sampler = BatchSampler(size, width, self._rank, self._world_size, shuffle=False, drop_last=False)
-        return self._kept(self._loader(held, sampler))
+        return self._loader(held, sampler, **options)
 
     def features_loader(self, split: str) -> Loader:
         """This process's share of "train", "probe_train", "val" or "test", in order, each sample once."""
@@ -178,9 +187,22 @@ class DataModule(LightningDataModule):
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         self.fetched_at = time.perf_counter()
         if not self.trainer.training:
-            # by its first sample: the same batch is transformed alike in every validation
-            self._validation_seed = mix("validation", self.seed, int(batch["index"][0]))
+            self._validation_seed = self._seed_of(batch)
         return batch
+
+    def _seed_of(self, batch: Batch) -> int:
+        """By its first sample: the same batch is transformed alike in every validation."""
+        return mix("validation", self.seed, int(batch["index"][0]))
+
+    def validation_batches(self, device: torch.device) -> Iterator[Batch]:
+        """The batches of the validation loss on a device, transformed as the Trainer gets them, but without it.
+
+        Seeds the global generators before each batch.
+        """
+        for raw in self._validation_loader(keep_workers=False) or ():
+            seed = self._seed_of(raw)
+            _seed_everything(seed, device)
+            yield self.augment({key: value.to(device) for key, value in raw.items()}, seed)
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""

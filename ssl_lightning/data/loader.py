@@ -1,6 +1,9 @@
 """A DataLoader that asks where to begin only when its first batch is wanted."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +20,20 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals_to_the_trainer(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    _leave_signals_to_the_trainer()
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    """PyTorch's watchdog asks only for the worker's parent: a fork server, which lives on as long as a worker does."""
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    trainer.join()
+    os._exit(1)
+
+
+def _leave_signals_to_the_trainer() -> None:
     """Signals often go to all processes of a job; the one that trains still needs its workers, to finish its step.
 
     A worker that was asked to end (as Python itself does at its exit) ends by itself a little later.
@@ -58,7 +74,7 @@ class Loader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0 and keep_workers,
-            worker_init_fn=_leave_signals_to_the_trainer,
+            worker_init_fn=_start_worker,
             generator=torch.Generator(),  # the workers' base seed would otherwise be drawn from the global RNG
         )
 

@@ -24,21 +24,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def extract(
-    encode: Callable[[Tensor], Tensor],
+    encode: Callable[[dict[str, Any]], Tensor],
     batches: Iterable[dict[str, Any]],
     device: torch.device | str,
     gather: Callable[[Tensor], Tensor] | None = None,
-    key: str = "image",
 ) -> dict[str, Tensor]:
     """`{"features": (N, D) float32, "index": (N,), "labels": (N,)}` on the CPU, without gradient, ordered by `index`.
 
-    `encode`: (B, ...) -> (B, D) on `device`, given `batch[key]`. A sample that comes twice (padding of a distributed
+    `encode`: from a batch on `device` to (B, D). A sample that comes twice (padding of a distributed
     sampler) counts once. `gather` joins rows of all ranks, which may have different numbers of them
     (`distributed.gather_variable_length`). "labels" is absent where batches have no "label".
     """
     parts: dict[str, list[Tensor]] = {"features": [], "index": [], "labels": []}
     for batch in batches:
-        features = encode(batch[key].to(device, non_blocking=True))
+        features = encode({key: value.to(device, non_blocking=True) for key, value in batch.items()})
         if features.ndim != 2:
             raise InputError(f"an encoder must give (B, D) features, got {tuple(features.shape)}")
         parts["features"].append(features.float().cpu())

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from ssl_lightning.evaluation.features import evaluating
 
-Fetch = Callable[[Tensor], Tensor]
-"""From positions (B,) in a set to what the encoder takes."""
+Fetch = Callable[[Tensor], Any]
+"""From positions (B,) in a set to what the encoder takes, on its device."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class FineTuning:
     ) -> Tensor:
         """Classes (test_size,) of a test set after training on the `rows` (N,) of a set with `labels`; on the CPU.
 
-        `encoder`: (B, ...) -> (B, D), left as it is. The global random state is left alone. `on_step` is called
-        `total_steps(N)` times.
+        `encoder`: from what `fetch` gives to (B, D); left as it is, and so is the global random state. `on_step` is
+        called `total_steps(N)` times.
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -91,7 +92,7 @@ class FineTuning:
         steps = self._steps(len(rows))
         body = copy.deepcopy(encoder).requires_grad_().train()  # also what a teacher had frozen
         with evaluating(body), torch.no_grad():
-            width = body(fetch(rows[:1]).to(device)).shape[1]
+            width = body(fetch(rows[:1])).shape[1]
         model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
@@ -107,7 +108,7 @@ class FineTuning:
                 order = rows[torch.randperm(len(rows))]
             begin = step % epoch_steps * size
             chosen = order[begin : begin + size]
-            loss = F.cross_entropy(model(fetch(chosen).to(device)).float(), labels[chosen].to(device))
+            loss = F.cross_entropy(model(fetch(chosen)).float(), labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
@@ -119,6 +120,5 @@ class FineTuning:
 
 @torch.no_grad()
 def _classes(model: nn.Module, fetch: Fetch, rows: Tensor) -> Tensor:
-    device = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(fetch(part).to(device)).argmax(dim=1).cpu() for part in rows.split(256)])
+        return torch.cat([model(fetch(part)).argmax(dim=1).cpu() for part in rows.split(256)])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -63,6 +64,22 @@ class Protocol:
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():
             figures |= self.judge(name, predicted, y_test, groups)
+        return figures
+
+    def on_rows(
+        self,
+        probe_train: dict[str, Tensor],
+        test: dict[str, Tensor],
+        num_classes: int,
+        device: torch.device | str = "cpu",
+        groups: Tensor | None = None,
+    ) -> Callable[[Tensor, int], dict[str, float]]:
+        """`run` as a function of (rows (N,) of `probe_train`, seed); the probes draw nothing from the seed."""
+
+        def figures(rows: Tensor, seed: int) -> dict[str, float]:
+            part = {name: values[rows] for name, values in probe_train.items()}
+            return self.run(part, test, num_classes, device, groups=groups)
+
         return figures
 
     def judge(self, name: str, predicted: Tensor, labels: Tensor, groups: Tensor | None = None) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """What a run says on the screen: a few lines at its beginning, a small table at its end."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -8,27 +10,18 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.metrics import Metrics
-
 _FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
     "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
     "val/loss": ("loss", "{:.4f}"),
     "val/perplexity": ("perplexity", "{:.2f}"),
     "val/bits_per_byte": ("bits per byte", "{:.3f}"),
-    "val/masked_accuracy": ("hidden tokens guessed", "{:.1%}"),
-    "val/token_accuracy": ("tokens guessed", "{:.1%}"),
-    "val/next_sentence_accuracy": ("next sentence told", "{:.1%}"),
-    "val/pixel_error": ("squared error of pixels", "{:.5f}"),
-    "val/error": ("squared error of frames to come", "{:.5f}"),
-    "val/persistence_error": ("... of the last frame seen", "{:.5f}"),
-    "val/mean_frame_error": ("... of the mean of the frames seen", "{:.5f}"),
 }
+"""Of any method: label and format."""
 
 
 @rank_zero_only
-def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer: Any, *, resumed: int | None) -> None:
+def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *, resumed: int | None) -> None:
     """Method, data, size, device and folder, before the training begins; `resumed`: after so many steps, if it is."""
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
     device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
@@ -36,7 +29,7 @@ def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer:
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{config.data.batch_size} over {device}, {trainer.precision}",
-        "run": f"{run.path}{'' if resumed is None else f' (resumed at step {resumed})'}",
+        "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     console = Console()
     for name, value in rows.items():
@@ -44,24 +37,33 @@ def opening(config: DictConfig, run: RunFolder, method: Any, data: Any, trainer:
 
 
 @rank_zero_only
-def closing(run: RunFolder, metrics: Metrics, trainer: Any) -> None:
-    """Each probe beside its control, the speed, and where to look."""
-    table = Table(title=f"after {trainer.global_step} steps", title_justify="left")
+def print_run_summary(
+    run: Path,
+    steps: int,
+    latest: Mapping[str, float],
+    untrained: Mapping[str, float],
+    figures: Mapping[str, tuple[str, str]],
+) -> None:
+    """The latest metrics and those of the untrained encoder, the speed, and where to look.
+
+    `figures`: label and format of the metrics that the method declares.
+    """
+    table = Table(title=f"after {steps} steps", title_justify="left")
     for heading in ("held out", "this run", "untrained encoder"):
         table.add_column(heading, justify="left" if heading.startswith("held") else "right")
-    for name, (label, shown) in _FIGURES.items():
-        if name in metrics.latest:
-            control = metrics.rows.get(0, {}).get(name)
-            table.add_row(label, shown.format(metrics.latest[name]), "" if control is None else shown.format(control))
+    for name, (label, shown) in {**_FIGURES, **figures}.items():
+        if name in latest:
+            control = shown.format(untrained[name]) if name in untrained else ""
+            table.add_row(label, shown.format(latest[name]), control)
     console = Console()
     if table.row_count:
         console.print(table)
-    rate = metrics.latest.get("time/samples_per_second")
+    rate = latest.get("time/samples_per_second")
     lines = {
         "speed": f"{rate:,.0f} samples/s" if rate else "",
-        "run": str(run.path),
-        "look at": ", ".join(f"figures/{file.name}" for file in sorted(run.figures.glob("*.png"))),
-        "next": f"ssl-evaluate run={run.path}",
+        "run": str(run),
+        "look at": ", ".join(f"figures/{file.name}" for file in sorted((run / "figures").glob("*.png"))),
+        "next": f"ssl-evaluate run={run}",
     }
     for name, value in lines.items():
         if value:

@@ -1,37 +1,37 @@
 """Curves of a run's metrics, and maps of its embedding."""
 
 import re
+from collections.abc import Mapping
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.runs.metrics import Metrics
+Curve = tuple[list[int], list[float]]
+"""Steps and values."""
 
 _TASK = re.compile(r"(train|val)/\w*accuracy")
 
 
-def curves_figure(metrics: Metrics) -> Figure:
-    """Loss, probes beside their control, and health over the steps."""
+def curves_figure(curves: Mapping[str, Curve], figures: Mapping[str, tuple[str, str]]) -> Figure:
+    """Loss, what a method declares as its `figures`, probes beside their control, and health, by name of the metric."""
     panels = {
-        "loss": ("train/loss", "val/loss"),
-        "bits per byte": ("val/bits_per_byte",),
-        "squared error of pixels": ("train/pixel_error", "val/pixel_error"),
-        "squared error of frames to come": ("val/error", "val/persistence_error", "val/mean_frame_error"),
-        "accuracy of the task": tuple(sorted(name for name in metrics.latest if _TASK.fullmatch(name))),
-        "accuracy of the probes": ("probe/knn_accuracy", "probe/linear_accuracy"),
-        "effective rank": ("health/effective_rank",),
-        "learning rate": ("train/learning_rate",),
+        "loss": ["train/loss", "val/loss"],
+        "bits per byte": ["val/bits_per_byte"],
+        **_panels(figures),
+        "accuracy of the task": sorted(name for name in curves if _TASK.fullmatch(name)),
+        "accuracy of the probes": ["probe/knn_accuracy", "probe/linear_accuracy"],
+        "effective rank": ["health/effective_rank"],
+        "learning rate": ["train/learning_rate"],
     }
-    shown = {title: names for title, names in panels.items() if any(metrics.curve(name)[0] for name in names)}
+    shown = {title: [name for name in names if name in curves] for title, names in panels.items()}
+    shown = {title: names for title, names in shown.items() if names}
     figure = Figure(figsize=(4.5 * max(1, len(shown)), 3.2), layout="constrained")
     for axes, (title, names) in zip(
         figure.subplots(1, max(1, len(shown)), squeeze=False).flat, shown.items(), strict=False
     ):
         for name in names:
-            steps, values = metrics.curve(name)
-            if not steps:
-                continue
+            steps, values = curves[name]
             (line,) = axes.plot(steps, values, label=name, marker="o" if len(steps) < 40 else "", markersize=3)
             if name.startswith("probe/") and steps[0] == 0:
                 axes.axhline(values[0], color=line.get_color(), linestyle=":", label="untrained encoder")
@@ -39,6 +39,17 @@ def curves_figure(metrics: Metrics) -> Figure:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     return figure
+
+
+def _panels(figures: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
+    """Metrics by the title of their panel; a label that begins with "..." adds to the panel before."""
+    panels: dict[str, list[str]] = {}
+    for name, (label, _) in figures.items():
+        if label.startswith("..."):
+            panels[next(reversed(panels))].append(name)
+        elif not _TASK.fullmatch(name):
+            panels[label] = [name.replace("val/", "train/"), name]
+    return panels
 
 
 def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | None) -> Figure:

@@ -14,6 +14,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
+from ssl_lightning.runs.metrics import direction_of
 
 try:
     import optuna
@@ -41,7 +42,7 @@ class Search:
     Args:
         sweeper: has `config` (of the sweep), `hydra_context` and `launcher`.
         overrides: those with a range are searched, the others are given to every trial.
-        direction: 'maximize' or 'minimize'.
+        direction: 'maximize' or 'minimize'; None: as it is better for the objective.
         sampler: 'tpe', 'gp' or 'random'.
         seed: of the sampler.
 
@@ -49,10 +50,12 @@ class Search:
         InputError: nothing to search, a range that is none, or a folder that holds something else.
     """
 
-    def __init__(self, sweeper: Any, overrides: Sequence[Override], *, direction: str, sampler: str, seed: int) -> None:
+    def __init__(
+        self, sweeper: Any, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
+    ) -> None:
         if sampler not in _SAMPLERS:
             raise InputError(f"sweep.sampler={sampler} is unknown; known: {', '.join(_SAMPLERS)}")
-        if direction not in ("maximize", "minimize"):
+        if direction not in ("maximize", "minimize", None):
             raise InputError(f"sweep.direction={direction} is neither maximize nor minimize")
         if not sweeper.config.objective:
             raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
@@ -71,6 +74,7 @@ class Search:
                 "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
             )
         searched = [str(override.input_line) for key, override in named.items() if key in self.space]
+        direction = direction or f"{direction_of(self.objective)}imize"
         self.study = self._study(direction, sorted([*self.fixed, *searched]))
 
     def _study(self, direction: str, settings: list[str]) -> "optuna.Study":

@@ -33,6 +33,7 @@ class Autoencoder(Method):
         std: (C,) that pixels were divided by; `pixel_error` is the error of pixels in [0, 1].
     """
 
+    figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
     std: Tensor
 
     def __init__(

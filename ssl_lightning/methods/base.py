@@ -1,7 +1,7 @@
 """What every method is to the Trainer."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning
 import torch
@@ -9,27 +9,17 @@ from torch import Tensor
 
 from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
-from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.methods.hooks import MethodHooks
+from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
 
 
-class Method(lightning.LightningModule):
-    """One paper: `forward` embeds, `loss` compares; a subclass writes these two and, if need be, `after_step`.
+class Method(MethodHooks, lightning.LightningModule):
+    """One paper: a subclass writes `forward` and `loss`, and whatever else of `MethodHooks` it has.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
         schedule: called with (optimizer, total_steps, steps_per_epoch), returns a scheduler stepped every step.
     """
-
-    requires: ClassVar[tuple[str, ...]] = ("views",)
-    """The keys of a batch that `loss` uses; a run whose data and transform do not give them is refused."""
-    views: ClassVar[int | None] = None
-    """How many views of an image `loss` takes; None: any number, or none at all."""
-
-    min_batch_size: ClassVar[int] = 2
-    """What compares the samples of a batch, or normalizes over them, needs two."""
-
-    uses_batch_negatives: ClassVar[bool] = False
-    """Whether the samples of a batch are each other's negatives: accumulated small batches are then no large one."""
 
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
@@ -38,20 +28,28 @@ class Method(lightning.LightningModule):
         self.weights: list[Tensor] = []
         self.samples = 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The downstream embedding (B, D)."""
-        raise NotImplementedError
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizer.
 
-    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged beside the loss.
-
-        `weight`, if given, is the number of targets whose mean the loss is: ranks and accumulated batches then count
-        by it. Without it they count alike.
+        A group may have its own `lr`, which the schedule scales, and `weight_decay_end`, which its `weight_decay`
+        approaches along a cosine.
         """
-        raise NotImplementedError
+        return parameter_groups(self)
 
-    def after_step(self, progress: float) -> None:
-        """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken before this one, also those before a resume; 0 without a Trainer."""
+        return int(self.global_step)
+
+    @property
+    def progress(self) -> float:
+        """The part of all optimizer steps that is taken, in [0, 1) during training."""
+        return self.step / max(1, self.total_steps)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the training set."""
+        return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
         """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
@@ -59,6 +57,8 @@ class Method(lightning.LightningModule):
             shard(self, self.device_mesh["data_parallel"], "loss")
 
     def on_train_start(self) -> None:
+        if self.step == 0 and self.declares("learn_from"):
+            self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
         parts = self.trainer.accumulate_grad_batches
         if self.uses_batch_negatives and parts > 1 and self.trainer.is_global_zero:
             print(
@@ -100,6 +100,7 @@ class Method(lightning.LightningModule):
             divided = mean / (self.trainer.accumulate_grad_batches * self.samples)
             torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divided)
             self.weights.clear()
+        move_weight_decay(optimizer, self.progress)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)
@@ -108,9 +109,8 @@ class Method(lightning.LightningModule):
         self.log_dict(scalars, batch_size=count, sync_dist=True)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        progress = self.trainer.global_step / max(1, self.total_steps)
-        super().optimizer_step(*args, **kwargs)
-        self.after_step(progress)
+        super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
+        self.after_step(self.progress)
 
     def configure_optimizers(self) -> Any:
         self.trainer.fit_loop.setup_data()
@@ -120,7 +120,7 @@ class Method(lightning.LightningModule):
         self.total_steps = int(total)
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         try:
-            optimizer = self.optimizer(parameter_groups(self))
+            optimizer = self.optimizer(self.groups())
         except ValueError as error:
             raise InputError(f"the optimizer refuses its settings: {error}") from error
         schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)

@@ -22,7 +22,10 @@ class GPT(Method):
     """
 
     requires = ("tokens",)
+    backbone_kind = "causal"
     min_batch_size = 1
+    token_loss = "loss"
+    figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}
 
     def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__(optimizer, schedule)

@@ -29,14 +29,16 @@ class Colorization(Method):
     the weights. Answers are soft with the paper's sigma of 5, so that this mean is smoothed as the paper's prior is.
 
     Args:
-        backbone: network from (B, 1, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
+        backbone: network from (B, C, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
+        channels: C, of the images that the backbone takes; all are the lightness.
         mean: per channel, of the RGB images in [0, 1] that `forward` gets normalized; as `std`.
         hidden_dim: channels of the decoder.
-        uniform: share of the uniform distribution in the prior, lambda of Eq. 4.
+        prior_mixing: share of the uniform distribution in the prior, lambda of Eq. 4.
         temperature: T of the annealed mean, Eq. 5.
     """
 
     requires = ("inputs", "ab")
+    backbone_kind = "feature map"
 
     prior: Tensor
     batches: Tensor
@@ -48,10 +50,11 @@ class Colorization(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
+        channels: int,
         mean: Sequence[float],
         std: Sequence[float],
         hidden_dim: int = 128,
-        uniform: float = 0.5,
+        prior_mixing: float = 0.5,
         temperature: float = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
@@ -68,7 +71,7 @@ class Colorization(Method):
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden_dim, len(self.bins), 1),
         )
-        self.uniform, self.temperature = uniform, temperature
+        self.channels, self.prior_mixing, self.temperature = channels, prior_mixing, temperature
         self.register_buffer("prior", torch.full((len(self.bins),), 1 / len(self.bins)))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
@@ -76,18 +79,22 @@ class Colorization(Method):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of normalized RGB images the lightness is embedded."""
-        return self.backbone(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+        return self._encode(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+
+    def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Lightness (B, 1, S, S) -> h (B, D), and the map (B, map_dim, h, w)."""
+        return self.backbone(gray.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2; accuracy is that of the nearest bin."""
-        h, features = self.backbone(batch["inputs"])
+        h, features = self._encode(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
         ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
         bins, shares = self.bins.encode(ab.movedim(1, 3).flatten(0, 2))
         logits = logits.flatten(0, 2)
         if self.training:
             self._count(bins, shares)
-        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.uniform))
+        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.prior_mixing))
         accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
         return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
 
@@ -102,7 +109,7 @@ class Colorization(Method):
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Colors are guessed at a lower resolution and laid under the lightness of the image."""
         gray, ab = batch["inputs"], batch["ab"]
-        logits = self.decoder(self.backbone(gray)[1])
+        logits = self.decoder(self._encode(gray)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
         columns = {"gray": torch.zeros_like(ab), "colorized": guess, "original": ab}
         return {name: (self._rgb(gray, colors) - self.mean) / self.std for name, colors in columns.items()}

@@ -14,8 +14,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.patches import mosaic
-
-PLACES, MIDDLE = 8, 4
+from ssl_lightning.transforms.pretext.context_prediction import MIDDLE, PLACES
 
 
 class ContextPrediction(Method):
@@ -30,6 +29,7 @@ class ContextPrediction(Method):
     """
 
     requires = ("inputs", "side")
+    backbone_kind = "feature map"
 
     def __init__(
         self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024

@@ -22,11 +22,15 @@ class BART(Method):
     """
 
     requires = ("inputs", "targets")
+    backbone_kind = "seq2seq"
     min_batch_size = 1
+    token_loss = "loss"
+    figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}
 
     def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
+        backbone.frame = ("", "sep")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.backbone(x)

@@ -32,7 +32,11 @@ class DistilBERT(Method):
     """
 
     requires = ("inputs", "targets", "masked")
+    backbone_kind = "masked"
     min_batch_size = 1
+    token_loss = "token_loss"
+    starts_from = ("backbone.pretrained", "method.teacher")
+    figures = {"val/masked_accuracy": ("hidden tokens guessed", "{:.1%}")}
 
     def __init__(
         self,

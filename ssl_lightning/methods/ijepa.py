@@ -27,7 +27,7 @@ class IJEPA(Method):
         predictor_width: of the predictor's tokens.
         predictor_layers: its transformer blocks.
         predictor_heads: their heads of attention.
-        targets: M, number of target blocks of an image.
+        num_targets: M, number of target blocks of an image.
         target_scale: area of a target block, as a part of the image.
         target_aspect: its height over its width.
         context_scale: area of the context block, before the targets are cut out of it.
@@ -36,6 +36,7 @@ class IJEPA(Method):
     """
 
     views = 1
+    backbone_kind = "vit"
     min_batch_size = 1
 
     def __init__(
@@ -46,7 +47,7 @@ class IJEPA(Method):
         predictor_width: int = 384,
         predictor_layers: int = 6,
         predictor_heads: int = 12,
-        targets: int = 4,
+        num_targets: int = 4,
         target_scale: Sequence[float] = (0.15, 0.2),
         target_aspect: Sequence[float] = (0.75, 1.5),
         context_scale: Sequence[float] = (0.85, 1.0),
@@ -63,7 +64,7 @@ class IJEPA(Method):
         self.predictor = Predictor(self.backbone, predictor_width, predictor_layers, predictor_heads)
         self.teacher = cast(ViT, make_teacher(self.backbone))
         self.masks: dict[str, Any] = {
-            "targets": targets,
+            "targets": num_targets,
             "target_scale": tuple(target_scale),
             "target_aspect": tuple(target_aspect),
             "context_scale": tuple(context_scale),

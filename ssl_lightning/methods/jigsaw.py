@@ -31,6 +31,7 @@ class Jigsaw(Method):
     """
 
     requires = ("inputs", "permutation")
+    backbone_kind = "feature map"
 
     permutations: Tensor
 

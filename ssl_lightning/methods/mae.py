@@ -29,6 +29,7 @@ class MAE(Method):
     """
 
     views = 1
+    backbone_kind = "vit"
     min_batch_size = 1
 
     def __init__(

@@ -27,7 +27,13 @@ class BERT(Method):
     """
 
     requires = ("inputs", "targets", "masked")
+    backbone_kind = "masked"
     min_batch_size = 1
+    token_loss = "loss"
+    figures = {
+        "val/masked_accuracy": ("hidden tokens guessed", "{:.1%}"),
+        "val/next_sentence_accuracy": ("next sentence told", "{:.1%}"),
+    }
 
     def __init__(
         self,
@@ -40,7 +46,7 @@ class BERT(Method):
         self.backbone = backbone
         self.next_sentence: nn.Sequential | None = None
         if next_sentence:  # BERT's pooler and the classifier on it
-            D = backbone.out_dim
+            self.token_loss, backbone.frame, D = "token_loss", ("cls", "sep"), backbone.out_dim
             self.next_sentence = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class NextFrame(Method):
     The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
     follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
     gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
-    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is `edges=0`.
+    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is
+    `gradient_loss_weight=0`.
 
     Logged beside the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
     moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
@@ -29,14 +30,20 @@ class NextFrame(Method):
 
     Args:
         backbone: encodes the frames seen; their number is its own.
-        ahead: frames to come.
+        num_future_frames: frames to come.
         channels: C of the frames.
         std: (C,) that pixels were divided by.
-        edges: weight of the gradient difference loss.
+        gradient_loss_weight: weight of the gradient difference loss.
     """
 
     requires = ("frames",)
+    backbone_kind = "clip"
     min_batch_size = 1
+    figures = {
+        "val/error": ("squared error of frames to come", "{:.5f}"),
+        "val/persistence_error": ("... of the last frame seen", "{:.5f}"),
+        "val/mean_frame_error": ("... of the mean of the frames seen", "{:.5f}"),
+    }
     std: Tensor
 
     def __init__(
@@ -44,17 +51,17 @@ class NextFrame(Method):
         backbone: SimVPEncoder,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        ahead: int,
+        num_future_frames: int,
         channels: int,
         std: Sequence[float],
-        edges: float = 0.1,
+        gradient_loss_weight: float = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if ahead < 1:
-            raise InputError(f"method.num_future_frames={ahead} must be 1 or more")
+        if num_future_frames < 1:
+            raise InputError(f"method.num_future_frames={num_future_frames} must be 1 or more")
         self.backbone = backbone
-        self.decoder = SimVPDecoder(backbone.out_dim, ahead, channels, backbone.width, backbone.stages)
-        self.ahead, self.edges = ahead, edges
+        self.decoder = SimVPDecoder(backbone.out_dim, num_future_frames, channels, backbone.width, backbone.stages)
+        self.num_future_frames, self.gradient_loss_weight = num_future_frames, gradient_loss_weight
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,14 +69,18 @@ class NextFrame(Method):
         return self.backbone(x[:, : self.backbone.frames])
 
     def predict(self, seen: Tensor) -> Tensor:
-        """(B, seen, C, H, W) -> (B, ahead, C, H, W)."""
+        """(B, seen, C, H, W) -> (B, num_future_frames, C, H, W)."""
         return self.decoder(*self.backbone.states(seen))
+
+    def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The frames given, and the next `options["frames"]`."""
+        return {"seen": batch["frames"], "predicted": self.continued(batch["frames"], options["frames"])}
 
     @torch.no_grad()
     def continued(self, frames: Tensor, count: int) -> Tensor:
         """The `count` frames behind clips (B, T, C, H, W), T being at least as many as are seen: (B, count, C, H, W).
 
-        Those beyond `ahead` are painted from painted ones.
+        Those beyond `num_future_frames` are painted from painted ones.
         """
         T = frames.shape[1]
         if self.backbone.frames > T:
@@ -84,21 +95,26 @@ class NextFrame(Method):
         state, last = self.backbone.states(seen)
         predicted = self.decoder(state, last)
         loss = channel_errors(predicted, true).mean()
-        if self.edges:
-            loss = loss + self.edges * gradient_difference(predicted, true)
+        if self.gradient_loss_weight:
+            loss = loss + self.gradient_loss_weight * gradient_difference(predicted, true)
         with torch.no_grad():
-            controls = {f"{name}_error": self._error(frames, true) for name, frames in _controls(seen, true).items()}
+            expected = self.controls(batch["frames"])
+            controls = {f"{name.replace(' ', '_')}_error": self._error(x, true) for name, x in expected.items()}
             sharpness = _slope(predicted) / _slope(true).clamp(min=1e-6)
         error = self._error(predicted.detach(), true)
         embedding = state.detach().mean(dim=(2, 3))
         return {"loss": loss, "embedding": embedding, "error": error, **controls, "sharpness": sharpness}
 
-    @torch.no_grad()
-    def predictions(self, frames: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The frames that came, (B, ahead, C, H, W), and what was expected in their place: "this run" and controls."""
-        seen, true = self._parts(frames)
-        controls = {name.replace("_", " "): expected for name, expected in _controls(seen, true).items()}
-        return true, {"this run": self.predict(seen), **controls}
+    def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames that came in clips (B, T, C, H, W), and those predicted: (B, num_future_frames, C, H, W)."""
+        seen, true = self._parts(x)
+        return true, self.predict(seen)
+
+    def controls(self, x: Tensor) -> dict[str, Tensor]:
+        """The last frame seen, again and again ("nothing moves"), and the mean of the frames seen."""
+        seen, true = self._parts(x)
+        frames = {"persistence": seen[:, -1:], "mean frame": seen.mean(dim=1, keepdim=True)}
+        return {name: frame.expand_as(true) for name, frame in frames.items()}
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -108,21 +124,15 @@ class NextFrame(Method):
 
     def _parts(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         seen = self.backbone.frames
-        if frames.shape[1] < seen + self.ahead:
+        if frames.shape[1] < seen + self.num_future_frames:
             raise InputError(
                 f"clips of data.frames={frames.shape[1]} are shorter than the {seen} frames seen (backbone.frames) and"
-                f" the {self.ahead} to come (method.num_future_frames)"
+                f" the {self.num_future_frames} to come (method.num_future_frames)"
             )
-        return frames[:, :seen], frames[:, seen : seen + self.ahead]
+        return frames[:, :seen], frames[:, seen : seen + self.num_future_frames]
 
     def _error(self, predicted: Tensor, true: Tensor) -> Tensor:
         return (channel_errors(predicted, true) * self.std.square()).mean()
-
-
-def _controls(seen: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """What needs no learning: the last frame again, and the mean of the frames seen, each for all of `true`."""
-    frames = {"persistence": seen[:, -1:], "mean_frame": seen.mean(dim=1, keepdim=True)}
-    return {name: frame.expand_as(true) for name, frame in frames.items()}
 
 
 def _slope(frames: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
-
-QUARTERS = 4
+from ssl_lightning.transforms.pretext.rotation import QUARTERS
 
 
 class RotNet(Method):

@@ -24,10 +24,12 @@ class SimMIM(Method):
     Args:
         backbone: a ViT.
         mask_ratio: part of the mask units that is hidden (Table 1: 0.6 with units of 32 pixels).
-        mask_unit: side of a unit, in patches; units larger than a patch cannot be guessed from its nearest pixels.
+        mask_patch_size: side of a unit in pixels, a multiple of that of a patch; units larger than a patch cannot be
+            guessed from its nearest pixels.
     """
 
     views = 1
+    backbone_kind = "vit"
     min_batch_size = 1
 
     def __init__(
@@ -36,16 +38,20 @@ class SimMIM(Method):
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
         mask_ratio: float = 0.6,
-        mask_unit: int = 2,
+        mask_patch_size: int = 32,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = require_vit(backbone, type(self).__name__)
-        if not 0 < mask_unit < self.backbone.grid:
-            raise InputError(f"method.mask_unit={mask_unit} is not from 1 to {self.backbone.grid - 1}, in patches")
+        P, S = self.backbone.patch_size, self.backbone.image_size
+        if mask_patch_size not in range(P, S, P):
+            raise InputError(
+                f"method.mask_patch_size={mask_patch_size} is not a multiple of backbone.patch_size={P}"
+                f" below the image's side of {S}"
+            )
         self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
         self.head = nn.Linear(self.backbone.out_dim, self.backbone.in_channels * self.backbone.patch_size**2)
-        self.mask_ratio, self.mask_unit = mask_ratio, mask_unit
-        count_masked(ceil(self.backbone.grid / mask_unit) ** 2, mask_ratio)
+        self.mask_ratio, self.unit = mask_ratio, mask_patch_size // P
+        count_masked(ceil(self.backbone.grid / self.unit) ** 2, mask_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.backbone(x)
@@ -66,7 +72,7 @@ class SimMIM(Method):
         return h, self.head(self.backbone.of_patches(h))
 
     def _mask(self, x: Tensor) -> Tensor:
-        return unit_mask(len(x), self.backbone.grid, self.mask_unit, self.mask_ratio, x.device)
+        return unit_mask(len(x), self.backbone.grid, self.unit, self.mask_ratio, x.device)
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

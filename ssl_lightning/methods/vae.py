@@ -33,6 +33,7 @@ class VAE(Method):
         beta: weight of the Kullback-Leibler divergence; 1 is the bound itself.
     """
 
+    figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
     std: Tensor
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ssl_lightning.distributed import gather_variable_length, whole
@@ -14,26 +13,18 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
 
     The method's weights, buffers and training flags are as before, and so is the global random state.
     """
-    key = data.provides[0]
-    weight = next(method.parameters())
-
-    def embed(x: Tensor) -> Tensor:
-        x = data.evaluation_view({key: x})[key]
-        return method(x.to(weight.dtype) if x.is_floating_point() else x)
-
     with evaluating(method), whole(method):
-        return extract(embed, data.features_loader(split), method.device, gather_variable_length, key)
+        return extract(
+            lambda batch: embedded(method, data, batch),
+            data.features_loader(split),
+            method.device,
+            gather_variable_length,
+        )
 
 
-def split_groups(data: Any, split: str) -> Tensor | None:
-    """Which samples of a split were drawn from one original, in the order of `split_features`; None: none were."""
-    groups = getattr(data, split).groups
-    return None if groups is None else torch.as_tensor(groups)
-
-
-def raw_features(data: Any, split: str) -> dict[str, Tensor]:
-    """The inputs themselves, flattened, in the place of features: a control that learned nothing."""
-    key = data.provides[0]
-    return extract(
-        lambda x: data.evaluation_view({key: x})[key].flatten(1), data.features_loader(split), "cpu", key=key
-    )
+def embedded(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
+    """(B, D) of a raw batch, seen as in evaluation, in the precision of the method's weights."""
+    view, key = data.modality.evaluation_view(batch), data.modality.key
+    if view[key].is_floating_point():
+        view[key] = view[key].to(next(method.parameters()).dtype)
+    return method.embed(view, key)

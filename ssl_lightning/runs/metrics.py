@@ -2,14 +2,22 @@
 
 import csv
 import io
+import re
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.runs.folder import write_atomically
+
+_LOSSES = re.compile(r"(^|[/_])(loss|error|perplexity|bits_per_byte)(_|$)")
+
+
+def direction_of(metric: str) -> Literal["min", "max"]:
+    """Which values of a metric are better, by its name: 'min' of losses, errors, perplexity and bits, else 'max'."""
+    return "min" if _LOSSES.search(metric) else "max"
 
 
 class Metrics(Logger):

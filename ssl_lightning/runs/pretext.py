@@ -11,10 +11,13 @@ from ssl_lightning.evaluation.features import evaluating
 
 
 @torch.no_grad()
-def run_pretext_task(method: Any, batch: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
+def run_pretext_task(
+    method: Any, batch: Mapping[str, Any], seed: int, options: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
     """The columns that `method.show` makes of a transformed batch, in evaluation mode: on the CPU, as float32.
 
-    `seed` is that of masks and noise; the method and the global random state are as before.
+    With `options`, those of `method.generate`. `seed` is that of masks and noise; the method and the global random
+    state are as before. Empty if the method shows nothing.
     """
     weight = next(method.parameters())
 
@@ -28,5 +31,6 @@ def run_pretext_task(method: Any, batch: Mapping[str, Any], seed: int) -> dict[s
     gpus = [weight.device] if weight.device.type == "cuda" else []
     with evaluating(method), whole(method), torch.random.fork_rng(gpus):
         torch.manual_seed(seed)
-        columns = method.show({key: fit(value) for key, value in batch.items()})
-    return {name: column.detach().float().cpu() for name, column in columns.items()}
+        fitted = {key: fit(value) for key, value in batch.items()}
+        columns = method.show(fitted) if options is None else method.generate(fitted, options)
+    return {name: column.detach().float().cpu() for name, column in (columns or {}).items()}

@@ -43,6 +43,8 @@ class RandomResizedCrop(Op):
 
     `scale` is the range of the area as a fraction of the image, `ratio` that of width / height. Of 10 boxes
     per sample the first that fits is taken; where none fits, the largest central box within `ratio`.
+
+    In evaluation mode (`eval()`) nothing is drawn, and the largest central square is taken.
     """
 
     reads_uint8 = True
@@ -61,6 +63,8 @@ class RandomResizedCrop(Op):
         self.flip = _probability("flip", flip)
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        if not self.training:
+            return {}
         B, _, H, W = shape
         area, aspect = _uniform((2, 10, B), generator)
         area = H * W * _between(area, self.scale)
@@ -79,6 +83,8 @@ class RandomResizedCrop(Op):
         return {"top": top, "left": left, "height": height, "width": width, "flip": mirror < self.flip}
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
+        if not self.training:
+            return functional.central_square(images, self.size)
         return functional.resized_crop(images, **params, size=self.size)
 
     def output_shape(self, shape: Shape) -> Shape:

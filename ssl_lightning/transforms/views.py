@@ -54,7 +54,8 @@ class Chain(nn.Module):
 class MultiView(nn.Module):
     """Adds `views`: for each chain of `views`, in order, one normalized view (B, C, h, w) of every image.
 
-    `mean` and `std` are per channel, of images in [0, 1].
+    `mean` and `std` are per channel, of images in [0, 1]. `channels`: C of the images that the views are for; None
+    for any.
     """
 
     requires = ("image",)
@@ -63,8 +64,12 @@ class MultiView(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float], channels: int | None = None
+    ) -> None:
         super().__init__()
+        if channels not in (None, len(mean)):
+            raise InputError(f"these views are for images of {channels} channel(s), and mean has {len(mean)}")
         self.views = nn.ModuleDict(views)
         _register_statistics(self, mean, std)
 

@@ -101,7 +101,7 @@ def main() -> None:
     data.setup()
     method = build_method(config, data)
     text = torch.from_numpy(data.train.tokens[:1_000_000].astype("int64"))
-    vocabulary = data.facts["vocab_size"]
+    vocabulary = data.modality.facts["vocab_size"]
     rounds = []
     for _ in range(args.rounds):
         clock = Clock(10, args.steps)

@@ -264,7 +264,7 @@ def methods() -> str:
         return [f"sentence polarity, 1,000 labels {percent(found)}", f"untrained encoder {percent(control)}"]
 
     return table(
-        ["`method=`", "paper", "modality", "result on the test set", "control"],
+        ["`method=`", "paper", "modality", "measured result", "control"],
         [
             *rows,
             [
@@ -305,13 +305,13 @@ def _frames() -> list[str]:
     return [result, f"last frame {errors['persistence']:.4f}, mean frame {errors['mean frame']:.4f}"]
 
 
-BEGIN, END = "<!-- methods: tests/benchmarks/make_readme.py -->\n", "\n<!-- end -->"
+BEGIN, END = "<!-- methods: tests/benchmarks/make_readme.py -->\n", "<!-- end -->"
 
 
 def with_methods(readme: str) -> str:
     """The project's README with its table of methods as the results have it."""
     before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}{methods()}{END}{rest.split(END, 1)[1]}"
+    return f"{before}{BEGIN}\n{methods()}\n\n{END}{rest.split(END, 1)[1]}"
 
 
 def page() -> str:

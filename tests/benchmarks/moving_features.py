@@ -51,7 +51,9 @@ def main() -> None:
     for name, method in {"this run": trained, "untrained encoder": build_method(config, data)}.items():
         with evaluating(method):
             x, x_test = (
-                torch.cat([method(data.evaluation_view({"video": part})["video"]) for part in clips.split(250)]).numpy()
+                torch.cat(
+                    [method(data.modality.evaluation_view({"video": part})["video"]) for part in clips.split(250)]
+                ).numpy()
                 for clips, _ in (train, test)
             )
         ridge = make_pipeline(StandardScaler(), RidgeCV([0.1, 1.0, 10.0, 100.0])).fit(x, train[1].numpy())

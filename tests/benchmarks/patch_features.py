@@ -46,9 +46,9 @@ def main() -> None:
     features = {}
     for name, method in methods.items():
 
-        def embed(x: Tensor, method: Any = method) -> Tensor:
-            tiles = nine_patches(data.evaluation_view({"image": x})["image"], args.patch)
-            return method(tiles.flatten(0, 1)).unflatten(0, (len(x), -1)).flatten(1)
+        def embed(batch: dict[str, Tensor], method: Any = method) -> Tensor:
+            tiles = nine_patches(data.modality.evaluation_view(batch)["image"], args.patch)
+            return method(tiles.flatten(0, 1)).unflatten(0, (len(batch["image"]), -1)).flatten(1)
 
         with evaluating(method):
             probe_train, test = (

@@ -61,9 +61,9 @@ def main() -> None:
     for part in rows.split(32):
         batch = data.transform(data.val_windows.__getitems__(part.tolist()), generator)
         targets = batch["targets"]
-        body = targets.masked_fill(targets == data.tokenizer.sep_id, data.tokenizer.pad_id)
-        other, changed = other_order(body, data.transform.ends_sentence, data.tokenizer.pad_id, generator)
-        other = torch.where(targets == data.tokenizer.sep_id, targets, other)
+        body = targets.masked_fill(targets == data.modality.tokenizer.sep_id, data.modality.tokenizer.pad_id)
+        other, changed = other_order(body, data.transform.ends_sentence, data.modality.tokenizer.pad_id, generator)
+        other = torch.where(targets == data.modality.tokenizer.sep_id, targets, other)
         better = likelihood(method, batch["inputs"], targets) > likelihood(method, batch["inputs"], other)
         won.append(better[changed])
     right = torch.cat(won)

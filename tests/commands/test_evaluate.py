@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from commands.text_runs import write_text_run
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
+from PIL import Image
 from runs.harness import TINY, train
 
 from ssl_lightning.commands.evaluate import evaluate
@@ -56,7 +58,8 @@ def test_text_beside_tf_idf_with_all_and_with_few_labels(
     assert "labels=[5000] left out: the training set has 1" in capsys.readouterr().out
     names = {"probe/knn_accuracy", "probe/linear_accuracy", "probe/knn_accuracy_10", "probe/linear_accuracy_10"}
     for part in ("metrics", "controls"):
-        assert {name for name in found[part] if not name.endswith(("_low", "_high"))} == names
+        probed = {name for name in found[part] if not name.endswith(("_low", "_high"))}
+        assert probed == {*names, "val/perplexity", "val/bits_per_byte"}
         for name in names:
             assert found[part][f"{name}_low"] <= found[part][name] <= found[part][f"{name}_high"]
     assert found["raw"]["probe/linear_accuracy"] == 1.0
@@ -109,6 +112,45 @@ def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
                   "data.val_size=0.5", "backbone.pool=mean")  # fmt: skip
     turned = evaluated(alike, "labels=[]", "raw=false")
     assert turned["metrics"] == found["pooled_otherwise"]
+
+
+@pytest.mark.parametrize("method", ["causal_lm", "mlm", "nsp"])
+def test_text_without_labels_is_judged_by_its_likelihood(method: str, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("".join(f"The {n}th cat sat. The dog ran {n} times.\n\n" for n in range(200)))
+    run = train(
+        tmp_path / "run", f"method={method}", "data=text_files", f"data.root={tmp_path}", "tokenizer=byte",
+        "data.source.files=corpus.txt", "data.source.split_on=blank_line", "data.length=32", "data.batch_size=16",
+        f"data.cache={tmp_path}/cache", "trainer=cpu", "trainer.max_steps=4", "trainer.val_check_interval=4",
+        "backbone.width=16", "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "optimizer.lr=0.01",
+    )  # fmt: skip
+    in_training = json.loads(run.results.read_text())["metrics"]
+    found = evaluated(run)
+    assert list(found["metrics"]) == list(found["controls"]) == ["val/perplexity", "val/bits_per_byte"]
+    for name, value in found["metrics"].items():
+        assert value == pytest.approx(in_training[name], rel=1e-5)
+        assert value < found["controls"][name]
+    assert (found["raw"], found["painted"], found["pooled_otherwise"]) == (None, {}, None)
+
+
+UNLABELED = (
+    "trainer=cpu", "trainer.max_steps=2", "data=image_folder", "data.image_size=16", "data.source.store_size=16",
+    "data.batch_size=16", "data.val_size=20", "callbacks=minimal",
+)  # fmt: skip
+
+
+def test_images_without_labels_are_judged_by_what_is_painted(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(100):
+        image = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    options = (*UNLABELED, f"data.root={tmp_path}/images", f"data.source.cache={tmp_path}/cache")
+    found = evaluated(train(tmp_path / "run", "method=autoencoder", *options))
+    assert list(found["metrics"]) == list(found["painted"]) == ["test/reconstruction_error"]
+    assert next(iter(found["painted"]["test/reconstruction_error"])) == "this run"
+    assert (found["raw"], found["controls"]) == (None, {})
+    with pytest.raises(InputError, match="an evaluation needs labels and the data of this run has none"):
+        evaluated(train(tmp_path / "other", "method=simclr", "transform=simclr_cifar", *options))
 
 
 def test_the_control_of_a_student_begins_at_random(tmp_path: Path, labeled_run: RunFolder) -> None:

@@ -49,9 +49,11 @@ def run_export(run: RunFolder, *overrides: str) -> Path:
 @pytest.mark.parametrize(("method", "backbone", "head"), CASES)
 def test_logits_are_those_of_the_method(method: str, backbone: str, head: str, tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", method, f"backbone={backbone}")
-    trained, tokenizer = load_method(run)
+    trained, data = load_method(run)
     model = MODELS[head].from_pretrained(run_export(run)).eval()
-    inputs = torch.randint(5, tokenizer.vocab_size, (3, LENGTH), generator=torch.Generator().manual_seed(0))
+    inputs = torch.randint(
+        5, data.modality.facts["vocab_size"], (3, LENGTH), generator=torch.Generator().manual_seed(0)
+    )
     inputs[1, LENGTH // 2 :] = 0
     visible, taken = inputs != 0, {"input_ids": inputs, "attention_mask": (inputs != 0).long()}
     with torch.no_grad():
@@ -76,7 +78,7 @@ def test_logits_are_those_of_the_method(method: str, backbone: str, head: str, t
 def test_the_tokenizer_is_that_of_the_run(spelled_by: str, method: str, tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", method, spelled_by=spelled_by)
     tokenizer = transformers.AutoTokenizer.from_pretrained(run_export(run))
-    _, ours = load_method(run)
+    ours = load_method(run)[1].modality.tokenizer
     assert tokenizer(TEXTS[0])["input_ids"] == ours.encode(TEXTS[0])
     assert tokenizer.decode(tokenizer(TEXTS[0])["input_ids"]) == ours.decode(ours.encode(TEXTS[0]))
     assert len(tokenizer) == ours.vocab_size
@@ -88,7 +90,7 @@ def test_the_tokenizer_adds_what_stood_in_the_training(method: str, frame: tuple
     run = write_text_run(tmp_path / "run", method)
     tokenizer = transformers.AutoTokenizer.from_pretrained(run_export(run))
     first, last = frame
-    ids = load_method(run)[1].encode("the cat")
+    ids = load_method(run)[1].modality.tokenizer.encode("the cat")
     assert tokenizer("the cat")["input_ids"] == [*([first] if first else []), *ids, last]
     if method == "nsp":
         pair = tokenizer("the cat", "the cat")

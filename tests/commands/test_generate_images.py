@@ -14,7 +14,7 @@ from omegaconf import OmegaConf, open_dict
 from PIL import Image
 from runs.harness import command, train
 
-from ssl_lightning.commands.generate_text import generate
+from ssl_lightning.commands.generate import generate
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.image.digits import digits
 from ssl_lightning.errors import InputError
@@ -160,7 +160,7 @@ def test_wrong_pairings(run: RunFolder, pictures: Path, tmp_path: Path) -> None:
     ):
         run_generate(tmp_path, f"run='{run.path}'", text="a")
     text_run = write_text_run(tmp_path / "text", "causal_lm")
-    with pytest.raises(InputError, match=r"which takes text: give text=\.\.\. in place of input="):
+    with pytest.raises(InputError, match=r"which takes text: give text=\.\.\. instead of input="):
         run_generate(tmp_path, f"run='{text_run.path}'", given=pictures)
     with pytest.raises(InputError, match="text= and input= are for different runs"):
         run_generate(tmp_path, f"run='{run.path}'", given=pictures, text="a")

@@ -14,8 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
 from ssl_lightning.commands.export import save
-from ssl_lightning.commands.generate_text import generate, pieces
-from ssl_lightning.commands.text_model import text_model_of_run
+from ssl_lightning.commands.generate import generate
+from ssl_lightning.commands.text_model import text_model
+from ssl_lightning.commands.text_tasks import pieces
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, quoted
@@ -69,13 +70,13 @@ def test_what_looks_like_a_special_token_is_text_to_a_causal_model(tmp_path: Pat
     run = write_text_run(tmp_path / "run", "causal_lm", spelled_by="byte")
     made = run_generate(tmp_path / "out", f"run='{run.path}'", "max_new_tokens=1", text="[MASK] ${a}, it's")
     assert made["text"] == "[MASK] ${a}, it's"
-    text = text_model_of_run(run, "last", "")
+    text = text_model(run, "last", "")
     assert len(text.tokenizer("[MASK]", split_special_tokens=True)["input_ids"]) == 6
 
 
 def test_a_character_waits_for_its_bytes(tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", "causal_lm", spelled_by="byte")
-    tokenizer = load_method(run)[1]
+    tokenizer = load_method(run)[1].modality.tokenizer
     before, after = tokenizer.encode("caf"), tokenizer.encode("é €!")
     found = list(pieces(tokenizer.inner, before, iter(after)))
     assert "".join(found) == "é €!"
@@ -92,7 +93,7 @@ def test_masks_are_filled_with_the_best_words(method: str, tmp_path: Path, capsy
         chances = [guess["probability"] for guess in mask]
         assert chances == sorted(chances, reverse=True)
         assert all(guess["word"] in printed and f"{guess['probability']:.2%}" in printed for guess in mask)
-    text = text_model_of_run(run, "last", "")
+    text = text_model(run, "last", "")
     pipeline = transformers.FillMaskPipeline(model=text.model, tokenizer=text.tokenizer, top_k=3)
     theirs = pipeline("the [MASK] sat on the [MASK].")
     for ours, expected in zip(made["masks"], theirs, strict=True):
@@ -104,7 +105,7 @@ def test_masks_are_filled_with_the_best_words(method: str, tmp_path: Path, capsy
 
 def test_a_mask_covers_the_space_before_its_word(tmp_path: Path) -> None:
     """A word of byte-level BPE begins with its space; a [MASK] after a space of its own would be none."""
-    text = text_model_of_run(write_text_run(tmp_path / "run", "mlm", spelled_by="bpe"), "last", "")
+    text = text_model(write_text_run(tmp_path / "run", "mlm", spelled_by="bpe"), "last", "")
     ids = text.tokenizer("the [MASK] sat")["input_ids"]
     words = text.tokenizer("the cat sat")["input_ids"]
     assert [*words[:1], text.tokenizer.mask_token_id, *words[2:]] == ids
@@ -124,7 +125,7 @@ def test_a_corrupted_text_is_restored(beams: int, tmp_path: Path, capsys: Any) -
 )
 def test_an_export_does_what_its_run_does(method: str, text: str, key: str, tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", method)
-    opened = text_model_of_run(run, "last", "")
+    opened = text_model(run, "last", "")
     save(opened.model, opened.tokenizer, tmp_path / "export")
     ours = run_generate(tmp_path / "out", f"run='{run.path}'", "top_k=1", "max_new_tokens=1", text=text)
     theirs = run_generate(

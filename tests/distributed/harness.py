@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from runs.warm import context
 
 
 def _pack(value: Any) -> bytes:
@@ -70,7 +70,6 @@ def _rank_main(rank: int, world_size: int, pipe: Connection) -> None:
 
 class _Pool:
     def __init__(self, world_size: int) -> None:
-        context = mp.get_context("spawn")
         self.pipes, self.processes = [], []
         for rank in range(world_size):
             here, there = context.Pipe()

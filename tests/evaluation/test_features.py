@@ -17,8 +17,8 @@ def batches(order: list[int], size: int, label: bool = True) -> list[dict[str, T
     return out
 
 
-def flat(x: Tensor) -> Tensor:
-    return x.flatten(1).to(torch.float16)
+def flat(batch: dict[str, Tensor]) -> Tensor:
+    return batch["image"].flatten(1).to(torch.float16)
 
 
 def test_ordered_by_index_and_each_sample_once() -> None:
@@ -31,14 +31,15 @@ def test_ordered_by_index_and_each_sample_once() -> None:
 
 def test_without_labels_and_by_another_key() -> None:
     tokens = [{"tokens": torch.tensor([[5, 6]]), "index": torch.tensor([0])}]
-    out = extract(lambda x: x.float(), tokens, "cpu", key="tokens")
+    out = extract(lambda batch: batch["tokens"].float(), tokens, "cpu")
     assert set(out) == {"features", "index"}
     assert out["features"].tolist() == [[5.0, 6.0]]
 
 
 def test_no_gradient_is_kept() -> None:
     layer = nn.Linear(4, 2)
-    assert not extract(lambda x: layer(x.flatten(1).float()), batches([0], 1), "cpu")["features"].requires_grad
+    found = extract(lambda batch: layer(flat(batch).float()), batches([0], 1), "cpu")
+    assert not found["features"].requires_grad
 
 
 def extract_share(order: list[list[int]]) -> dict[str, Tensor]:
@@ -68,7 +69,7 @@ def test_wrong_inputs_are_named() -> None:
     with pytest.raises(InputError, match="no samples"):
         extract(flat, [], "cpu")
     with pytest.raises(InputError, match=r"\(B, D\) features, got \(2, 1, 2, 2\)"):
-        extract(lambda x: x, batches([0, 1], 2), "cpu")
+        extract(lambda batch: batch["image"], batches([0, 1], 2), "cpu")
 
 
 def test_evaluating_restores_the_mode_of_each_part() -> None:

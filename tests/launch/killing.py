@@ -1,6 +1,5 @@
 """Runs that kill themselves with SIGKILL at a chosen place, in processes of their own, as often as wanted."""
 
-import multiprocessing as mp
 import os
 import signal
 import socket
@@ -8,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from runs.harness import train
+from runs.warm import start
 
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs import checkpoints
@@ -23,10 +22,6 @@ PLACES: dict[str, tuple[Any, str]] = {
     "before metrics are saved": (Metrics, "save"),
 }
 """Where a run can be killed: just before a call of (object, name)."""
-
-_context = mp.get_context("forkserver")
-_MODELS = [f"transformers.models.{name}.modeling_{name}" for name in ("bert", "llama", "bart")]
-_context.set_forkserver_preload(["launch.killing", "ssl_lightning.commands.train", *_MODELS])
 
 
 def _kill_at(place: str, count: int) -> None:
@@ -47,7 +42,6 @@ def _kill_at(place: str, count: int) -> None:
 
 def _run(folder: Path, overrides: tuple[str, ...], kill: tuple[str, int] | None, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    torch.set_num_threads(1)
     os.chdir(folder.parent)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -68,8 +62,7 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None, worl
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}
             environment |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(world_size)}
         arguments = (folder, overrides, kill if number == rank else None, environment)
-        processes.append(_context.Process(target=_run, args=arguments))
-        processes[-1].start()
+        processes.append(start(_run, *arguments))
     if kill is not None:  # as the process that watches a run does: where one is gone, the others end
         processes[rank].join()
         for process in processes:

@@ -3,6 +3,9 @@
 import csv
 import json
 import random
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 from launch.killing import PLACES, run
 from methods.recipe import METHODS, compose_method, known
 from runs.harness import WATCHED, train
+from runs.warm import processes_of, until
 from torch import Tensor
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -112,42 +116,59 @@ def go_on_until_the_end(folder: Path, kills: list[tuple[str, int]], *options: st
     raise AssertionError("the run did not end although it was not killed")
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """The state of a run of a method that nothing disturbs, trained once for all that is compared with it."""
+
+    @cache
+    def trained(method: str, world_size: int = 1, more: tuple[str, ...] = ()) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("undisturbed") / "run"
+        assert run(folder, *overrides(method, world_size), *more, world_size=world_size)
+        return state(folder)
+
+    return trained
+
+
 @pytest.mark.parametrize(("method", "world_size"), CASES)
-def test_killed_at_any_place(tmp_path: Path, method: str, world_size: int) -> None:
+def test_killed_at_any_place(tmp_path: Path, undisturbed: Any, method: str, world_size: int) -> None:
     options = overrides(method, world_size)
-    assert run(tmp_path / "whole", *options, world_size=world_size)
     draw = random.Random(f"{method} {world_size}")
     kills = [(place, draw.randint(1, 3)) for place in draw.sample(sorted(PLACES), len(PLACES) // world_size)]
     assert go_on_until_the_end(tmp_path / "killed", kills, *options, world_size=world_size) >= 1
-    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+    assert_same(state(tmp_path / "killed"), undisturbed(method, world_size))
 
 
-def test_killed_with_workers_and_accumulation(tmp_path: Path) -> None:
-    options = (*overrides("moco"), "data.num_workers=2", "trainer.accumulate_grad_batches=2")
-    assert run(tmp_path / "whole", *options)
+def test_killed_with_workers_and_accumulation(tmp_path: Path, undisturbed: Any) -> None:
+    more = ("data.num_workers=2", "trainer.accumulate_grad_batches=2")
+    options = (*overrides("moco"), *more)
     kills = [("in a step", 2), ("with a checkpoint half written", 2), ("in validation", 1)]
     assert go_on_until_the_end(tmp_path / "killed", kills, *options) == 3
-    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+    assert_same(state(tmp_path / "killed"), undisturbed("moco", more=more))
+    until(lambda: processes_of(tmp_path) == [], 20)  # nor do workers of a killed run stay
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SimCLR that was killed after its second checkpoint."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    assert not run(folder, *overrides("simclr"), kill=("in a step", 8))
+    return folder
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(tmp_path: Path, capfd: Any, damage: str) -> None:
-    options = overrides("simclr")
-    assert run(tmp_path / "whole", *options)
-    assert not run(tmp_path / "killed", *options, kill=("in a step", 8))
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
+    tmp_path: Path, capfd: Any, undisturbed: Any, killed: Path, damage: str
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "killed"))
+    last = folder / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
     if damage == "truncated":
         content = content[: len(content) // 2]
     else:
         content[len(content) // 2] ^= 1
     last.write_bytes(content)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the runs beside it: more of them add up in another order
-    train(tmp_path / "killed", *options, f"resume={tmp_path / 'killed'}")
-    torch.set_num_threads(threads)
+    train(folder, *overrides("simclr"), f"resume={folder}")
     told = [line for line in capfd.readouterr().out.splitlines() if "is damaged" in line]
     assert len(told) == 1
     assert "resuming from previous.ckpt" in told[0]
-    assert_same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+    assert_same(state(folder), undisturbed("simclr"))

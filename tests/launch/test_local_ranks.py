@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from launch.test_killed import assert_same, state
 from omegaconf import OmegaConf
 from runs.harness import WATCHED, command
+from runs.warm import Command, processes_of, until
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.local_ranks import processes_to_start
@@ -22,36 +21,10 @@ DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *WATCHED[1
 """The tiny watched run in two processes."""
 
 
-def processes_of(folder: Path) -> list[int]:
-    """All processes that work in `folder`."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if (place / "cwd").resolve() == folder.resolve():
-                found.append(int(place.name))
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def begin(cwd: Path, *arguments: str) -> subprocess.Popen:
+def begin(cwd: Path, *arguments: str) -> Command:
     """`ssl-pretrain`, once it has written its first checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ssl_lightning.pretrain", *arguments, "hydra.run.dir=run"],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: (cwd / "run" / "checkpoints" / "last.ckpt").exists() or process.poll() is not None)
+    process = Command("pretrain", *arguments, "hydra.run.dir=run", cwd=cwd)
+    until(lambda: (cwd / "run" / "checkpoints" / "last.ckpt").exists() or process.poll() is not None)
     return process
 
 
@@ -109,7 +82,7 @@ def test_one_process_killed_ends_the_others(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert "process 1 of 2 was ended from outside" in err.strip().splitlines()[-1]
     assert "resume=" in err
-    wait_for(lambda: processes_of(tmp_path) == [])
+    until(lambda: processes_of(tmp_path) == [])
 
 
 def test_the_watching_process_killed_ends_all(tmp_path: Path) -> None:
@@ -117,7 +90,7 @@ def test_the_watching_process_killed_ends_all(tmp_path: Path) -> None:
     assert len(processes_of(tmp_path)) == 3
     process.kill()
     process.communicate()
-    wait_for(lambda: processes_of(tmp_path) == [], 20)
+    until(lambda: processes_of(tmp_path) == [], 20)
 
 
 def environment(pid: int) -> dict[str, str]:

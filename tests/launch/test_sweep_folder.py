@@ -5,41 +5,33 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
-from runs.harness import TINY, command, train
+from runs.harness import TINY, command, process, start_process, train
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.jobs import run_jobs
 from ssl_lightning.launch.local_launcher import environment, local_jobs
+from ssl_lightning.launch.optuna_search import Search
 from ssl_lightning.launch.sweep_folder import resumed_arguments, save_sweep
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, quoted
 
 ALONE = (*TINY, "callbacks=minimal", "objective=train/loss")
 LONG = (*ALONE, "trainer.max_epochs=10", "callbacks.progress.every_n_seconds=0")
-
-
-def start(*arguments: str, cwd: Path) -> subprocess.Popen:
-    """`ssl-pretrain`, while it runs."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_lightning.pretrain", *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SIDE_BY_SIDE = ("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep")
 
 
 def stored_objective(folder: Path, name: str) -> float | None:
@@ -93,10 +85,10 @@ def test_a_failing_job_is_told_and_takes_no_other_down(tmp_path):
 
 
 def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
-    process = start("-m", *LONG, "seed=1,2,3", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    read_until(process, "sweep/1", "step 20/")
-    process.kill()
-    process.communicate(timeout=60)
+    running = start_process("pretrain", "-m", *LONG, "seed=1,2,3", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(running, "sweep/1", "step 20/")
+    running.kill()
+    running.communicate(timeout=60)
     before = left(tmp_path / "sweep/0")
     assert jobs(tmp_path / "sweep") == ["0", "1"]
     assert read_checkpoint(tmp_path / "sweep/1/checkpoints/last.ckpt")["global_step"] < 70
@@ -113,14 +105,16 @@ def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
-    process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    read_until(process, "job 1 (seed=2) writes")
+    running = start_process(
+        "pretrain", "-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path
+    )
+    read_until(running, "job 1 (seed=2) writes")
     logs = [tmp_path / f"sweep/{number}/output.log" for number in (0, 1)]
     while not all("step 20/" in log.read_text() for log in logs):
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
     assert f"resume it with: ssl-pretrain resume_sweep={tmp_path / 'sweep'}" in said
     assert "Traceback" not in said
     for log in logs:
@@ -135,14 +129,16 @@ def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_takes_no_other_with_it_side_by_side(tmp_path):
-    process = start("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    running = start_process(
+        "pretrain", "-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path
+    )
     log = tmp_path / "sweep/0/output.log"
     while not log.exists() or "step 1/" not in log.read_text():
-        assert process.poll() is None
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert running.poll() is None
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
     assert f"job 0 (seed=1) failed: it was ended by SIGKILL; see {log}" in said
     assert stored_objective(tmp_path / "sweep/1", "train/loss") > 0
     assert not any(Path(f"/proc/{child}").exists() for child in children)
@@ -172,10 +168,10 @@ def searched(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(tmp_path, searched):
-    process = start("-m", *SEARCH, "sweep.n_trials=4", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    read_until(process, "trial 0: ", "sweep/1")
-    process.kill()
-    process.communicate(timeout=60)
+    running = start_process("pretrain", "-m", *SEARCH, "sweep.n_trials=4", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(running, "trial 0: ", "sweep/1")
+    running.kill()
+    running.communicate(timeout=60)
     before = left(tmp_path / "sweep/0")
     result = command("pretrain", "resume_sweep=sweep", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -241,7 +237,7 @@ def test_a_wrong_sweep_gets_one_line(tmp_path, arguments, answer):
 def test_a_search_without_optuna_says_what_to_install(tmp_path):
     (tmp_path / "optuna.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    result = command("pretrain", "-m", "sweep=optuna", "seed=1,2", cwd=tmp_path, PYTHONPATH=path)
+    result = process("pretrain", "-m", "sweep=optuna", "seed=1,2", cwd=tmp_path, PYTHONPATH=path)
     assert result.returncode == 2
     assert "sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'" in result.stderr
 
@@ -386,3 +382,22 @@ def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
     assert given("auto", ["0", "1"], threads=3) == [None, None]
     with pytest.raises(InputError, match="there are 2 GPUs here"):
         given(4, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "direction"),
+    [
+        (["method=mlm"], "minimize"),
+        (["method=simclr"], "maximize"),
+        (["method=simclr", "objective=train/loss"], "minimize"),
+        (["method=mlm", "sweep.direction=maximize"], "maximize"),
+    ],
+)
+def test_a_search_goes_where_its_objective_is_better(tmp_path, typed, direction):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        typed = ["sweep=optuna", f"hydra.sweep.dir={tmp_path}", *typed]
+        config = compose("pretrain", typed, return_hydra_config=True)
+    overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
+    settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
+    search = Search(SimpleNamespace(config=config), overrides, **settings)
+    assert search.study.direction.name.lower() == direction

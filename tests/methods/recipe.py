@@ -18,7 +18,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.optim.schedules import constant
 
 CONFIG_DIR = Path(__file__).parents[2] / "conf"
-METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"))
 VOCABULARY, LENGTH = 40, 24
 TINY = {
     "ssl_lightning.modules.backbones.image.ConvNet": {"width": 4, "stages": 2},

@@ -19,12 +19,14 @@ def split(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_the_loss() -> None:
-    method, batch = make(edges=0.3), make_batch("next_frame")
+    method, batch = make(gradient_loss_weight=0.3), make_batch("next_frame")
     seen, true = split(batch["frames"])
     predicted = method.predict(seen)
     expected = (predicted - true).square().mean() + 0.3 * gradient_difference(predicted, true)
     torch.testing.assert_close(method.loss(batch)["loss"], expected)
-    torch.testing.assert_close(make_method("next_frame", edges=0.0).loss(batch)["loss"].shape, torch.Size([]))
+    torch.testing.assert_close(
+        make_method("next_frame", gradient_loss_weight=0.0).loss(batch)["loss"].shape, torch.Size([])
+    )
 
 
 def test_the_future_is_not_seen() -> None:
@@ -52,9 +54,10 @@ def test_where_nothing_moves_persistence_is_right() -> None:
     found = method.loss({"frames": frames})
     assert found["persistence_error"] == 0
     assert found["mean_frame_error"].item() == pytest.approx(0, abs=1e-12)
-    true, predictions = method.predictions(frames)
-    assert list(predictions) == ["this run", "persistence", "mean frame"]
-    assert torch.equal(predictions["persistence"], true)
+    true, _ = method.predictions(frames)
+    controls = method.controls(frames)
+    assert list(controls) == ["persistence", "mean frame"]
+    assert torch.equal(controls["persistence"], true)
 
 
 def test_sharpness() -> None:
@@ -87,4 +90,4 @@ def test_refused() -> None:
     with pytest.raises(InputError, match=r"clips of data.frames=9 are shorter than the 5 frames seen"):
         make().loss({"frames": torch.randn(2, 9, 1, 32, 32)})
     with pytest.raises(Exception, match=r"method.num_future_frames=0 must be 1 or more"):
-        make(ahead=0)
+        make(num_future_frames=0)

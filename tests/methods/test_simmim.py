@@ -64,8 +64,12 @@ def test_what_is_shown() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask_unit": 7}, "method.mask_unit=7 is not from 1 to 6, in patches"),
-        ({"mask_unit": 0}, "method.mask_unit=0 is not from 1 to 6, in patches"),
+        (
+            {"mask_patch_size": 28},
+            "method.mask_patch_size=28 is not a multiple of backbone.patch_size=4 below the image's side of 28",
+        ),
+        ({"mask_patch_size": 0}, "method.mask_patch_size=0 is not a multiple"),
+        ({"mask_patch_size": 6}, "method.mask_patch_size=6 is not a multiple"),
         ({"mask_ratio": 0.99}, "method.mask_ratio=0.99 masks 16 of 16"),
     ],
 )

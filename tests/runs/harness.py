@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
+from runs.warm import Command
 
 from ssl_lightning.commands.pretrain import pretrain
 from ssl_lightning.config.paths import CONFIG_DIR
@@ -47,13 +48,31 @@ def train(folder: Path, *overrides: str) -> RunFolder:
 def command(
     name: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
-    """`ssl-<name>` as a process of its own."""
-    return subprocess.run(
+    """`ssl-<name>` as a process of its own, forked from a warm one."""
+    return _ended(Command(name, *arguments, cwd=cwd, **environment), timeout)
+
+
+def process(
+    name: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess:
+    """`ssl-<name>` as a shell starts it, with all its imports: for what a fork cannot show."""
+    return _ended(start_process(name, *arguments, cwd=cwd, **environment), timeout)
+
+
+def start_process(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.Popen:
+    """The same while it runs, in a session of its own."""
+    return subprocess.Popen(
         [sys.executable, "-m", f"ssl_lightning.{name}", *arguments],
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
+        start_new_session=True,
     )
+
+
+def _ended(running: Command | subprocess.Popen, timeout: float) -> subprocess.CompletedProcess:
+    out, err = running.communicate(timeout)
+    assert running.returncode is not None
+    return subprocess.CompletedProcess(running.args, running.returncode, out, err)

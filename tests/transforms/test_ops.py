@@ -85,6 +85,15 @@ def test_crop_falls_back_to_the_center(shape: tuple[int, int, int, int], box: tu
     assert [tuple(drawn) for drawn in boxes.tolist()] == [box] * 5
 
 
+def test_in_evaluation_a_crop_is_the_central_square() -> None:
+    images = torch.randint(0, 256, (4, 3, 20, 24), generator=seeded(), dtype=torch.uint8)
+    crop, generator = ops.RandomResizedCrop(16), seeded()
+    state = generator.get_state()
+    assert torch.equal(crop.eval()(images, generator), ops.CentralSquare(16)(images, generator))
+    assert torch.equal(generator.get_state(), state)
+    assert not torch.equal(crop.train()(images, generator), ops.CentralSquare(16)(images, generator))
+
+
 def test_jitter_draws() -> None:
     op = ops.ColorJitter(0.4, 1.5, 0.2, 0.1, p=0.8)
     params = op.draw(MANY, seeded())

@@ -1,17 +1,15 @@
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torchvision.transforms.v2 import functional as reference
 
+from ssl_lightning.config.choices import choices_that_fit, load_choice
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms import ops, views
 from ssl_lightning.transforms.views import Chain, EvaluationView, MultiView
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "transform").glob("*.yaml"))
-CONFIGS = [path for path in CONFIGS if "transforms.views.MultiView" in path.read_text()]
+CONFIGS = choices_that_fit("transform", lambda made, _: made is MultiView)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -107,11 +105,11 @@ def test_wrong_channels_are_refused() -> None:
         EvaluationView(8, [0.5, 0.5], [0.2])
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config(path: Path) -> None:
-    C, size = (1, 28) if path.stem == "digits" else (3, 32)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config(name: str) -> None:
+    C, size = (1, 28) if name.endswith("digits") else (3, 32)
     config = OmegaConf.create(
-        {"data": {"image_size": size, "mean": [0.5] * C, "std": [0.2] * C}, "transform": OmegaConf.load(path)}
+        {"data": {"image_size": size, "mean": [0.5] * C, "std": [0.2] * C}, "transform": load_choice("transform", name)}
     )
     transform = instantiate(config.transform)
     out = transform(batch(B=4, C=C, H=size, W=size), seeded())
@@ -121,7 +119,7 @@ def test_config(path: Path) -> None:
 
 def test_symmetric_configs_follow_the_first_view() -> None:
     config = OmegaConf.create({"data": {"image_size": 32, "mean": [0.5], "std": [0.2]}})
-    config.transform = OmegaConf.load(next(path for path in CONFIGS if path.stem == "simclr_cifar"))
+    config.transform = load_choice("transform", "simclr_cifar")
     config.transform.views.first.jitter.p = 0.25
     transform = instantiate(config.transform)
     assert [chain.ops["jitter"].p for chain in transform.views.values()] == [0.25, 0.25]

@@ -1,16 +1,14 @@
 """Images for a run: any source of uint8 arrays, split, batched and transformed."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
-
-from torch import nn
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 from ssl_lightning.data.datamodule import DataModule
-from ssl_lightning.data.dataset import ImageDataset
+from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.views import EvaluationView
 
 
+@dataclass(eq=False, repr=False)
 class ImageDataModule(DataModule):
     """``image (B, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
@@ -20,39 +18,20 @@ class ImageDataModule(DataModule):
     """
 
     provides = ("image", "index", "label")
+    modality: ImageModality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., ImageDataset],
-        root: str,
-        transform: nn.Module,
-        *,
-        image_size: int,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        batch_size: int,
-        num_workers: int = 0,
-        val_size: int | float = 0,
-        fraction: float = 1.0,
-        seed: int = 0,
-        num_classes: int | None = None,
-    ) -> None:
-        super().__init__(
-            source,
-            root,
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            val_size=val_size,
-            fraction=fraction,
-            seed=seed,
-        )
-        if len(mean) != channels or len(std) != channels:
-            raise InputError(f"data.mean and data.std must have one number for each of data.channels={channels}")
-        self.image_size, self.channels = image_size, channels
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.num_classes = num_classes
+    _: KW_ONLY
+    image_size: int
+    channels: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise InputError(f"data.mean and data.std must have one number for each of data.channels={self.channels}")
+        self.modality = ImageModality(self.image_size, self.channels, self.mean, self.std)
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
@@ -68,11 +47,3 @@ class ImageDataModule(DataModule):
     def channels_found(self) -> int:
         """Channels of the images of the source, after ``setup``."""
         return self.train.images.shape[1]
-
-    @cached_property
-    def _plain(self) -> nn.Module:
-        return EvaluationView(size=self.image_size, mean=self.mean, std=self.std)
-
-    def evaluation_view(self, batch: dict) -> dict:
-        """The batch with its ``image`` as evaluation sees it: (B, C, image_size, image_size) normalized floats."""
-        return self._plain(batch)

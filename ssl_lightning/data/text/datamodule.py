@@ -1,25 +1,28 @@
 """Text for a run: any corpus, split by documents, tokenized once, in windows."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import nn
 
 from ssl_lightning.data.cache import cache_folder, digest, made_once
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
+from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import Tokenized, tokenized
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.text.masking import Tokens
 
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
 
 
+@dataclass(eq=False, repr=False)
 class TextDataModule(DataModule):
     """``tokens (B, length) int64``, ``document (B,)``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
@@ -39,88 +42,52 @@ class TextDataModule(DataModule):
     - ``probe_train``, ``val``, ``test``: labeled texts; without labels None, ``val_windows`` and None.
 
     ``cache`` holds tokenizers and tokens (default $SSL_CACHE or ~/.cache/ssl-lightning); ``workers``: processes that
-    tokenize, None for as many as there are cores. A ``transform`` that has ``read`` gets the tokenizer by it.
+    tokenize, None for as many as there are cores. A ``transform`` of ``Tokens`` reads the tokenizer.
     """
 
     provides = ("tokens", "document", "index", "label")
+    modality: TextModality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., Corpus],
-        root: str,
-        transform: nn.Module,
-        tokenizer: Callable[..., Tokenizer],
-        *,
-        length: int,
-        batch_size: int,
-        num_workers: int = 0,
-        stride: int | None = None,
-        val_size: int | float = 0,
-        val_from: Literal["documents", "end"] | None = None,
-        fraction: float = 1.0,
-        seed: int = 0,
-        probe: Callable[..., Corpus] | None = None,
-        probe_val_size: int | float = 0.1,
-        cache: str | None = None,
-        workers: int | None = None,
-    ) -> None:
-        super().__init__(
-            source,
-            root,
-            transform,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            val_size=val_size,
-            fraction=fraction,
-            seed=seed,
-        )
-        if length < 2:
-            raise InputError(f"data.length={length} must be at least 2 tokens")
-        if stride is not None and not 1 <= stride <= length:
-            raise InputError(f"data.stride={stride} must be from 1 to data.length={length}")
-        if val_from not in ("documents", "end", None):
-            raise InputError(f"data.val_from={val_from} is not known: choose documents or end")
-        if workers is not None and workers < 1:
-            raise InputError(f"data.workers={workers} must be at least 1")
-        self.length, self.stride = length, stride
-        self.val_from, self.probe, self.probe_val_size = val_from, probe, probe_val_size
-        self.make_tokenizer = tokenizer
-        self.cache, self.workers = cache_folder(cache), workers
-        self.tokenizer: Tokenizer | None = None
+    tokenizer: Callable[..., Tokenizer]
+    _: KW_ONLY
+    length: int
+    stride: int | None = None
+    val_from: Literal["documents", "end"] | None = None
+    probe: Callable[..., Corpus] | None = None
+    probe_val_size: int | float = 0.1
+    cache: str | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < 2:
+            raise InputError(f"data.length={self.length} must be at least 2 tokens")
+        if self.stride is not None and not 1 <= self.stride <= self.length:
+            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
+        if self.val_from not in ("documents", "end", None):
+            raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"data.workers={self.workers} must be at least 1")
+        self.modality = TextModality(self._make_tokenizer)
         self.val_windows: TokenDataset | None = None
-        self._texts: dict[str, Corpus] = {}
         self.num_classes: int | None = None
-        self.bytes_per_token: float | None = None
+        self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
+        self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
         """Saves the tokenizer, in the format of transformers."""
-        assert self.tokenizer is not None
-        self.tokenizer.save(folder / "tokenizer")
+        self.modality.tokenizer.save(folder / "tokenizer")
 
     def restore(self, folder: Path) -> None:
-        """Takes the tokenizer that ``store`` saved in place of the one that would be made."""
-        if (folder / "tokenizer").is_dir():
-            self.tokenizer = load(folder / "tokenizer")
+        """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
+        if not (folder / "tokenizer").is_dir():
+            raise InputError(f"the tokenizer of the run is not there: {folder / 'tokenizer'}")
+        self.modality = TextModality(partial(load, folder / "tokenizer"))
 
     @property
     def validation_set(self) -> TokenDataset | None:
         """The held-out windows."""
         return self.val_windows
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Of the tokenizer; and ``bytes_per_token`` of the held-out documents (or all, if none are)."""
-        if self.tokenizer is None or self.bytes_per_token is None:
-            return {}
-        ids = {name: getattr(self.tokenizer, name) for name in ("vocab_size", "pad_id", "cls_id", "sep_id")}
-        return {**ids, "bytes_per_token": self.bytes_per_token, "tokens_per_sample": self.length}
-
-    def evaluation_view(self, batch: dict) -> dict:
-        """The batch as evaluation sees it: without the columns that are nothing but padding."""
-        assert self.tokenizer is not None
-        tokens = batch["tokens"]
-        longest = int((tokens != self.tokenizer.pad_id).sum(dim=1).max())
-        return {**batch, "tokens": tokens[:, : max(1, longest)]}
 
     def texts(self, split: Literal["probe_train", "val", "test"]) -> list[str]:
         """The whole texts of the samples of a labeled split, in its order."""
@@ -130,8 +97,7 @@ class TextDataModule(DataModule):
 
     def prepare_data(self) -> None:
         """Trains the tokenizer and tokenizes, on one process of each machine, before the others read the result."""
-        corpus, held = self._corpus
-        self._tokenize(corpus, self._made_tokenizer(corpus, held))
+        self._tokenize(self._corpus[0])
         if self.probe is not None:
             self._labeled("train")
 
@@ -139,8 +105,7 @@ class TextDataModule(DataModule):
         if self.train is not None:
             return
         corpus, held = self._corpus
-        tokenizer = self._made_tokenizer(corpus, held)
-        found = self._tokenize(corpus, tokenizer)
+        found = self._tokenize(corpus)
         windows = self._windows(found, corpus)
         self.val_windows = windows.of_documents(held) if held.any() else None
         overlapping = windows if self.stride is None else self._windows(found, corpus, self.stride)
@@ -156,9 +121,8 @@ class TextDataModule(DataModule):
             self.val = None if self.val_windows is None else self.val_windows.firsts()
         self.num_classes = None if self.classes is None else len(self.classes)
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
-        read = getattr(self.transform, "read", None)
-        if read is not None:
-            read(tokenizer)
+        if isinstance(self.transform, Tokens):
+            self.transform.read(self.modality.tokenizer)
 
     @cached_property
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
@@ -175,24 +139,30 @@ class TextDataModule(DataModule):
         count = resolve_size(self.val_size, len(corpus), "data.val_size")
         return corpus, held_out(len(corpus), count, self.seed, corpus.labels)
 
-    def _made_tokenizer(self, corpus: Corpus, held: np.ndarray) -> Tokenizer:
+    def _make_tokenizer(self) -> Tokenizer:
         """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
-        if self.tokenizer is None and not learns(self.make_tokenizer):
-            self.tokenizer = self.make_tokenizer(())
-        if self.tokenizer is None:
-            training = corpus.subset(~held)
-            home = self.cache / "tokenizers" / digest(training.key, _described(self.make_tokenizer), str(LEARN_FROM))
-            made_once(home, lambda folder: self.make_tokenizer(training.texts(LEARN_FROM)).save(folder))
-            self.tokenizer = load(home)
-        return self.tokenizer
+        if not learns(self.tokenizer):
+            return self.tokenizer(())
+        corpus, held = self._corpus
+        training = corpus.subset(~held)
+        home = (
+            cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
+        )
+        made_once(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
+        return load(home)
 
-    def _tokenize(self, corpus: Corpus, tokenizer: Tokenizer) -> Tokenized:
-        return tokenized(corpus, tokenizer, self.cache, self.workers)
+    def _tokenize(self, corpus: Corpus) -> Tokenized:
+        return tokenized(corpus, self.modality.tokenizer, cache_folder(self.cache), self.workers)
 
     def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        assert self.tokenizer is not None
         return TokenDataset(
-            found.tokens, found.offsets, self.length, self.tokenizer.pad_id, stride, corpus.labels, corpus.classes
+            found.tokens,
+            found.offsets,
+            self.length,
+            self.modality.tokenizer.pad_id,
+            stride,
+            corpus.labels,
+            corpus.classes,
         )
 
     def _refuse_too_short(self, train: TokenDataset, found: Tokenized, held: np.ndarray) -> None:
@@ -211,9 +181,8 @@ class TextDataModule(DataModule):
         labeled = (self.probe or self.source)(root=self.root, split=split)
         if labeled.labels is None:
             raise InputError("data.probe has no labels: choose labeled_text, or callbacks=no_probe without it")
-        assert self.tokenizer is not None
         self._texts[split] = labeled
-        return self._windows(self._tokenize(labeled, self.tokenizer), labeled).firsts()
+        return self._windows(self._tokenize(labeled), labeled).firsts()
 
     def _split_probe(self) -> None:
         texts = self._labeled("train")

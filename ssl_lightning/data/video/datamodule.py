@@ -1,16 +1,13 @@
 """Clips of video for a run: any source of `VideoDataset`, split, batched and transformed."""
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any
-
-from torch import nn
+from dataclasses import KW_ONLY, dataclass, field
 
 from ssl_lightning.data.image.datamodule import ImageDataModule
+from ssl_lightning.data.video.modality import VideoModality
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.pretext.next_frame import Frames
 
 
+@dataclass(eq=False, repr=False)
 class VideoDataModule(ImageDataModule):
     """``video (B, T, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
@@ -18,54 +15,17 @@ class VideoDataModule(ImageDataModule):
     """
 
     provides = ("video", "index", "label")
+    modality: VideoModality = field(init=False)
 
-    def __init__(
-        self,
-        source: Callable[..., Any],
-        root: str,
-        transform: nn.Module,
-        *,
-        frames: int,
-        image_size: int,
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        batch_size: int,
-        num_workers: int = 0,
-        val_size: int | float = 0,
-        fraction: float = 1.0,
-        seed: int = 0,
-        num_classes: int | None = None,
-    ) -> None:
-        super().__init__(
-            source,
-            root,
-            transform,
-            image_size=image_size,
-            channels=channels,
-            mean=mean,
-            std=std,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            val_size=val_size,
-            fraction=fraction,
-            seed=seed,
-            num_classes=num_classes,
-        )
-        if frames < 2:
-            raise InputError(f"data.frames={frames} must be 2 or more")
-        self.frames = frames
+    _: KW_ONLY
+    frames: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames < 2:
+            raise InputError(f"data.frames={self.frames} must be 2 or more")
+        self.modality = VideoModality(self.image_size, self.channels, self.mean, self.std)
 
     @property
     def channels_found(self) -> int:
         return self.train.shape[1]
-
-    @cached_property
-    def _frames(self) -> Frames:
-        return Frames(size=self.image_size, mean=self.mean, std=self.std)
-
-    def evaluation_view(self, batch: dict) -> dict:
-        """The batch with its ``video`` as evaluation sees it: (B, T, C, image_size, image_size) normalized floats."""
-        made = self._frames(batch)
-        made["video"] = made.pop("frames")
-        return made

@@ -1,4 +1,8 @@
-"""Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D."""
+"""Image encoders: modules from (B, C, H, W) to (B, D) whose `out_dim` is D.
+
+Each names its `kinds`, by which a config is checked: "image"; "feature map" if it pools a map of features, and so takes
+images of any size; "vit".
+"""
 
 import difflib
 import itertools
@@ -52,6 +56,8 @@ class ConvNet(nn.Sequential):
         out_dim: a bottleneck: D of a linear layer behind all that; None for none.
     """
 
+    kinds = ("image", "feature map")
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -99,6 +105,8 @@ class MLP(nn.Sequential):
         out_dim: D, width of the code.
     """
 
+    kinds = ("image",)
+
     def __init__(
         self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[int] = (128,), out_dim: int = 32
     ) -> None:
@@ -142,6 +150,9 @@ def resnet(
     return net
 
 
+resnet.kinds = ("image", "feature map")  # type: ignore[attr-defined]
+
+
 def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: Any) -> nn.Module:
     """Any image model of timm without its classifier; `options` go to `timm.create_model` (img_size, patch_size ...).
 
@@ -163,3 +174,6 @@ def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **opti
         raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
     net.out_dim = getattr(net, "head_hidden_size", net.num_features)
     return net
+
+
+timm_model.kinds = ("image", "feature map")  # type: ignore[attr-defined]

@@ -24,6 +24,9 @@ class LanguageModel(nn.Module):
     fsdp_shard_with_root = True
     """Methods call `hidden` and `logits`, which a shard of this module alone would not know of."""
 
+    frame: tuple[str, str] = ("", "")
+    """Roles ("cls", "sep") of the special tokens around a text in training, which an export adds; "": none."""
+
     def __init__(self, model: Any, pad_id: int, causal: bool) -> None:
         super().__init__()
         self.model, self.pad_id, self.causal = model, pad_id, causal

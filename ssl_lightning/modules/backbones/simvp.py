@@ -55,6 +55,8 @@ class SimVPEncoder(nn.Module):
     `out_dim`: D; `width`, `stages`: as given, for the decoder.
     """
 
+    kinds = ("clip",)
+
     fsdp_shard_with_root = True
     """Methods call `states`, which a shard of this module alone would not know of."""
 

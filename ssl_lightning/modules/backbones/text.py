@@ -90,6 +90,9 @@ def language_model(
     return LanguageModel(model, pad_id, head == "causal")
 
 
+language_model.kinds = ()  # type: ignore[attr-defined]  # its head says what it is
+
+
 def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[str, Any]) -> Any:
     import transformers
 

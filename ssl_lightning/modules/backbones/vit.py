@@ -38,6 +38,8 @@ class ViT(nn.Module):
         InputError: sizes that do not divide, or a pool without its token.
     """
 
+    kinds = ("image", "vit")
+
     fsdp_shard_with_root = True
     """Methods call `patch_tokens` and `encode`, which a shard of this module alone would not know of."""
 

@@ -15,6 +15,7 @@ class SplitColors(MultiView):
     """
 
     produces = ("inputs", "ab")
+    channels = 3
 
     def __init__(self, augment: Chain) -> None:
         super().__init__({"color": augment}, [0.0] * 3, [1.0] * 3)

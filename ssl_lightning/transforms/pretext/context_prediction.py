@@ -9,7 +9,8 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.functional import cut, random_integers
 from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
-PLACES = 8
+PLACES, MIDDLE = 8, 4
+"""Sides of the middle patch, and its own place, counted along the rows of the 3 x 3 patches."""
 NOISE = 0.01
 """Of the channels that are dropped, as a part of the spread of the one that stays (Sec. 3.1)."""
 
@@ -71,7 +72,7 @@ class PatchPairs(MultiView):
                 f"3 patches in a row do not fit images of {H} x {W}: lower transform.patch={self.patch},"
                 f" transform.gap={self.gap} or transform.jitter={self.jitter}"
             )
-        place = targets + (targets >= PLACES // 2)  # 0..8 but for the middle, 4
+        place = targets + (targets >= MIDDLE)  # 0..8 except the middle
         ends = []
         for room, side in zip(rooms, (place // 3 - 1, place % 3 - 1), strict=True):
             first = margin + random_integers(room, (B,), generator)

@@ -120,10 +120,12 @@ def test_validation_sets_smaller_than_a_batch_work():
 def test_plain_is_the_normalized_image():
     data = made()
     batch = data.train.__getitems__([5, 40])
-    plain = data.evaluation_view(batch)["image"]
+    plain = data.modality.evaluation_view(batch)["image"]
     assert plain.dtype == torch.float32
     torch.testing.assert_close(plain, (batch["image"] / 255 - 0.5) / 0.25)
-    assert data.evaluation_view({**batch, "image": torch.zeros(2, 1, 9, 7, dtype=torch.uint8)})["image"].shape == (
+    assert data.modality.evaluation_view({**batch, "image": torch.zeros(2, 1, 9, 7, dtype=torch.uint8)})[
+        "image"
+    ].shape == (
         2,
         1,
         4,
@@ -178,7 +180,7 @@ def test_every_image_set_composes(path, tmp_path):
     data = instantiate(config.data, transform=nn.Identity())
     assert data.seed == 7
     assert isinstance(data.source, partial)
-    assert len(data.mean) == len(data.std) == data.channels
+    assert len(data.modality.mean) == len(data.modality.std) == data.modality.channels
     offline = {"download": False} if "name" in data.source.keywords else {}
     if path.stem not in ("digits", "photo_patches"):
         with pytest.raises(InputError, match=str(tmp_path)):
@@ -191,5 +193,5 @@ def test_the_default_set_has_the_statistics_it_says():
     assert (len(data.train), len(data.probe_train), len(data.val), len(data.test)) == (11000, 11000, 1000, 2376)
     assert not set(data.val.groups) & set(data.train.groups)
     pixels = data.train.images / 255
-    assert pixels.mean() == pytest.approx(data.mean[0], abs=1e-3)
-    assert pixels.std() == pytest.approx(data.std[0], abs=1e-3)
+    assert pixels.mean() == pytest.approx(data.modality.mean[0], abs=1e-3)
+    assert pixels.std() == pytest.approx(data.modality.std[0], abs=1e-3)

@@ -12,6 +12,7 @@ from ssl_lightning.data.text.labeled_text import labeled_text
 from ssl_lightning.data.text.text_files import text_files
 from ssl_lightning.data.text.tokenizers import bpe, byte, char, pretrained
 from ssl_lightning.errors import InputError
+from ssl_lightning.transforms.text.masking import Tokens
 
 TEXTS = [f"Document {number} ends with \u00e9. " + "word " * (number % 30) for number in range(80)]
 
@@ -44,8 +45,8 @@ def texts_of(data, windows):
     found = {}
     batch = windows.__getitems__(range(len(windows)))
     for document, tokens in zip(batch["document"].tolist(), batch["tokens"], strict=True):
-        found[document] = found.get(document, []) + tokens[tokens != data.tokenizer.pad_id].tolist()
-    return {document: data.tokenizer.decode(ids) for document, ids in found.items()}
+        found[document] = found.get(document, []) + tokens[tokens != data.modality.tokenizer.pad_id].tolist()
+    return {document: data.modality.tokenizer.decode(ids) for document, ids in found.items()}
 
 
 def test_documents_are_trained_on_or_held_out_and_never_both(made):
@@ -72,7 +73,7 @@ def test_batches(made):
         "document": (torch.int64, (8,)),
         "index": (torch.int64, (8,)),
     }
-    assert torch.equal(data.evaluation_view(batch)["tokens"], batch["tokens"])
+    assert torch.equal(data.modality.evaluation_view(batch)["tokens"], batch["tokens"])
     assert set(batch) | {"label"} == set(data.provides)
     assert sum(len(batch["index"]) for batch in data.val_dataloader()) == len(data.val_windows)
     parts = [next(iter(part)) for part in (made(num_workers=2).features_loader("train"), [batch])]
@@ -116,21 +117,19 @@ def test_fraction_takes_a_part_of_the_training_windows_only(made):
 def test_facts(made, tokenizer):
     data = made(tokenizer=tokenizer, val_size=0.25)
     held = texts_of(data, data.val_windows).values()
-    tokens = sum(len(data.tokenizer.encode(text)) for text in held)
+    tokens = sum(len(data.modality.tokenizer.encode(text)) for text in held)
     bytes_per_token = sum(len(text.encode()) for text in held) / tokens
-    assert data.facts == {
-        "vocab_size": data.tokenizer.vocab_size,
+    assert data.modality.facts == {
+        "vocab_size": data.modality.tokenizer.vocab_size,
         "pad_id": 0,
         "cls_id": 2,
         "sep_id": 3,
-        "bytes_per_token": bytes_per_token,
-        "tokens_per_sample": 16,
     }
-    assert TextDataModule(documents, "", nn.Identity(), byte, length=16, batch_size=8).facts == {}
+    assert data.bytes_per_token == bytes_per_token
     whole = made(tokenizer=tokenizer)
     assert whole.validation_set is None
-    tokens = sum(len(whole.tokenizer.encode(text)) for text in TEXTS)
-    assert whole.facts["bytes_per_token"] == sum(len(text.encode()) for text in TEXTS) / tokens
+    tokens = sum(len(whole.modality.tokenizer.encode(text)) for text in TEXTS)
+    assert whole.bytes_per_token == sum(len(text.encode()) for text in TEXTS) / tokens
 
 
 def test_a_tokenizer_learns_from_the_training_documents_once(made):
@@ -145,20 +144,16 @@ def test_a_tokenizer_learns_from_the_training_documents_once(made):
     assert sorted(calls[0]) == sorted(texts_of(data, data.train).values())
     again = made(tokenizer=make, val_size=0.2)
     assert len(calls) == 1
-    assert again.tokenizer.key == data.tokenizer.key
+    assert again.modality.tokenizer.key == data.modality.tokenizer.key
     made(tokenizer=partial(learner, odd="z"), val_size=0.2)
     made(tokenizer=make, val_size=0.2, seed=1)
     assert len(calls) == 3
 
 
 def test_a_transform_learns_the_tokenizer(made):
-    class Reader(nn.Identity):
-        def read(self, tokenizer):
-            self.mask_id = tokenizer.mask_id
-
-    reader = Reader()
-    made(transform=reader)
-    assert reader.mask_id == 4
+    transform = Tokens()
+    made(transform=transform)
+    assert transform.mask_id == 4
 
 
 def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
@@ -167,10 +162,10 @@ def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
     data.restore(tmp_path)
     data.prepare_data()
     data.setup()
-    assert "m" in data.tokenizer.decode(data.tokenizer.encode("m"))
-    assert data.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
+    assert "m" in data.modality.tokenizer.decode(data.modality.tokenizer.encode("m"))
+    assert data.modality.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
     other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
-    assert other.tokenizer.key == data.tokenizer.key
+    assert other.modality.tokenizer.key == data.modality.tokenizer.key
 
 
 def test_labels_of_the_corpus_itself(made):
@@ -273,17 +268,17 @@ REAL = os.environ.get("SSL_DATA", "")
 def test_tinyshakespeare_is_split_as_in_nanogpt(made):
     """Its prepare.py: 65 characters, 1,003,854 tokens to train on and 111,540 to validate."""
     data = made(partial(text_files, files=f"{REAL}/text/tinyshakespeare.txt"), char, val_size=0.1)
-    assert data.tokenizer.vocab_size == 65 + 5
+    assert data.modality.tokenizer.vocab_size == 65 + 5
     tokens = [int((part.starts * 0 + part.sizes)[part.rows].sum()) for part in (data.train, data.val_windows)]
     assert tokens == [1_003_854, 111_540]
 
 
 def test_what_evaluation_sees_has_no_empty_columns(made):
     data = made(val_size=0.2)
-    tokens = torch.full((2, 16), data.tokenizer.pad_id)
+    tokens = torch.full((2, 16), data.modality.tokenizer.pad_id)
     tokens[0, :3] = tokens[1, :5] = 7
-    assert torch.equal(data.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
-    assert data.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
+    assert torch.equal(data.modality.evaluation_view({"tokens": tokens, "label": 1})["tokens"], tokens[:, :5])
+    assert data.modality.evaluation_view({"tokens": tokens, "label": 1})["label"] == 1
 
 
 def test_texts_are_those_of_the_labeled_samples(made):
@@ -293,4 +288,4 @@ def test_texts_are_those_of_the_labeled_samples(made):
         assert len(texts) == len(part)
         assert all(text.endswith("good " * 20) == (label > 0) for text, label in zip(texts, part.labels, strict=True))
         read = part.__getitems__(range(len(part)))["tokens"]
-        assert [data.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]
+        assert [data.modality.tokenizer.decode(row.tolist()) for row in read] == [text[:8] for text in texts]

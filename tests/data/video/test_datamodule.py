@@ -52,7 +52,7 @@ def test_transform_and_plain_normalize_alike() -> None:
     expected = (batch["video"] / 255 - MEAN[0]) / STD[0]
     made = data.augment(batch, seed=0)
     torch.testing.assert_close(made["frames"], expected)
-    plain = data.evaluation_view({"video": batch["video"]})
+    plain = data.modality.evaluation_view({"video": batch["video"]})
     assert list(plain) == ["video"]
     torch.testing.assert_close(plain["video"], expected)
 

@@ -11,7 +11,7 @@ class OptunaSweeper(BasicSweeper):
 
     Args:
         n_trials: trials in all, those of a search that is resumed included.
-        direction: 'maximize' or 'minimize'.
+        direction: 'maximize' or 'minimize'; None: as it is better for the objective.
         sampler: 'tpe', 'gp' or 'random'.
         seed: of the sampler.
         batch: trials proposed together; None for as many as the launcher runs at once.
@@ -21,7 +21,7 @@ class OptunaSweeper(BasicSweeper):
     def __init__(
         self,
         n_trials: int,
-        direction: str,
+        direction: str | None,
         sampler: str,
         seed: int,
         batch: int | None = None,

@@ -1,97 +1,30 @@
-"""A text continued, its masks filled, or restored, by what a run or a checkpoint of transformers has learned.
-
-Pictures are the business of `showing.py`.
-"""
+"""What language models do with a user's text: continue it, fill its masks, or restore it."""
 
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from ssl_lightning.commands.text_model import TextModel, text_model_of_checkpoint, text_model_of_run
+from ssl_lightning.commands.text_model import TextModel
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.generation import best_fillings, continued, restored
-from ssl_lightning.runs.folder import find_run, write_json
-from ssl_lightning.runs.provenance import provenance
 
 _MASK = "[MASK]"
 """How a text says that something is hidden, whatever the token of the model is called."""
 
 
-def generate(config: DictConfig) -> None:
-    """Writes to the terminal and, as a JSON file of its own each time, to Hydra's output folder.
+def perform(text: TextModel, config: DictConfig) -> dict[str, Any]:
+    """`config.text` continued, its masks filled, or restored, as the model can; on the terminal, and as JSON.
 
     Raises:
-        InputError: no text or picture, or one that the model cannot take; no such run or checkpoint; options out of
-            range.
+        InputError: a text that the model cannot take.
     """
-    refuse_wrong_options(config)
-    path = _free_name(Path(HydraConfig.get().runtime.output_dir))
-    if not OmegaConf.is_missing(config, "input"):
-        from ssl_lightning.commands.generate_images import generate_images
-
-        generate_images(config, find_run(config.run), path)
-        return
-    if OmegaConf.is_missing(config, "run"):
-        origin = config.checkpoint
-        text = text_model_of_checkpoint(str(config.checkpoint))
-    else:
-        run = find_run(config.run)
-        origin = str(run.checkpoint(str(config.checkpoint)))
-        text = text_model_of_run(run, str(config.checkpoint), "continue, fill or restore a text")
-    text.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    began = time.perf_counter()
-    kept = [str(key) for key in config if key not in ("text", "input", "max_images", "frames", "run", "checkpoint")]
-    made = {"causal": _continue, "masked": _fill, "seq2seq": _restore}[text.head](text, config)
-    content = {
-        "text": config.text,
-        **made,
-        "checkpoint": origin,
-        "options": {key: config[key] for key in kept},
-        "timing": {"wall_seconds": time.perf_counter() - began},
-        "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, config.seed),
-    }
-    write_json(path, content)
-    Console(stderr=True).print(f"[bold]wrote[/] {path}", highlight=False, soft_wrap=True)
-
-
-def refuse_wrong_options(config: DictConfig) -> None:
-    """All that can be seen before anything is loaded.
-
-    Raises:
-        InputError: a value that is missing, of another kind, or out of its range.
-    """
-    pictures = not OmegaConf.is_missing(config, "input")
-    if pictures and not OmegaConf.is_missing(config, "text"):
-        raise InputError("text= and input= are for different runs: give the one that the method was trained on")
-    if pictures and (OmegaConf.is_missing(config, "run") or not str(config.input).strip()):
-        raise InputError("pictures need a run and a path: ssl-generate run=RUN input=image.png, or a folder of images")
-    if not pictures and (OmegaConf.is_missing(config, "text") or not str(config.text).strip()):
-        raise InputError(
-            'text is missing: ssl-generate run=RUN text="...", or input=image.png where the run is of images'
-        )
-    if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
-        raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
-    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "frames": 1, "seed": 0}
-    for key, low in lowest.items():
-        value = config[key]
-        if not (value is None and key == "top_k") and (type(value) is not int or value < low):
-            raise InputError(f"{key}={value} is not a whole number from {low}")
-    for key in ("temperature", "top_p"):
-        if type(config[key]) not in (int, float):
-            raise InputError(f"{key}={config[key]} is not a number")
-    if not config.temperature > 0:
-        raise InputError(f"temperature={config.temperature} must be above 0; for the likeliest text use top_k=1")
-    if not 0 < config.top_p <= 1:
-        raise InputError(f"top_p={config.top_p} must be above 0 and at most 1")
+    return {"causal": _continue, "masked": _fill, "seq2seq": _restore}[text.head](text, config)
 
 
 def _continue(text: TextModel, config: DictConfig) -> dict[str, Any]:
@@ -197,9 +130,3 @@ def _word(tokenizer: Any, token: int) -> str:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _free_name(folder: Path) -> Path:
-    stem = time.strftime("%Y-%m-%d_%H-%M-%S")
-    names = (folder / f"{stem}{f'_{number}' if number else ''}.json" for number in range(10**6))
-    return next(path for path in names if not path.exists())

@@ -1,0 +1,137 @@
+"""A trained method does its pretext task on what a user gives: a text, or files that its modality reads."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from ssl_lightning.commands.text_model import text_model
+from ssl_lightning.commands.text_tasks import perform
+from ssl_lightning.config.build import build_data, load_config
+from ssl_lightning.config.choices import methods_that_declare
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import RunFolder, find_run, write_json
+from ssl_lightning.runs.load import load_method
+from ssl_lightning.runs.pretext import run_pretext_task
+from ssl_lightning.runs.provenance import provenance
+
+_OF_TEXT = ("max_new_tokens", "temperature", "top_k", "top_p", "words", "beams", "seed")
+_OF_FILES = ("max_images", "frames", "seed")
+
+
+def generate(config: DictConfig) -> None:
+    """Writes to the terminal and, as a JSON file of its own each time, to Hydra's output folder.
+
+    Raises:
+        InputError: no text or files, or some that the method cannot take; no such run or checkpoint; options out of
+            range.
+    """
+    validate_options(config)
+    began = time.perf_counter()
+    path = _free_name(Path(HydraConfig.get().runtime.output_dir))
+    of_text = OmegaConf.is_missing(config, "input")
+    made = _from_text(config) if of_text else _from_files(config, path)
+    content = {
+        **made,
+        "options": {key: config[key] for key in (_OF_TEXT if of_text else _OF_FILES)},
+        "timing": {"wall_seconds": time.perf_counter() - began},
+        "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, config.seed),
+    }
+    write_json(path, content)
+    written = f"{path.with_name(made['figure'])} and {path.name}" if "figure" in made else path
+    left_out = made.get("left_out", 0)
+    more = f" ({left_out} more pictures are left out: max_images={config.max_images})" if left_out else ""
+    Console(stderr=True).print(f"[bold]wrote[/] {written}{more}", highlight=False, soft_wrap=True)
+
+
+def _from_text(config: DictConfig) -> dict[str, Any]:
+    """The text continued, its masks filled, or restored, by what a run or a checkpoint of transformers has learned."""
+    checkpoint = str(config.checkpoint)
+    run = None if OmegaConf.is_missing(config, "run") else find_run(config.run)
+    text = text_model(run, checkpoint, "continue, fill or restore a text")
+    text.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    origin = checkpoint if run is None else str(run.checkpoint(checkpoint))
+    return {"text": config.text, **perform(text, config), "checkpoint": origin}
+
+
+def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
+    """The pretext task on files, drawn beside `path`; they are transformed as in training, without random crops."""
+    run, checkpoint = find_run(config.run), str(config.checkpoint)
+    _refuse_what_shows_nothing(run)
+    method, data = load_method(run, checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    given = data.modality.read_input(str(config.input), config.max_images)
+    data.transform.eval()
+    batch = data.augment({key: value.to(device) for key, value in given.batch.items()}, config.seed)
+    columns = run_pretext_task(method.to(device), batch, config.seed, config)
+    return {
+        "input": str(config.input),
+        "files": [str(file) for file in given.files],
+        "left_out": given.left_out,
+        "columns": list(columns),
+        "figure": _drawn(data.modality, columns, [file.name for file in given.files], path).name,
+        "checkpoint": str(run.checkpoint(checkpoint)),
+    }
+
+
+def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path) -> Path:
+    """The file that was drawn: a film where the modality moves, for which there is a PNG, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
+    modality.draw(columns, names).savefig(picture, dpi=150)
+    return film if modality.animate(columns, film) else picture
+
+
+def _refuse_what_shows_nothing(run: RunFolder) -> None:
+    config = load_config(run.config)
+    method: Any = get_class(config.method._target_)
+    option = build_data(config).modality.option
+    trained = f"{run.path} trained {method.__name__}"
+    if option != "input":
+        raise InputError(f"{trained}, which takes {option}: give {option}=... instead of input=")
+    if not method.declares("show"):
+        raise InputError(
+            f"{trained}, which has no task to show on a picture; methods that have: {methods_that_declare('show')}"
+        )
+
+
+def validate_options(config: DictConfig) -> None:
+    """All that can be seen before anything is loaded.
+
+    Raises:
+        InputError: a value that is missing, of another kind, or out of its range.
+    """
+    pictures = not OmegaConf.is_missing(config, "input")
+    if pictures and not OmegaConf.is_missing(config, "text"):
+        raise InputError("text= and input= are for different runs: give the one that the method was trained on")
+    if pictures and (OmegaConf.is_missing(config, "run") or not str(config.input).strip()):
+        raise InputError("pictures need a run and a path: ssl-generate run=RUN input=image.png, or a folder of images")
+    if not pictures and (OmegaConf.is_missing(config, "text") or not str(config.text).strip()):
+        raise InputError(
+            'text is missing: ssl-generate run=RUN text="...", or input=image.png where the run is of images'
+        )
+    if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
+        raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
+    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "frames": 1, "seed": 0}
+    for key, low in lowest.items():
+        value = config[key]
+        if not (value is None and key == "top_k") and (type(value) is not int or value < low):
+            raise InputError(f"{key}={value} is not a whole number from {low}")
+    for key in ("temperature", "top_p"):
+        if type(config[key]) not in (int, float):
+            raise InputError(f"{key}={config[key]} is not a number")
+    if not config.temperature > 0:
+        raise InputError(f"temperature={config.temperature} must be above 0; for the likeliest text use top_k=1")
+    if not 0 < config.top_p <= 1:
+        raise InputError(f"top_p={config.top_p} must be above 0 and at most 1")
+
+
+def _free_name(folder: Path) -> Path:
+    stem = time.strftime("%Y-%m-%d_%H-%M-%S")
+    names = (folder / f"{stem}{f'_{number}' if number else ''}.json" for number in range(10**6))
+    return next(path for path in names if not path.exists())

@@ -1,0 +1,75 @@
+"""Images as commands and callbacks see them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from ssl_lightning.data.image.decode import decode
+from ssl_lightning.data.image.image_folder import list_images
+from ssl_lightning.data.modality import Batch, Modality, UserInput
+from ssl_lightning.data.video.frame_folder import natural
+from ssl_lightning.errors import InputError
+from ssl_lightning.figures.images import columns_figure, unnormalized
+from ssl_lightning.transforms.views import EvaluationView
+
+
+class ImageModality(Modality):
+    """`image` (B, C, H, W) uint8; networks see `channels` of `image_size` squared, normalized by `mean` and `std`."""
+
+    key = "image"
+
+    def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
+        self.view = EvaluationView(image_size, mean, std)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"image_size": self.image_size, "channels": self.channels}
+
+    def evaluation_view(self, batch: Batch) -> Batch:
+        """The batch with its `image` as (B, C, image_size, image_size) normalized floats."""
+        return self.view(batch)
+
+    def read_input(self, given: str, limit: int) -> UserInput:
+        """An image, or the first `limit` of a folder: (B, C, image_size, image_size) uint8."""
+        files = files_at(given)
+        images = self.decoded(files[:limit])
+        batch = {"image": images, "index": torch.arange(len(images))}
+        return UserInput(batch, files[:limit], len(files[limit:]))
+
+    def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
+        return columns_figure(self.looked_at(columns), names)
+
+    def looked_at(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Normalized columns in [0, 1]."""
+        return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
+
+    def decoded(self, files: Sequence[Path]) -> Tensor:
+        """(N, C, image_size, image_size) uint8, each the central square of a file."""
+        return torch.from_numpy(np.stack([self._decoded(file) for file in files]))
+
+    def _decoded(self, file: Path) -> np.ndarray:
+        try:
+            return decode(str(file), self.image_size, self.channels)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InputError(f"{file} cannot be read as an image ({type(error).__name__})") from error
+
+
+def files_at(given: str) -> list[Path]:
+    """The file itself, or the image files of a folder; numbers in their names are ordered as numbers.
+
+    Raises:
+        InputError: nothing is there, or a folder without images.
+    """
+    place = Path(given).expanduser()
+    if place.is_dir():
+        return [place / name for name in sorted(list_images(place), key=natural)]
+    if not place.exists():
+        raise InputError(f"there is no picture and no folder at {place}")
+    return [place]

@@ -1,0 +1,81 @@
+"""What commands, callbacks and networks need to know of a kind of data: images, clips of video, text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssl_lightning.evaluation.features import extract
+from ssl_lightning.evaluation.protocol import Protocol
+
+Batch = dict[str, Any]
+RawControl = tuple[str, Callable[[Tensor, int], dict[str, float]]]
+"""Name of a control that learned nothing without labels, and its figures of the test set: of (rows of `probe_train`
+whose labels it learns from, seed)."""
+
+LARGEST_RAW = 5 * 10**8
+"""Training sets of more numbers than this (4 GB as the linear probe solves them) have no control on raw inputs."""
+
+
+@dataclass(frozen=True)
+class UserInput:
+    """What a user gave: a raw batch, the file of each sample or frame, and how many files were left out."""
+
+    batch: Batch
+    files: list[Path]
+    left_out: int = 0
+
+
+class Modality:
+    """One kind of data. A DataModule holds it as `modality`; nothing else asks which kind it is."""
+
+    key: ClassVar[str]
+    """Of the network's input in a batch."""
+    option: ClassVar[str] = "input"
+    """By which a user of `ssl-generate` gives input: `input`, a file or folder, or `text`."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What only the data knows and a network is built from, by name of the network's argument."""
+        return {}
+
+    def evaluation_view(self, batch: Batch) -> Batch:
+        """A raw batch with its input as evaluation sees it."""
+        raise NotImplementedError
+
+    def read_input(self, given: str, limit: int) -> UserInput:
+        """A raw batch of what a user gave, of at most `limit` files.
+
+        Raises:
+            InputError: it is not there, or cannot be read.
+        """
+        raise NotImplementedError
+
+    def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
+        """A figure of `columns` (B, ...), each like a network's input; `names` of the samples."""
+        raise NotImplementedError
+
+    def animate(self, columns: Mapping[str, Tensor], path: Path) -> bool:
+        """Writes the columns as a film; False where nothing moves.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        return False
+
+    def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl | None:
+        """The protocol on the numbers of the inputs themselves; None if they are too many."""
+        one = self._numbers(data.probe_train.__getitems__([0]))
+        if len(data.probe_train) * one.numel() > LARGEST_RAW:
+            return None
+        probe_train, test = (
+            extract(self._numbers, data.features_loader(split), "cpu") for split in ("probe_train", "test")
+        )
+        return "raw input", protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
+
+    def _numbers(self, batch: Batch) -> Tensor:
+        return self.evaluation_view(batch)[self.key].flatten(1)

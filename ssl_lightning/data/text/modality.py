@@ -1,0 +1,53 @@
+"""Text as commands and callbacks see it."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_lightning.data.modality import Batch, Modality, RawControl, UserInput
+from ssl_lightning.data.text.tokenizers import Tokenizer
+from ssl_lightning.evaluation.protocol import Protocol
+from ssl_lightning.evaluation.tfidf import tfidf_predict
+
+
+class TextModality(Modality):
+    """`tokens` (B, N) int64, padded at the end. `make` is called once, when the tokenizer is first needed."""
+
+    key = "tokens"
+    option = "text"
+
+    def __init__(self, make: Callable[[], Tokenizer]) -> None:
+        self._make = make
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return self._make()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {name: getattr(self.tokenizer, name) for name in ("vocab_size", "pad_id", "cls_id", "sep_id")}
+
+    def evaluation_view(self, batch: Batch) -> Batch:
+        """The batch without the columns that are nothing but padding."""
+        tokens = batch["tokens"]
+        longest = int((tokens != self.tokenizer.pad_id).sum(dim=1).max())
+        return {**batch, "tokens": tokens[:, : max(1, longest)]}
+
+    def read_input(self, given: str, limit: int = 1) -> UserInput:
+        """The tokens of one text: (1, N)."""
+        tokens = torch.tensor([self.tokenizer.encode(given)], dtype=torch.long)
+        return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
+
+    def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl:
+        """Logistic regression on the words of the whole texts."""
+        texts, test_texts = data.texts("probe_train"), data.texts("test")
+        labels, test_labels = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
+
+        def figures(rows: Tensor, seed: int) -> dict[str, float]:
+            predicted = tfidf_predict([texts[row] for row in rows], labels[rows], test_texts, seed)
+            return protocol.judge("probe/linear_accuracy", predicted, test_labels)
+
+        return "TF-IDF", figures

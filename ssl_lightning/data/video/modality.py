@@ -1,0 +1,37 @@
+"""Clips of video as commands and callbacks see them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssl_lightning.data.image.modality import ImageModality, files_at
+from ssl_lightning.data.modality import Batch, UserInput
+from ssl_lightning.figures.clips import clip_figure, write_gif
+
+
+class VideoModality(ImageModality):
+    """`video` (B, T, C, H, W) uint8, each frame as an image."""
+
+    key = "video"
+
+    def evaluation_view(self, batch: Batch) -> Batch:
+        """The batch with its `video` as (B, T, C, image_size, image_size) normalized floats."""
+        video = batch["video"]
+        frames = self.view({"image": video.flatten(0, 1)})["image"]
+        return {**batch, "video": frames.unflatten(0, video.shape[:2])}
+
+    def read_input(self, given: str, limit: int) -> UserInput:
+        """The last `limit` images of a folder as the frames of one clip: (1, T, C, image_size, image_size) uint8."""
+        files = files_at(given)
+        batch = {"video": self.decoded(files[-limit:])[None], "index": torch.zeros(1, dtype=torch.long)}
+        return UserInput(batch, files[-limit:], len(files[:-limit]))
+
+    def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
+        return clip_figure(self.looked_at(columns))
+
+    def animate(self, columns: Mapping[str, Tensor], path: Path) -> bool:
+        write_gif(path, self.looked_at(columns))
+        return True
