@@ -1,7 +1,7 @@
-"""sRGB and CIE Lab, for transforms and methods alike; the numbers are those of scikit-image's rgb2lab.
+"""Conversion between sRGB and CIE Lab, with the constants of scikit-image's rgb2lab.
 
-Images are (..., 3, H, W). Lab is for illuminant D65 and the observer of 2 degrees: lightness L in [0, 100] and, for
-colors that a screen has, a (green to red) from -87 to 99 and b (blue to yellow) from -108 to 95.
+Images are (..., 3, H, W). Lab is for illuminant D65 and the 2 degree observer. The lightness L is in [0, 100]. For sRGB
+colors, a (green to red) is in [-87, 99] and b (blue to yellow) in [-108, 95].
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 WHITE = (0.95047, 1.0, 1.08883)
 EPSILON, SLOPE, OFFSET = 0.008856, 7.787, 16 / 116
-"""Below EPSILON Lab's cube root is a line."""
+"""Below EPSILON, Lab replaces its cube root by a line with this slope and offset."""
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -22,13 +22,13 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Lab to sRGB, both (..., 3, H, W); colors that a screen does not have are cut to [0, 1]."""
+    """Lab to sRGB, both (..., 3, H, W); colors outside the gamut are clamped to [0, 1]."""
     linear = lab_to_linear(lab).clamp(0, 1)
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def lab_to_linear(lab: Tensor) -> Tensor:
-    """Lab to linear RGB, both (..., 3, H, W): outside [0, 1] where a screen does not have the color."""
+    """Lab to linear RGB, both (..., 3, H, W); outside [0, 1] for colors outside the gamut."""
     L, a, b = lab.unbind(-3)
     y = (L + 16) / 116
     root = torch.stack([y + a / 500, y, (y - b / 200).clamp_min(0)], dim=-3)
@@ -37,7 +37,7 @@ def lab_to_linear(lab: Tensor) -> Tensor:
 
 
 def scaled_lightness(lab: Tensor) -> Tensor:
-    """What networks see of (..., 3, H, W): its lightness (..., 1, H, W), scaled to [-1, 1]."""
+    """Lab (..., 3, H, W) -> its lightness (..., 1, H, W), scaled to [-1, 1]: the input of networks."""
     return lab[..., :1, :, :] / 50 - 1
 
 
@@ -47,5 +47,5 @@ def lightness(scaled: Tensor) -> Tensor:
 
 
 def _mix(x: Tensor, matrix: Tensor) -> Tensor:
-    """matrix (3, 3) times the channels of (..., 3, H, W), in the precision of `x`, also under autocast."""
+    """Multiplies the channels of (..., 3, H, W) by matrix (3, 3), in the precision of `x` even under autocast."""
     return (matrix.to(x)[:, :, None, None] * x.unsqueeze(-4)).sum(dim=-3)

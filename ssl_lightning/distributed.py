@@ -1,7 +1,7 @@
-"""What ranks exchange: the only file that talks to `torch.distributed`. Without a process group all is the identity.
+"""Communication between ranks: the only module that uses `torch.distributed`. On one process all is the identity.
 
-Data-parallel training averages the gradients of all ranks. So the right gradient comes from: gather with gradient,
-then the mean over the anchors of this rank (or the full loss on every rank). Never multiply by the world size.
+Data-parallel training averages the gradients of all ranks. For the gradient of the global batch, gather with gradient
+and take the mean over the anchors of this rank (or the full loss on every rank). Never multiply by the world size.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def _active() -> bool:
 
 
 def rank() -> int:
-    """Number of this process among all, from 0."""
+    """Index of this process, from 0."""
     return dist.get_rank() if _active() else 0
 
 
@@ -40,7 +40,7 @@ def _gloo_beside(group: Any) -> Any:
 
 
 def _host_group() -> Any:
-    """A group for host tensors: beside NCCL a gloo group, so that comparing shapes never waits for the GPU."""
+    """A group for CPU tensors: gloo even if training uses NCCL, so that comparing shapes never waits for the GPU."""
     return None if dist.get_backend() == "gloo" else _gloo_beside(dist.group.WORLD)
 
 
@@ -69,10 +69,12 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows of all ranks in the order of the ranks, (b, ...) -> (W*b, ...), with gradient.
+    """Rows of all ranks in rank order, (b, ...) -> (W*b, ...), with gradient.
 
-    The backward pass sums the gradients that all ranks have for this rank's rows. Every rank must hold the same shape;
-    otherwise every rank raises InputError (and none waits for ever).
+    The backward pass sums the gradients of all ranks with respect to this rank's rows.
+
+    Raises:
+        InputError: ranks hold different shapes; every rank raises it, so none waits forever.
     """
     if world_size() == 1:
         return x
@@ -86,9 +88,12 @@ def gather(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def gather_variable_length(x: Tensor) -> Tensor:
-    """Rows of all ranks in the order of the ranks, (n_rank, ...) -> (sum of n_rank, ...), without gradient.
+    """Rows of all ranks in rank order, (n_rank, ...) -> (sum of n_rank, ...), without gradient.
 
-    For evaluation: the number of rows may differ by rank and be 0; the other axes must agree (InputError).
+    For evaluation: ranks may hold different numbers of rows, also none.
+
+    Raises:
+        InputError: the other axes differ between ranks.
     """
     if world_size() == 1:
         return x.detach()
@@ -104,12 +109,12 @@ def gather_variable_length(x: Tensor) -> Tensor:
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Mean of a floating-point tensor over ranks, any shape, the same bits on every rank, with gradient."""
+    """Mean of a floating-point tensor of any shape over ranks, with gradient; bit-identical on every rank."""
     return x if world_size() == 1 else gather(x[None]).mean(dim=0)
 
 
-def largest(value: int) -> int:
-    """The largest `value` of all ranks, on all of them, which must all ask; it does not wait for the GPU."""
+def all_reduce_max(value: int) -> int:
+    """The maximum of `value` over ranks. Every rank must call it. It does not wait for the GPU."""
     if world_size() == 1:
         return value
     found = torch.tensor(value)
@@ -126,15 +131,18 @@ def wait_for_all() -> None:
 
 
 def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
-    """Splits weights, gradients and optimizer state of `module` among the ranks of `mesh`, in place (FSDP2).
+    """Shards weights, gradients and optimizer state of `module` over the ranks of `mesh`, in place (FSDP2).
 
-    Each child that is called as a module holds its whole weights only while it computes; all other weights are whole
-    while one of the methods `entries` of `module` runs, or its forward pass. Weights that children share are among
-    these, and those of children with `fsdp_shard_with_root = True`, whose methods are called past their forward pass.
+    Each child is a unit of its own: its weights are unsharded only during its forward and backward pass. All other
+    weights form the root unit, which is unsharded during the forward pass of `module` and during its methods `entries`.
+    The root unit holds weights that children share, and children with `fsdp_shard_with_root = True`, whose methods
+    are called instead of `forward`.
     """
     for part in module.modules():
         for p in part.parameters(recurse=False):
-            if not p.is_contiguous():  # FSDP2 refuses weights in channels_last: their inputs are instead
+            if (
+                not p.is_contiguous()
+            ):  # FSDP2 refuses channels_last weights, so their inputs become channels_last instead
                 part.register_forward_pre_hook(_channels_last)
                 p.data = p.data.contiguous()
     children = list(module.children())
@@ -150,10 +158,10 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
 
 
 @contextlib.contextmanager
-def whole(module: nn.Module) -> Iterator[None]:
-    """Inside, each rank holds all weights of a sharded `module`: ranks may call it as often as they like.
+def unsharded(module: nn.Module) -> Iterator[None]:
+    """Inside, each rank holds all weights of a sharded `module`, so ranks may call it a different number of times.
 
-    Else each call is a collective, and a rank with fewer batches than others would leave these waiting.
+    Outside, each call is a collective operation: a rank with fewer batches would keep the others waiting.
     """
     parts = [part for part in module.modules() if isinstance(part, fsdp.FSDPModule)]
     for part in parts:
@@ -175,5 +183,5 @@ def _channels_last(module: nn.Module, inputs: Any) -> Any:
 
 
 def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """FSDP2 hangs its hooks on what a module returns; written to in place, a view would lose them."""
+    """FSDP2 attaches its hooks to the output of a module; a view would lose them if it were modified in place."""
     return output.clone() if isinstance(output, Tensor) and output._is_view() else output

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
-from ssl_lightning.config.validate import targets, validate_arguments, validate_compatibility, validate_targets
+from ssl_lightning.config.trust import targets, validate_targets
+from ssl_lightning.config.validate import validate_arguments, validate_compatibility
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 CONFIG_DIR = Path(__file__).parents[1] / "conf"

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
-from ssl_lightning.distributed import largest
+from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.metrics import Metrics, direction_of
+from ssl_lightning.runs.metrics import direction_of
 
 
 class LastAndBest(Checkpoint):
@@ -49,7 +49,6 @@ class LastAndBest(Checkpoint):
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
-        self.metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,8 +68,8 @@ class LastAndBest(Checkpoint):
             self._save(trainer, self.run.last)
 
     def _keep_best(self, trainer: lightning.Trainer) -> None:
-        here = self.sign * self.metrics.latest.get(self.monitor, -self.sign * math.inf)
-        score = trainer.strategy.broadcast(here)  # metrics are known to the first process alone
+        here = self.sign * float(trainer.callback_metrics.get(self.monitor, -self.sign * math.inf))
+        score = trainer.strategy.broadcast(here)  # a callback of the user's may log on the first process alone
         if score > self.best:
             before, self.best = self.best, score
             if not self._save(trainer, self.run.best):
@@ -87,15 +86,16 @@ class LastAndBest(Checkpoint):
             self._save_somewhere(trainer)
 
     def _save(self, trainer: lightning.Trainer, path: Path) -> bool:
-        self.metrics.save()  # first, so that no row is lost that a run going on from here would not write again
+        for logger in trainer.loggers:
+            logger.save()  # first, so that no row is lost that a run going on from here would not write again
         trainer.save_checkpoint(path)
-        failure: OSError | None = trainer.strategy.checkpoint_io.failure  # type: ignore[attr-defined]
+        failure: OSError | None = getattr(trainer.strategy.checkpoint_io, "failure", None)
         if failure is not None:
             print(
                 f"\nwarning: {path} was not written ({failure.strerror}); training goes on, the one before it stays",
                 flush=True,
             )
-        if largest(failure is not None):
+        if all_reduce_max(failure is not None):
             return False
         if path == self.run.last:
             self.saved_at = trainer.global_step

@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
-from ssl_lightning.distributed import largest
+from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import TrainingInterrupted
 from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS
 
@@ -54,7 +54,7 @@ class GracefulStop(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if (whole_step or trainer.is_last_batch) and (weight := largest(_weight(self.received))):
+        if (whole_step or trainer.is_last_batch) and (weight := all_reduce_max(_weight(self.received))):
             raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:

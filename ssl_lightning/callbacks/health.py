@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_lightning.distributed import gather_variable_length, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
+from ssl_lightning.record import record
 
 
 class Collapse(InputError):
@@ -69,7 +70,7 @@ class Health(lightning.Callback):
                 "health/effective_rank": float(effective_rank(h)),
                 "health/uniformity": float(uniformity(h[:512])),
             }
-            self._log(trainer, figures)
+            record(trainer, figures)
             self._judge(figures)
 
     def on_validation_batch_end(
@@ -83,11 +84,7 @@ class Health(lightning.Callback):
     ) -> None:
         if batch_idx == 0 and len(batch.get("views", ())) > 1 and not trainer.sanity_checking:
             h1, h2 = (pl_module(view) for view in batch["views"][:2])
-            self._log(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
-
-    def _log(self, trainer: lightning.Trainer, figures: dict[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+            record(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
 
     def _judge(self, figures: dict[str, float]) -> None:
         broken = [

@@ -6,6 +6,7 @@ import lightning
 import torch
 
 from ssl_lightning.evaluation.language import likelihood
+from ssl_lightning.record import record
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
 """Dense half-precision operations a second by NVIDIA's data sheets."""
@@ -25,7 +26,7 @@ class LanguageModelMetrics(lightning.Callback):
             return
         loss = float(trainer.callback_metrics[f"val/{method.token_loss}"])
         figures = likelihood(loss, trainer.datamodule.bytes_per_token)  # type: ignore[attr-defined]
-        self._log(trainer, {f"val/{name}": value for name, value in figures.items()})
+        record(trainer, {f"val/{name}": value for name, value in figures.items()})
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         rate = next((c.rates()["time/samples_per_second"] for c in trainer.callbacks if hasattr(c, "rates")), 0.0)  # type: ignore[attr-defined]
@@ -34,11 +35,7 @@ class LanguageModelMetrics(lightning.Callback):
         if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):
             weights = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
             figures["time/mfu"] = 6 * weights * tokens / (peak * trainer.world_size)
-        self._log(trainer, figures)
-
-    def _log(self, trainer: lightning.Trainer, figures: dict[str, Any]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+        record(trainer, figures)
 
 
 def peak_of(device: str) -> float | None:

@@ -59,9 +59,10 @@ class Pictures(lightning.Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        metrics = next(logger for logger in trainer.loggers if isinstance(logger, Metrics))
-        curves = {name: metrics.curve(name) for name in metrics.latest}
-        self._save(trainer, "curves", curves_figure(curves, pl_module.figures))  # type: ignore[arg-type]
+        for metrics in trainer.loggers:
+            if isinstance(metrics, Metrics):  # without it no curve is kept that could be drawn
+                curves = {name: metrics.curve(name) for name in metrics.latest}
+                self._save(trainer, "curves", curves_figure(curves, pl_module.figures))  # type: ignore[arg-type]
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

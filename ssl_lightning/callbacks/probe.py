@@ -3,10 +3,14 @@
 from typing import Any
 
 import lightning
+import torch
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
+from ssl_lightning.record import record
 from ssl_lightning.runs.frozen_features import split_features
+
+Features = dict[str, torch.Tensor]
 
 
 class Probe(lightning.Callback):
@@ -61,14 +65,15 @@ class Probe(lightning.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
         self.measured_at = trainer.global_step
-        if not trainer.is_global_zero:  # every process has all features; one of them is enough to look
-            return
+        # every process has all features; one of them is enough to look
+        figures = self._figures(probe_train, val, data, pl_module.device) if trainer.is_global_zero else {}
+        record(trainer, trainer.strategy.broadcast(figures))
+
+    def _figures(self, probe_train: Features, val: Features, data: Any, device: torch.device) -> dict[str, float]:
         if not all(part["features"].isfinite().all() for part in (probe_train, val)):
-            print(f"\nWARNING: the embedding is not finite at step {trainer.global_step}; it is not probed", flush=True)
-            return
-        figures = self.protocol.run(
-            probe_train, val, data.num_classes, pl_module.device, self.linear_samples, data.groups("val")
-        )
+            print(f"\nWARNING: the embedding is not finite at step {self.measured_at}; it is not probed", flush=True)
+            return {}
+        groups = data.groups("val")
+        figures = self.protocol.run(probe_train, val, data.num_classes, device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.global_step)
+        return figures

@@ -8,8 +8,6 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ssl_lightning.runs.metrics import Metrics
-
 
 class TrainingProgress(ProgressBar):
     """A rich bar in a terminal; elsewhere (a file, a cluster's log) a line every `every_n_seconds`.
@@ -62,9 +60,7 @@ class TrainingProgress(ProgressBar):
         if not self.enabled or (now - self.shown < (0.25 if self.bar else self.every_n_seconds) and not last):
             return
         self.shown = now
-        figures = self._figures(
-            trainer, float(outputs.get("mean_loss", outputs["loss"]).detach()), len(batch["index"]) * trainer.world_size
-        )
+        figures = self._figures(trainer, float(self._loss(trainer, outputs)), len(batch["index"]) * trainer.world_size)
         if self.bar:
             self.bar.update(self.task, completed=trainer.global_step, figures=figures)
         else:
@@ -72,13 +68,18 @@ class TrainingProgress(ProgressBar):
             left = (now - self.began) / done * (self.total - trainer.global_step)
             print(f"step {trainer.global_step}/{self.total}  {figures}  {left:.0f} s left", flush=True)
 
+    @staticmethod
+    def _loss(trainer: lightning.Trainer, outputs: Any) -> Any:
+        """The loss of a batch, which Lightning has divided by the number of batches whose gradients add up."""
+        return outputs["mean_loss"] if "mean_loss" in outputs else outputs["loss"] * trainer.accumulate_grad_batches
+
     def _figures(self, trainer: lightning.Trainer, loss: float, batch_size: int) -> str:
-        latest = next((logger.latest for logger in trainer.loggers if isinstance(logger, Metrics)), {})
+        latest = trainer.callback_metrics
         steps = (trainer.global_step - self.first) / max(1e-9, time.monotonic() - self.began)
-        rate = latest.get("time/samples_per_second") or steps * batch_size * trainer.accumulate_grad_batches
+        rate = float(latest.get("time/samples_per_second", 0)) or steps * batch_size * trainer.accumulate_grad_batches
         figures = [f"loss {loss:.3f}", f"{rate:,.0f} samples/s"]
         if "probe/knn_accuracy" in latest:
-            figures.append(f"kNN {latest['probe/knn_accuracy']:.1%}")
+            figures.append(f"kNN {float(latest['probe/knn_accuracy']):.1%}")
         return "  ".join(figures)
 
     def _stop(self) -> None:

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+import ssl_lightning
 from ssl_lightning.cli.arguments import (
     refuse_launched_sweep,
     refuse_unknown_options,
@@ -23,6 +24,7 @@ from ssl_lightning.cli.arguments import (
 )
 from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
@@ -51,7 +53,11 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             show_in_one_line(name)
             hide_bases()
             arguments = sys.argv[1:]
+            if "--version" in arguments:
+                print(f"ssl-lightning {ssl_lightning.__version__}")
+                return
             try:
+                arguments = take_trust(arguments)
                 if not prepared:
                     sys.argv[1:] = _prepared(arguments, name)
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import mistake_behind
 from ssl_lightning.launch.slurm import launcher_mistake
+from ssl_lightning.runs.folder import quoted
 
 
 def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None:
@@ -29,13 +31,13 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
     if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
         return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    keys = _keys(name, overrides)
+    beside = _config_dir(arguments)
+    keys = _keys(name, overrides, beside)
     for override in overrides:
         key, _, value = override.partition("=")
         key = key.lstrip("+~")
-        group = CONFIG_DIR / key
-        if group.is_dir():
-            choices = _choices(key)
+        if (CONFIG_DIR / key).is_dir():
+            choices = _choices(key, beside)
             wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
             if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
                 return f"there is no {key} '{wrong[0]}'; {did_you_mean(wrong[0], choices)}"
@@ -45,18 +47,26 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
     return f"{first} ({others[0]})" if others else first
 
 
-def _choices(group: str) -> list[str]:
-    """What there is in a group of configs, Hydra's own and its plugins' included."""
+def _config_dir(arguments: list[str]) -> list[str]:
+    """The override that looks for configs where `--config-dir` does; none without that option."""
+    from hydra._internal.utils import get_args_parser
+
+    place = get_args_parser().parse_known_args(arguments)[0].config_dir
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(place).absolute()}')}]"] if place else []
+
+
+def _choices(group: str, beside: list[str]) -> list[str]:
+    """What there is in a group of configs, Hydra's own, its plugins' and the user's included."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group)
+        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group, overrides=beside)
     return [name for name in names if not name.startswith("_")]
 
 
-def _keys(name: str, overrides: Iterable[str]) -> list[str]:
+def _keys(name: str, overrides: Iterable[str], beside: list[str]) -> list[str]:
     """All keys and groups that could be overridden, as composed with those overrides that name a choice."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -65,7 +75,7 @@ def _keys(name: str, overrides: Iterable[str]) -> list[str]:
     groups = [str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_dir()]
     chosen = [o for o in overrides if (CONFIG_DIR / o.partition("=")[0] / f"{o.partition('=')[2]}.yaml").is_file()]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose(name, chosen)
+        config = compose(name, [*chosen, *beside])
     return groups + _flat(OmegaConf.to_container(config, resolve=False))
 
 

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.choices import choices_that_fit, load_choice
+from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -51,8 +51,11 @@ def _check_call(config: DictConfig, key: str) -> None:
 
 @cache
 def _signature(constructor: Any) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
-    """Its parameters, and their types."""
-    hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    """Its parameters, and their types; no types where some are names that only a type checker knows."""
+    try:
+        hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    except (NameError, TypeError):
+        hints = {}
     return inspect.signature(constructor).parameters, hints
 
 
@@ -91,12 +94,6 @@ def _describe(hint: Any) -> str:
                 "null" if option is type(None) else _PLAIN.get(option, getattr(option, "__name__", str(option)))
             )
     return " or ".join(dict.fromkeys(parts))
-
-
-_TRUSTED = ("ssl_lightning", "torch.optim")
-
-
-_RESOLVERS = ("oc.env", "hydra", "now")
 
 
 _PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
@@ -140,37 +137,6 @@ def validate_keys(config: DictConfig) -> None:
             raise InputError(f"nothing reads the key {key}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def validate_targets(config: DictConfig) -> None:
-    """A config may only build what is defined in the packages of this project.
-
-    Raises:
-        InputError: some `_target_` lies outside them, or is not there.
-    """
-    plain = OmegaConf.to_container(config, resolve=False)
-    for resolver in re.findall(r"\$\{\s*([\w.]+)\s*:", str(plain)):
-        if resolver not in _RESOLVERS:
-            raise InputError(f"the config calls the resolver {resolver}, which is none of {', '.join(_RESOLVERS)}")
-    for key, target in targets(plain):
-        if not target.startswith(tuple(f"{package}." for package in _TRUSTED)):
-            raise InputError(f"{key}._target_={target} is not from {', '.join(_TRUSTED)} and is not run")
-        try:
-            home = getattr(get_object(target), "__module__", "")
-        except Exception as error:
-            raise InputError(f"{key}._target_={target} cannot be found") from error
-        if not f"{home}.".startswith(tuple(f"{package}." for package in _TRUSTED)):
-            raise InputError(f"{key}._target_={target} leads out of {', '.join(_TRUSTED)} and is not run")
-
-
-def targets(node: Any, key: str = "") -> list[tuple[str, str]]:
-    """All (key, `_target_`) pairs of a plain config."""
-    if isinstance(node, dict):
-        own = [(key, str(node["_target_"]))] if "_target_" in node else []
-        return own + [pair for name, child in node.items() for pair in targets(child, f"{key}.{name}".strip("."))]
-    if isinstance(node, list):
-        return [pair for index, child in enumerate(node) for pair in targets(child, f"{key}[{index}]")]
-    return []
-
-
 def validate_compatibility(config: DictConfig) -> None:
     """Data, transform, method and backbone must fit each other.
 
@@ -178,6 +144,13 @@ def validate_compatibility(config: DictConfig) -> None:
         InputError: they do not; the message names the choices that would.
     """
     method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
+    for part, cls, declared in (
+        ("method", method, "requires"),
+        ("transform", transform, "produces"),
+        ("data", data, "provides"),
+    ):
+        if not hasattr(cls, declared):
+            raise InputError(f"{part} {_short(cls)} does not declare `{declared}`, the keys of a batch, as others do")
     if not set(transform.requires) <= set(data.provides):
         fitting = choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides))
         raise InputError(
@@ -235,7 +208,10 @@ def _count_views(transform: DictConfig) -> int:
 
 
 def _class(target: str) -> Any:
-    return get_class(target)
+    try:
+        return get_class(target)
+    except ValueError as error:
+        raise InputError(f"{target} is not a class") from error
 
 
 def _short(cls: type) -> str:

@@ -171,6 +171,10 @@ class DataModule(LightningDataModule):
         sampler = BatchSampler(size, width, self._rank, self._world_size, shuffle=False, drop_last=False)
         return self._loader(held, sampler, **options)
 
+    def predict_dataloader(self) -> Loader:
+        """The training set in its order, for `trainer.predict`: batches as evaluation sees them."""
+        return self.features_loader("train")
+
     def features_loader(self, split: str) -> Loader:
         """This process's share of "train", "probe_train", "val" or "test", in order, each sample once."""
         if split not in ("train", "probe_train", "val", "test"):
@@ -206,11 +210,17 @@ class DataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
+        if self.trainer.predicting:
+            return self._converted(self.modality.evaluation_view(batch))
         seed = self._validation_seed
         if self.trainer.training:
             seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
         _seed_everything(seed, batch["index"].device)
-        return self.augment(batch, seed)
+        return self._converted(self.augment(batch, seed))
+
+    def _converted(self, batch: dict) -> dict:
+        """In the precision of the weights, to which Lightning converts a batch before it is transformed."""
+        return self.trainer.precision_plugin.convert_input(batch)
 
     def augment(self, batch: dict, seed: int) -> dict:
         """``transform`` of a batch on its own device, drawing from a generator with this seed."""

@@ -55,6 +55,14 @@ class Modality:
         """
         raise NotImplementedError
 
+    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+        """The network's raw input (B, ...) of samples in memory or in files, each as the subclass says.
+
+        Raises:
+            InputError: one that is none of these, or cannot be read.
+        """
+        raise NotImplementedError
+
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         """A figure of `columns` (B, ...), each like a network's input; `names` of the samples."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Intervals of test-set figures: how much would an accuracy move with another test set of this size?"""
+"""Bootstrap intervals: how much would an accuracy vary over test sets of this size?"""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,17 @@ from ssl_lightning.errors import InputError
 def interval(
     correct: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Tensor | None = None
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (low, high) of the mean of `correct` (N,) bool.
+    """Percentile bootstrap interval (low, high) of the mean of `correct` (N,) bool (Efron 1979).
 
-    Efron 1979. With `groups` (N,) int, whole groups are drawn (cluster bootstrap, Davison & Hinkley 1997, Sec. 3.8):
-    rows that share a number, such as copies of one original, are not independent, and to draw them one by one would
-    give too narrow an interval. It takes some tens of groups to be trusted; one group alone has no width.
+    With `groups` (N,) int, whole groups are drawn (cluster bootstrap, Davison & Hinkley 1997, Sec. 3.8). Rows with the
+    same number, such as copies of one original, are not independent, and drawing them one by one would make the
+    interval too narrow. A reliable interval needs some tens of groups; for a single group its width is 0.
 
-    Only how often each kind of group (hits, size) is drawn matters. These numbers are multinomial and are drawn as a
-    chain of binomials; without groups it has one link, the binomial number of hits.
+    Groups with equal (hits, size) are interchangeable, so only the number of draws of each kind matters. These numbers
+    are multinomial, drawn as a chain of binomials.
+
+    Raises:
+        InputError: no answers, a level outside (0, 1), no samples, or groups that do not fit.
     """
     if correct.ndim != 1 or len(correct) == 0:
         raise InputError(f"an interval needs (N,) answers with N >= 1, got {tuple(correct.shape)}")
@@ -39,7 +42,7 @@ def interval(
 
 
 def _kinds(correct: Tensor, groups: Tensor | None) -> tuple[list[list[int]], list[int]]:
-    """The distinct (hits, size) of the groups, most hits first, and how many groups are of each kind."""
+    """The distinct (hits, size) of the groups, most hits first, and the number of groups of each kind."""
     hits, sizes = correct.long(), torch.ones_like(correct, dtype=torch.long)
     if groups is not None:
         _, number, sizes = groups.unique(return_inverse=True, return_counts=True)

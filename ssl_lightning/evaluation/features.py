@@ -12,7 +12,7 @@ from ssl_lightning.errors import InputError
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """`module` in evaluation mode; afterwards each submodule is in the mode it had, frozen parts included."""
+    """Puts `module` into evaluation mode; restores the mode of each submodule at the end."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -31,15 +31,21 @@ def extract(
 ) -> dict[str, Tensor]:
     """`{"features": (N, D) float32, "index": (N,), "labels": (N,)}` on the CPU, without gradient, ordered by `index`.
 
-    `encode`: from a batch on `device` to (B, D). A sample that comes twice (padding of a distributed
-    sampler) counts once. `gather` joins rows of all ranks, which may have different numbers of them
-    (`distributed.gather_variable_length`). "labels" is absent where batches have no "label".
+    A sample that occurs twice (padding of a distributed sampler) counts once. "labels" is absent if batches have no
+    "label".
+
+    Args:
+        encode: from a batch on `device` to (B, D).
+        gather: concatenates the rows of all ranks (`distributed.gather_variable_length`).
+
+    Raises:
+        InputError: the features are not (B, D), or there are no samples.
     """
     parts: dict[str, list[Tensor]] = {"features": [], "index": [], "labels": []}
     for batch in batches:
         features = encode({key: value.to(device, non_blocking=True) for key, value in batch.items()})
         if features.ndim != 2:
-            raise InputError(f"an encoder must give (B, D) features, got {tuple(features.shape)}")
+            raise InputError(f"an encoder must return (B, D) features, got {tuple(features.shape)}")
         parts["features"].append(features.float().cpu())
         parts["index"].append(batch["index"].cpu())
         if "label" in batch:

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from ssl_lightning.evaluation.features import evaluating
 
 Fetch = Callable[[Tensor], Any]
-"""From positions (B,) in a set to what the encoder takes, on its device."""
+"""Positions (B,) in a set -> inputs of the encoder, on its device."""
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How labels train a copy of an encoder; the same for a pretrained and for an untrained one.
+    """A recipe for fine-tuning a copy of an encoder, the same for pretrained and untrained encoders.
 
-    AdamW, warm-up over a tenth of the steps and a cosine to zero; `epochs` over the labels, but no fewer than
-    `min_steps` and no more than `max_steps`. The learning rate is the one of `rates` that is best on a held-out fifth
-    of the labels (of at most `choice_samples` of them); a tie goes to the smaller.
+    AdamW, with warm-up over a tenth of the steps and then a cosine to zero, for `epochs` passes over the labels, but at
+    least `min_steps` and at most `max_steps` steps. The learning rate is the best of `rates` on a held-out fifth of at
+    most `choice_samples` labels; a tie goes to the smaller rate.
     """
 
     rates: tuple[float, ...] = (3e-4, 1e-3)
@@ -45,10 +45,10 @@ class FineTuning:
         seed: int = 0,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Classes (test_size,) of a test set after training on the `rows` (N,) of a set with `labels`; on the CPU.
+        """Predicted classes (test_size,) of a test set, on the CPU, after training on `rows` (N,) of labeled samples.
 
-        `encoder`: from what `fetch` gives to (B, D); left as it is, and so is the global random state. `on_step` is
-        called `total_steps(N)` times.
+        Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes. `on_step` is called
+        `total_steps(N)` times.
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -63,7 +63,7 @@ class FineTuning:
             return _classes(model, fetch_test, torch.arange(test_size))
 
     def total_steps(self, count: int) -> int:
-        """Of `predict` with `count` labels, those that choose the learning rate among them."""
+        """The number of steps of `predict` with `count` labels, including the choice of the learning rate."""
         some = min(count, self.choice_samples)
         choosing = self._steps(some - self._held(some)) * len(self.rates) if len(self.rates) > 1 else 0
         return choosing + self._steps(count)
@@ -90,7 +90,7 @@ class FineTuning:
         size = min(self.batch_size, len(rows))
         epoch_steps = len(rows) // size
         steps = self._steps(len(rows))
-        body = copy.deepcopy(encoder).requires_grad_().train()  # also what a teacher had frozen
+        body = copy.deepcopy(encoder).requires_grad_().train()  # unfreezes teachers too
         with evaluating(body), torch.no_grad():
             width = body(fetch(rows[:1])).shape[1]
         model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))

@@ -1,7 +1,7 @@
 """Linear probe: multinomial logistic regression on frozen features, solved to its optimum.
 
-A convex problem has one answer, so there is no learning rate, number of epochs or seed to tune: full-batch L-BFGS from
-zero. Objective, as in scikit-learn with C = 1 / l2: the sum over samples of cross-entropy + l2 / 2 |weight|^2.
+The problem is convex and has one solution, so there is no learning rate, number of epochs or seed to tune: full-batch
+L-BFGS from zero. The objective is that of scikit-learn with C = 1 / l2: sum of cross-entropies + l2 / 2 |weight|^2.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _MAX_ITERATIONS = 500
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Classifier of features standardized by the training set's `mean`, `std` (D,): `weight` (C, D), `bias` (C,)."""
+    """Linear classifier, `weight` (C, D) and `bias` (C,), of features standardized by `mean` and `std` (D,)."""
 
     weight: Tensor
     bias: Tensor
@@ -29,7 +29,7 @@ class LinearProbe:
     std: Tensor
 
     def logits(self, features: Tensor) -> Tensor:
-        """(N, D) -> (N, C); minus infinity for classes that the training set lacked."""
+        """(N, D) -> (N, C); minus infinity for classes without a training sample."""
         return (features.to(self.mean) - self.mean) / self.std @ self.weight.T + self.bias
 
     def predict(self, features: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class LinearProbe:
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation by column; 1 for a constant column, which then standardizes to 0."""
+    """Mean and standard deviation of each column. The latter is 1 for a constant column, which becomes 0."""
     std, mean = torch.std_mean(features.double(), dim=0, correction=0)
     return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
 
@@ -47,11 +47,11 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | None, tolerance: float) -> Tensor:
     """The optimal (num_classes, D + 1) weight and bias for standardized `x` (N, D) and `y` (N,).
 
-    `tolerance`: largest entry of the gradient of the objective per sample at which to stop.
+    `tolerance`: stop when no entry of the gradient (of the objective divided by N) is larger.
     """
     parameters = x.new_zeros(num_classes, x.shape[1] + 1) if start is None else start.clone()
     parameters.requires_grad_()
-    columns = x.T.contiguous()  # (D, N): the thin products are faster this way round
+    columns = x.T.contiguous()  # (D, N): the thin matrix products are faster in this layout
     optimizer = torch.optim.LBFGS(
         [parameters],
         max_iter=_MAX_ITERATIONS,
@@ -76,8 +76,9 @@ def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | 
 def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, tolerance: float = 1e-7) -> LinearProbe:
     """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
 
-    `l2` > 0: penalty on the weights (not the biases) of standardized features, 1 / C of scikit-learn. `tolerance`: the
-    largest entry of the gradient of the objective per sample at which the solver stops.
+    Args:
+        l2: penalty > 0 on the weights (not the biases) of standardized features, scikit-learn's 1 / C.
+        tolerance: the solver stops when no entry of the gradient (of the objective divided by N) is larger.
     """
     check_labels(labels, features, num_classes)
     if not l2 > 0:
@@ -95,9 +96,9 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, to
 def choose_l2(features: Tensor, labels: Tensor, grid: Sequence[float], seed: int = 0) -> float:
     """The value of `grid` with the best accuracy on a held-out fifth of these (training) features and labels.
 
-    On at most 10,000 samples drawn by `seed`, from the strongest penalty to the weakest, each fit starting at the last
-    one's optimum. A tie goes to the stronger. The penalty does not scale with N (a fixed prior on the weights), so the
-    choice holds for all samples. The global random state is left alone.
+    Uses at most 10,000 samples, drawn by `seed`. Fits run from the strongest penalty to the weakest, each from the
+    optimum before it; a tie goes to the stronger. The penalty is a fixed prior that does not scale with N, so the
+    choice also holds for all samples. The global random state does not change.
     """
     check_labels(labels, features, int(labels.max()) + 1 if len(labels) else 1)
     if not grid or not min(grid) > 0:

@@ -1,4 +1,4 @@
-"""Probes with few labels: the same protocol on small draws of the training set, repeated."""
+"""Probes with few labels: the same protocol on repeated small draws from the training set."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,16 @@ from torch import Tensor
 
 
 def draw(labels: Tensor, count: int, seed: int) -> Tensor:
-    """`count` positions of `labels` (N,), each class by its share and at least once where `count` allows, (count,)."""
+    """Stratified draw: `count` positions in `labels` (N,), in proportion to class sizes, (count,).
+
+    Every class is drawn at least once if `count` allows it.
+    """
     classes, of = labels.cpu().unique(return_inverse=True)
     order = torch.randperm(len(of), generator=torch.Generator().manual_seed(seed))
     order = order[torch.argsort(of[order], stable=True)]
     sizes = torch.bincount(of, minlength=len(classes))
     place = torch.arange(len(of)) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
-    turn = (place + 0.5) / torch.repeat_interleave(sizes, sizes)  # the first of each class, the second ...
+    turn = (place + 0.5) / torch.repeat_interleave(sizes, sizes)  # spreads each class evenly over (0, 1)
     first = torch.where(place == 0, -1.0, turn)
     return order[torch.argsort(first, stable=True)[:count]].sort().values
 
@@ -22,9 +25,9 @@ def draw(labels: Tensor, count: int, seed: int) -> Tensor:
 def over_draws(
     figures: Callable[[Tensor, int], dict[str, float]], labels: Tensor, counts: list[int], draws: int
 ) -> dict[str, float]:
-    """The mean of each of `figures(positions, seed)` over `draws` draws of each of `counts` labels.
+    """Runs `figures(positions, seed)` on `draws` draws of each number of labels in `counts`.
 
-    `NAME_COUNT`: the mean; `NAME_COUNT_low` and `_high`: the worst and the best draw.
+    Returns `NAME_COUNT`, the mean of a figure over draws, and `NAME_COUNT_low` and `NAME_COUNT_high`, its extremes.
     """
     found: dict[str, float] = {}
     for count in counts:

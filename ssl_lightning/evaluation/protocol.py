@@ -1,4 +1,4 @@
-"""Versioned evaluation protocols: figures of the same version can be compared, and a version never changes."""
+"""Versioned evaluation protocols: figures of one version are comparable, because a version never changes."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from ssl_lightning.evaluation.linear_probe import choose_l2, fit_linear
 
 @dataclass(frozen=True)
 class Protocol:
-    """How frozen features become figures, the same for a trained encoder, an untrained one and raw pixels."""
+    """How frozen features are evaluated, the same for a trained encoder, an untrained one and raw inputs."""
 
     name: str
     knn_k: int = 20
@@ -27,7 +27,7 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """Twelve digits that two protocols share only if all their settings are equal."""
+        """Twelve hexadecimal digits, equal only for protocols with equal settings."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     def run(
@@ -39,12 +39,14 @@ class Protocol:
         linear_samples: int | None = None,
         groups: Tensor | None = None,
     ) -> dict[str, float]:
-        """Figures of `test` by probes fitted on `probe_train`, both as `features.extract` gives them.
+        """Accuracies on `test` of probes fitted on `probe_train`; both are outputs of `features.extract`.
 
-        For the kNN and the linear probe: accuracy, and `_low` and `_high` of its 95 % bootstrap interval, as fractions;
-        `probe/linear_l2` is the penalty chosen on a part of `probe_train` (the test set is used once, for the figures).
-        `linear_samples` fits the linear probe on so many samples of `probe_train`: for a quick look, not for a table.
-        `groups (N,)` of `test`: samples drawn from one original, which the bootstrap does not part.
+        Returns the accuracy of the kNN and of the linear probe as fractions, each with `_low` and `_high` of its 95 %
+        bootstrap interval, and `probe/linear_l2`, the penalty chosen on a part of `probe_train`.
+
+        Args:
+            linear_samples: fit the linear probe on this many samples only: a quick look during training.
+            groups: (N,) of `test`: samples of one original, which the bootstrap draws together.
         """
         for name, part in (("probe_train", probe_train), ("test", test)):
             if "labels" not in part:
@@ -83,7 +85,7 @@ class Protocol:
         return figures
 
     def judge(self, name: str, predicted: Tensor, labels: Tensor, groups: Tensor | None = None) -> dict[str, float]:
-        """`name`: the fraction of `predicted` (N,) that are `labels` (N,); `_low` and `_high` of its interval."""
+        """`name`: the accuracy of `predicted` (N,) against `labels` (N,); `_low` and `_high` of its interval."""
         correct = (predicted == labels).cpu()
         low, high = interval(correct, seed=self.seed, groups=groups)
         return {name: correct.double().mean().item(), f"{name}_low": low, f"{name}_high": high}

@@ -1,4 +1,4 @@
-"""What words alone tell: TF-IDF and logistic regression, the control that learned nothing from unlabeled text."""
+"""TF-IDF and logistic regression: the baseline for text that uses words alone and no pretraining."""
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ _HELD_OUT = 0.2
 
 
 def tfidf_predict(texts: list[str], labels: Tensor, test_texts: list[str], seed: int = 0) -> Tensor:
-    """Classes (M,) of M test texts by those of N training texts, `labels` (N,).
+    """Predicted classes (M,) of M test texts, from N training texts with `labels` (N,).
 
-    Words and pairs of words, term frequencies on a log scale, their weights from the training texts alone. The inverse
-    penalty C is chosen on a held-out fifth of these, a tie going to the smaller.
+    Features are words and pairs of words with log-scaled term frequencies; inverse document frequencies come from the
+    training texts. The inverse penalty C is chosen on a held-out fifth of these; a tie goes to the smaller.
     """
     y = labels.numpy()
     rest, held = np.arange(len(y)), np.arange(len(y))

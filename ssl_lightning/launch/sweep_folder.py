@@ -52,7 +52,7 @@ def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
                 " resume_sweep="
             )
     more = [argument for argument in others if argument not in ("-m", "--multirun")]
-    return ["-m", *kept, *more, f"hydra.sweep.dir={quoted(folder)}"]
+    return ["-m", *more, *kept, f"hydra.sweep.dir={quoted(folder)}"]
 
 
 def _find_sweep(where: str) -> Path:

@@ -4,7 +4,7 @@ import ctypes
 import inspect
 import logging
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning
 import torch
@@ -32,7 +32,10 @@ _HARMLESS = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 
-_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-true")
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
+"""Not Lightning's 16-true: without scaling of the loss, gradients and Adam's second moments vanish in it."""
+
+_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 """What Lightning's ModelParallelStrategy knows."""
 
 
@@ -82,6 +85,8 @@ def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
 
 
 def _refuse_precision(chosen: str, strategy: str) -> None:
+    if chosen not in get_args(Precision):
+        raise InputError(f"precision={chosen} is unknown; known: {', '.join(get_args(Precision))}")
     if strategy == "fsdp" and chosen not in _SHARDED_PRECISIONS:
         raise InputError(
             f"trainer.strategy=fsdp does not train in precision={chosen}; it can in {', '.join(_SHARDED_PRECISIONS)}"
@@ -98,7 +103,7 @@ def _environment() -> ClusterEnvironment:
 def make_trainer(
     *,
     accelerator: str = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
     deterministic: bool = False,
     devices: int | str | list[int] = 1,
     num_nodes: int = 1,
@@ -137,13 +142,13 @@ def make_trainer(
     if strategy not in ("auto", "ddp", "fsdp"):
         raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
     total = num_nodes * local_devices(accelerator, devices, strategy)
-    precision = choose_precision(precision, accelerator)
-    _refuse_precision(precision, strategy)
+    chosen = choose_precision(precision, accelerator)
+    _refuse_precision(chosen, strategy)
     synced = total > 1 and sync_batchnorm
     try:
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            precision=precision,  # type: ignore[arg-type]
+            precision=chosen,  # type: ignore[arg-type]
             deterministic=deterministic,
             benchmark=not deterministic,
             devices=local_devices(accelerator, devices, strategy) if devices == "auto" else devices,

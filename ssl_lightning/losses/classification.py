@@ -1,4 +1,4 @@
-"""The loss of pretext tasks whose answer is one of K."""
+"""Loss of pretext tasks with K classes."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from ssl_lightning.losses.precision import at_least_float32
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and the fraction of right answers: two scalars, the second without gradient.
+    """Mean cross-entropy and accuracy: two scalars, the second without gradient.
 
     `logits`: (B, K); `targets`: (B,) in 0..K-1.
     """

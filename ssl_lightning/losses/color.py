@@ -1,4 +1,4 @@
-"""Classification of colors, rare ones weighed up: Zhang et al. 2016, https://arxiv.org/abs/1603.08511, Sec. 2.2."""
+"""Classification with rare colors weighted up: Zhang et al. 2016, https://arxiv.org/abs/1603.08511, Sec. 2.2."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,19 +7,23 @@ from ssl_lightning.losses.precision import at_least_float32
 
 
 def rarity_weights(prior: Tensor, uniform: float = 0.5) -> Tensor:
-    """Eq. 4: the weight of each of Q colors, from their frequencies `prior` (Q,), which sum to 1.
+    """Eq. 4: the weights of Q colors from their frequencies `prior` (Q,), which sum to 1.
 
-    Inverse to the prior mixed with the uniform distribution by `uniform` in (0, 1]; 1 on average under the prior.
+    A weight is inverse to the prior after mixing it with the uniform distribution, whose share is `uniform` in (0, 1].
+    The mean weight under the prior is 1.
     """
     weights = 1 / ((1 - uniform) * prior + uniform / len(prior))
     return weights / (prior * weights).sum()
 
 
 def soft_cross_entropy(logits: Tensor, bins: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """Eq. 2: scalar, the mean over M pixels, each weighed by the rarity of its nearest color (Eq. 3).
+    """Eq. 2: scalar, the mean over M pixels, each weighted by the rarity of its nearest color (Eq. 3).
 
-    `logits`: (M, Q); `bins`: (M, 5) int64, nearest first; `shares`: (M, 5), how the answer is shared out among them;
-    `weights`: (Q,).
+    Args:
+        logits: (M, Q).
+        bins: (M, 5) int64, the bins of the soft target, nearest first.
+        shares: (M, 5), their probabilities.
+        weights: (Q,).
     """
     found = F.log_softmax(at_least_float32(logits), dim=1).gather(1, bins)
     return -(weights[bins[:, 0]] * (shares * found).sum(dim=1)).mean()

@@ -1,7 +1,7 @@
-"""Contrastive losses: a sample's two views attract each other, views of other samples repel.
+"""Contrastive losses: the two views of a sample attract each other, views of different samples repel each other.
 
 NT-Xent of SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709; InfoNCE with a queue of MoCo, He et al. 2020,
-https://arxiv.org/abs/1911.05722. Softmax is taken in float32 or better, also under autocast.
+https://arxiv.org/abs/1911.05722. The softmax is computed in float32 or better, even under autocast.
 """
 
 import torch
@@ -25,9 +25,9 @@ def _check(first: Tensor, second: Tensor, temperature: float) -> None:
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """SimCLR Eq. 1 over the 2B views of a batch: scalar.
 
-    `z1`, `z2`: (B, K) projections of two views of the same samples, normalized here. Each view is an anchor: its
-    positive is the other view of its sample, its negatives are all other views of all ranks. The mean is over this
-    rank's anchors, so the mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
+    `z1`, `z2`: (B, K) projections of two views of the same samples, normalized here. Each view is an anchor. Its
+    positive is the other view of its sample; its negatives are all other views on all ranks. The loss is the mean over
+    this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
     """
     _check(z1, z2, temperature)
     with no_autocast(z1):
@@ -45,8 +45,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """MoCo Eq. 1: scalar, the mean over the B queries of this rank.
 
-    `q`, `k`: (B, K) queries and the keys of the same samples, normalized here; `queue`: (Q, K) earlier keys, rows of
-    unit length, all of them negatives (it must not hold the keys of this batch yet). No gradient enters `k` or `queue`.
+    `q`, `k`: (B, K) queries and keys of the same samples, normalized here. `queue`: (Q, K) earlier keys of unit length,
+    all of them negatives; it must not hold the keys of this batch yet. `k` and `queue` get no gradient.
     """
     _check(q, k, temperature)
     if queue.ndim != 2 or queue.shape[1] != q.shape[1]:

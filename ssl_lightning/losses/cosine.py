@@ -1,4 +1,4 @@
-"""Regression losses: predict the teacher's projection. BYOL, Grill et al. 2020, https://arxiv.org/abs/2006.07733."""
+"""Negative cosine similarity: BYOL, Grill et al. 2020, https://arxiv.org/abs/2006.07733."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +10,7 @@ from ssl_lightning.losses.precision import at_least_float32, no_autocast
 def byol_loss(p: Tensor, z: Tensor) -> Tensor:
     """BYOL Eq. 2, 2 - 2 cos(p, z) in [0, 4]: scalar, the mean over this rank's batch.
 
-    `p`: (B, K) predictions of the student; `z`: (B, K) projections of the teacher, no gradient enters them.
+    `p`: (B, K) predictions of the student; `z`: (B, K) projections of the teacher, which get no gradient.
     """
     if p.ndim != 2 or p.shape != z.shape:
         raise InputError(f"byol_loss needs two (B, K) tensors, got {tuple(p.shape)} and {tuple(z.shape)}")

@@ -1,7 +1,7 @@
-"""Losses over a vocabulary, in chunks of rows: logits (M, V) never stand in memory at once.
+"""Losses over a vocabulary, computed in chunks of rows, so that the logits (M, V) are never in memory at once.
 
 The backward pass computes the logits of a chunk again (Chen et al. 2016, https://arxiv.org/abs/1604.06174) instead of
-keeping them. Softmax is taken in float32 or better, also under autocast.
+storing them. The softmax is computed in float32 or better, even under autocast.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32
 
 LOGITS_AT_ONCE = 2**24
-"""64 MiB of float32: enough rows to keep the matrix product busy, little beside a network."""
+"""64 MiB of float32: enough rows for an efficient matrix product, small compared with a network."""
 
 ROWS = 32
-"""Rows are filled up to a multiple of this. Where every step has another number of them, as hidden tokens do, the
-memory of a process on a CPU else grows by gigabytes, in pieces that no later step fits into."""
+"""Rows are padded to a multiple of this. Without it, the number of masked tokens differs at every step, and fragmented
+CPU memory grows by gigabytes."""
 
 Head = Callable[[Tensor], Tensor]
-_NONE = -100  # the target of a row that does not count
+_NONE = -100  # the target of a padding row
 
 
 def rows_at_once(vocab_size: int) -> int:
-    """The chunk that holds `LOGITS_AT_ONCE` logits."""
+    """The number of rows with `LOGITS_AT_ONCE` logits."""
     return max(1, LOGITS_AT_ONCE // vocab_size)
 
 
@@ -38,10 +38,15 @@ def select_rows(x: Tensor, chosen: Tensor) -> Tensor:
 
 
 def token_cross_entropy(h: Tensor, head: Head, targets: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of the tokens and the accuracy of the likeliest one: two scalars.
+    """Mean cross-entropy and accuracy over tokens: two scalars, the second without gradient.
 
-    `h`: (M, D) hidden states of the tokens that count; `head`: from (m, D) to logits (m, V); `targets`: (M,) ids;
-    `chunk`: rows whose logits stand in memory at once. Without any row both are 0, and the gradients too.
+    For M = 0 both are 0, with zero gradients.
+
+    Args:
+        h: (M, D) hidden states of the target tokens.
+        head: (m, D) -> logits (m, V).
+        targets: (M,) ids.
+        chunk: number of rows whose logits are in memory at once.
     """
     _check(h, targets, chunk)
 
@@ -60,9 +65,9 @@ def distillation(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hinton et al. 2015, https://arxiv.org/abs/1503.02531, Sec. 2: soft loss, hard loss, accuracy; three scalars.
 
-    The soft loss is the divergence of the student's distribution from the teacher's, both softened by `temperature`,
-    times its square, so that its gradient does not shrink with it; the mean over the M tokens. The hard loss is that
-    of `token_cross_entropy`. `soft_h` (M, D') and `soft_head` are the teacher's and get no gradient.
+    The soft loss is the mean over M tokens of the Kullback-Leibler divergence from the teacher's to the student's
+    distribution, both softened by `temperature`. Multiplying it by temperature^2 keeps the scale of its gradient. The
+    hard loss is that of `token_cross_entropy`. `soft_h` (M, D') and `soft_head` are the teacher's and get no gradient.
     """
     _check(h, targets, chunk)
     if not temperature > 0:
@@ -85,7 +90,7 @@ def distillation(
 
 
 def _sum_over_chunks(part: Callable[..., Tensor], rows: tuple[Tensor, ...], chunk: int) -> Tensor:
-    """The sum of `part` over chunks of the rows; one chunk alone is kept for the backward pass, several are not."""
+    """The sum of `part` over chunks of the rows; several chunks are recomputed in the backward pass, one is not."""
     if len(rows[0]) <= chunk:
         return part(*rows)
     pieces = zip(*(x.split(chunk) for x in rows), strict=True)
@@ -95,7 +100,7 @@ def _sum_over_chunks(part: Callable[..., Tensor], rows: tuple[Tensor, ...], chun
 
 
 def _filled(x: Tensor, value: int) -> Tensor:
-    """`x` (M, ...) with rows of `value` at the end, up to a multiple of `ROWS`."""
+    """Pads `x` (M, ...) with rows of `value` to a multiple of `ROWS`."""
     missing = -len(x) % ROWS
     return F.pad(x, (*(0, 0) * (x.ndim - 1), 0, missing), value=value) if missing else x
 

@@ -1,4 +1,4 @@
-"""Errors of painted images, in units that can be compared."""
+"""Errors of predicted images."""
 
 from torch import Tensor
 
@@ -7,9 +7,9 @@ from ssl_lightning.losses.precision import at_least_float32
 
 
 def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each channel, (C,), over two (..., C, H, W) tensors.
+    """Mean squared error of each channel, (C,), between two (..., C, H, W) tensors.
 
-    Times the squared standard deviation that normalized images were divided by, it is in units of raw pixels.
+    For normalized images, multiply it by the squared `std` of the normalization to get raw pixel units.
     """
     _same_shape(predicted, target)
     difference = at_least_float32(predicted) - at_least_float32(target)
@@ -17,10 +17,10 @@ def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def gradient_difference(predicted: Tensor, target: Tensor) -> Tensor:
-    """How far the slopes between neighboring pixels differ in size: scalar, from two (..., H, W) tensors.
+    """Gradient difference loss: how much the absolute image gradients differ; scalar, from two (..., H, W) tensors.
 
-    Mathieu, Couprie and LeCun 2015 (https://arxiv.org/abs/1511.05440), Eq. 6 with alpha = 1; the mean of both
-    directions over all neighbors, where the paper sums.
+    Mathieu, Couprie and LeCun 2015 (https://arxiv.org/abs/1511.05440), Eq. 6 with alpha = 1. Deviation: the mean over
+    both directions and all neighboring pixels instead of the sum.
     """
     _same_shape(predicted, target)
     predicted, target = at_least_float32(predicted), at_least_float32(target)

@@ -1,14 +1,14 @@
-"""Precision of losses: softmax and logarithms of half-precision logits lose the digits that the gradient lives on."""
+"""Precision of losses: in half precision, softmax and logarithms lose digits that the gradient needs."""
 
 import torch
 from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision becomes float32; float32 and float64 stay as they are."""
+    """Converts half precision to float32; leaves float32 and float64 unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def no_autocast(x: Tensor) -> torch.autocast:
-    """Context in which matrix products keep the precision of their inputs, on the device of `x`."""
+    """A context without autocast on the device of `x`: matrix products keep the precision of their inputs."""
     return torch.autocast(x.device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Losses of what was hidden: pixels of patches (MAE, SimMIM) and representations of patches (I-JEPA)."""
+"""Losses over masked patches: their pixels (MAE, SimMIM) or their representations (I-JEPA)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,10 +8,10 @@ from ssl_lightning.losses.precision import at_least_float32
 
 
 def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each patch (..., P) with mean 0 and variance 1 of its own pixels, that mean and that deviation (..., 1).
+    """Patches (..., P) normalized to mean 0 and variance 1 each, and their means and deviations, (..., 1) each.
 
     He et al. 2021, https://arxiv.org/abs/2111.06377, Sec. 3 and code: unbiased variance, plus 1e-6 under the root, so
-    that a patch of one color becomes 0.
+    a patch of a single color becomes 0.
     """
     patches = at_least_float32(patches)
     mean = patches.mean(dim=-1, keepdim=True)
@@ -20,7 +20,7 @@ def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:
-    """MAE: mean squared error over the pixels of masked patches, scalar. Both (B, M, P), of the masked alone."""
+    """MAE: mean squared error over the pixels of the masked patches, both (B, M, P): scalar."""
     _check(predicted, target, "masked_mse")
     return F.mse_loss(at_least_float32(predicted), at_least_float32(target.detach()))
 
@@ -28,9 +28,9 @@ def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:
 def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     """SimMIM: mean absolute error over the pixels of masked patches, scalar.
 
-    Xie et al. 2021, https://arxiv.org/abs/2111.09886, Eq. 1. `predicted` and `target` (B, N, P), `masked` (B, N) bool,
-    with one patch masked in every image at least. It is the mean of the images' means, so that ranks can be averaged:
-    where all images have equally many masked patches, as in the paper, it is the mean over all masked pixels.
+    Xie et al. 2021, https://arxiv.org/abs/2111.09886, Eq. 1. `predicted`, `target`: (B, N, P). `masked`: (B, N) bool,
+    True at least once per image. The loss is the mean over images of each image's mean, so it can be averaged over
+    ranks. If all images have equally many masked patches, as in the paper, it is the mean over all masked pixels.
     """
     _check(predicted, target, "masked_l1")
     error = (at_least_float32(predicted) - at_least_float32(target.detach())).abs().mean(dim=2)
@@ -39,10 +39,10 @@ def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
 
 
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    """I-JEPA: smooth absolute error of representations, scalar; `target` is normalized first, over its last axis.
+    """I-JEPA: smooth L1 error (quadratic below 1) to the layer-normalized `target`, both (..., D): scalar.
 
-    Assran et al. 2023, https://arxiv.org/abs/2301.08243; layer norm of the target and the smooth loss (quadratic below
-    1) are those of the authors' code, the paper's Eq. 1 has the squared distance. Both (..., D).
+    Assran et al. 2023, https://arxiv.org/abs/2301.08243. Layer norm and smooth L1 follow the authors' code; the paper's
+    Eq. 1 has the squared distance.
     """
     _check(predicted, target, "smooth_l1")
     target = at_least_float32(target.detach())
@@ -51,4 +51,6 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
 
 def _check(predicted: Tensor, target: Tensor, name: str) -> None:
     if predicted.shape != target.shape:
-        raise InputError(f"{name} needs two tensors alike, got {tuple(predicted.shape)} and {tuple(target.shape)}")
+        raise InputError(
+            f"{name} needs two tensors of equal shape, got {tuple(predicted.shape)} and {tuple(target.shape)}"
+        )

@@ -14,5 +14,5 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def gaussian_nll(squared_error: Tensor, variance: Tensor) -> Tensor:
-    """-log N(x; mean, variance) of one number in nats, from its (or the mean of many numbers') squared error."""
+    """-log N(x; mean, variance) in nats per number, from the squared error of a number or the mean over many."""
     return 0.5 * (squared_error / variance + variance.log() + math.log(2 * math.pi))

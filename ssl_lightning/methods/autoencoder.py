@@ -17,20 +17,20 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 
 
 class Autoencoder(Method):
-    """Squeezes an image through a narrow code and paints it again from the code alone.
+    """Encodes an image to a narrow code and reconstructs it from this code alone.
 
-    The input is the first view and the target the last: with one view they are the same; a transform that gives a
-    corrupted and the clean view makes it the denoising autoencoder (Vincent et al., Sec. 2.3).
+    The input is the first view and the target the last. With one view they are equal. A transform with a corrupted and
+    a clean view makes this the denoising autoencoder (Vincent et al., Sec. 2.3).
 
-    The loss is the mean squared error of normalized pixels, so that 1 is the error of the mean pixel on any data and
-    the colors count alike; the painted pixels are linear, since normalized ones have no bounds. (Both papers take
-    cross-entropy and sigmoid units, for pixels in [0, 1].) All layers learn at once from random weights, where the
-    first paper trains them one by one beforehand, which ReLU and Adam have made needless.
+    Deviations: the loss is the mean squared error of normalized pixels, with linear outputs because these are
+    unbounded; both papers use cross-entropy and sigmoids for pixels in [0, 1]. So the mean pixel has the error 1 on any
+    data, and all color channels have equal weight. All layers train at once from random weights, without the layer-wise
+    pretraining of the first paper, which ReLU and Adam have made unnecessary.
 
     Args:
         backbone: network from (B, C, H, W) to the code (B, D), with `out_dim` D.
-        decoder: called with D, returns the network from (B, D) to (B, C, H, W).
-        std: (C,) that pixels were divided by; `pixel_error` is the error of pixels in [0, 1].
+        decoder: called with D, returns a network from (B, D) to (B, C, H, W).
+        std: (C,), by which the transform divided pixels; `pixel_error` is the error of pixels in [0, 1].
     """
 
     figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
@@ -57,7 +57,7 @@ class Autoencoder(Method):
         return self.decoder(self(x))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Mean squared error of the last view, painted from the code of the first."""
+        """Mean squared error of the last view, reconstructed from the code of the first."""
         h = self(batch["views"][0])
         errors = channel_errors(self.decoder(h), batch["views"][-1])
         pixel_error = (errors.detach() * self.std.square()).mean()
@@ -65,6 +65,6 @@ class Autoencoder(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What went in, what came out and, where it is another image, what was wanted: (B, C, H, W) each."""
+        """Input, reconstruction and, for a denoising autoencoder, the original: (B, C, H, W) each."""
         x, *others = batch["views"]
         return {"input": x, "reconstruction": self.reconstruct(x), **({"original": others[-1]} if others else {})}

@@ -1,4 +1,4 @@
-"""What every method is to the Trainer."""
+"""The base class of all methods: one LightningModule for every paper."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,10 +11,11 @@ from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError
 from ssl_lightning.methods.hooks import MethodHooks
 from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
+from ssl_lightning.record import record
 
 
 class Method(MethodHooks, lightning.LightningModule):
-    """One paper: a subclass writes `forward` and `loss`, and whatever else of `MethodHooks` it has.
+    """One paper. A subclass implements `forward`, `loss` and those `MethodHooks` that it needs.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -52,7 +53,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
-        """Shards the weights where the strategy asks for it (`trainer=fsdp`)."""
+        """Shards the weights if the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
@@ -73,19 +74,17 @@ class Method(MethodHooks, lightning.LightningModule):
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
-            # Not by `self.log`, which costs 2 ms at every step and writes when the step's checkpoint is already saved.
             weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-            for logger in self.trainer.loggers:
-                logger.log_metrics(scalars, step=step)
+            record(self.trainer, scalars, step)
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
-        """The loss summed over its targets, until `on_before_optimizer_step` divides by the number of all of them.
+        """Replaces the mean by the sum over targets; `on_before_optimizer_step` divides by their total number.
 
-        The mean of means is not the mean where ranks or accumulated batches have different numbers of targets.
+        The mean of means is not the overall mean if ranks or accumulated batches have different numbers of targets.
         """
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return result
@@ -108,6 +107,25 @@ class Method(MethodHooks, lightning.LightningModule):
         count = int(result["weight"]) if "weight" in result else len(result["embedding"])
         self.log_dict(scalars, batch_size=count, sync_dist=True)
 
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """The embeddings (B, D) of `trainer.predict`."""
+        return self.embed(batch, self.trainer.datamodule.modality.key)  # type: ignore[attr-defined]
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Lightning's own, which needs the arguments of the constructor: a checkpoint holds tensors alone.
+
+        Raises:
+            InputError: arguments are missing.
+        """
+        try:
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        except TypeError as error:
+            raise InputError(
+                f"{checkpoint_path} holds weights and not the networks that they belong to: load its run by"
+                " ssl_lightning.load(RUN), or give the arguments of the constructor"
+            ) from error
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
         self.after_step(self.progress)
@@ -127,7 +145,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:
-        """Compiles the children that are networks, in place (`torch.compile`); losses and EMA stay eager."""
+        """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""
         torch._dynamo.config.recompile_limit = 64  # one graph for each shape, mode and child
         for child in self.children():
             if any(True for _ in child.parameters()):

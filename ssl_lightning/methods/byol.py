@@ -18,13 +18,13 @@ from ssl_lightning.optim.schedules import momentum_cosine
 
 
 class BYOL(Method):
-    """A student predicts, from one view, what a slowly moving teacher makes of the other; there are no negatives.
+    """A student predicts, from one view, the projection of the other view by an EMA teacher, without negatives.
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
         hidden_dim: width of the hidden layers of projector and predictor.
         out_dim: K, width of projection z and prediction p.
-        momentum: of the teacher at the start; it rises to 1 along a cosine (Sec. 3.3).
+        momentum: initial momentum of the teacher; it rises to 1 along a cosine (Sec. 3.3).
     """
 
     views = 2
@@ -49,7 +49,7 @@ class BYOL(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, symmetric in the views; the mean of both directions, so that it lies in [0, 4]."""
+        """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum."""
         x1, x2 = batch["views"]
         h1, h2 = self(x1), self(x2)
         p1, p2 = (self.predictor(self.projector(h)) for h in (h1, h2))

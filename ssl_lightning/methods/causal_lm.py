@@ -15,7 +15,7 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel, masked
 
 
 class GPT(Method):
-    """Guesses each token from those before it.
+    """Predicts each token from the tokens before it.
 
     Args:
         backbone: a causal language model.
@@ -35,7 +35,7 @@ class GPT(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 1: a window of N tokens gives N - 1 targets; padding gives none."""
+        """Eq. 1: a window of N tokens has N - 1 targets, without padding."""
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible)

@@ -21,19 +21,21 @@ from ssl_lightning.modules.feature_map import FeatureMapBackbone
 
 
 class Colorization(Method):
-    """Guesses the colors of a gray image as a distribution over the bins of the ab plane, at every place.
+    """Predicts the colors of a gray image: at every place a distribution over quantized ab colors.
 
-    Places are those of twice the resolution of the backbone's map (Fig. 2: 56 x 56 from a map of 28 x 28); the color
-    of a place is the mean over its pixels, where the authors take one of them. How common a color is, the paper counts
-    on the training set beforehand; here it is the mean over the training batches seen so far, of all devices, kept with
-    the weights. Answers are soft with the paper's sigma of 5, so that this mean is smoothed as the paper's prior is.
+    Places form a map with twice the resolution of the backbone's (Fig. 2: 56 x 56 from 28 x 28).
+
+    Deviations: the target color of a place is the mean over its pixels, where the authors take one of them. The prior
+    of colors is the mean over the training batches so far on all devices, stored with the weights, where the paper
+    counts it on the training set in advance. Soft targets with the paper's sigma of 5 smooth it like the paper's prior.
 
     Args:
-        backbone: network from (B, C, S, S) to (B, D) that `FeatureMapBackbone` knows; it sees lightness alone.
-        channels: C, of the images that the backbone takes; all are the lightness.
-        mean: per channel, of the RGB images in [0, 1] that `forward` gets normalized; as `std`.
+        backbone: network from (B, C, S, S) to (B, D); `FeatureMapBackbone` must support it.
+        channels: C of the backbone's input; all channels are the lightness.
+        mean: per channel, by which the images of `forward` are normalized.
+        std: likewise.
         hidden_dim: channels of the decoder.
-        prior_mixing: share of the uniform distribution in the prior, lambda of Eq. 4.
+        prior_mixing: weight of the uniform distribution mixed into the prior, lambda of Eq. 4.
         temperature: T of the annealed mean, Eq. 5.
     """
 
@@ -78,7 +80,7 @@ class Colorization(Method):
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of normalized RGB images the lightness is embedded."""
+        """Embeds the lightness of normalized RGB images."""
         return self._encode(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
 
     def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ class Colorization(Method):
         return self.backbone(gray.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2; accuracy is that of the nearest bin."""
+        """Eq. 2; `accuracy` is that of predicting the nearest bin."""
         h, features = self._encode(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
         ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
@@ -100,14 +102,14 @@ class Colorization(Method):
 
     @torch.no_grad()
     def _count(self, bins: Tensor, shares: Tensor) -> None:
-        """Moves the prior: each batch counts once."""
+        """Updates the prior, the running mean over batches."""
         found = torch.zeros_like(self.prior).index_add_(0, bins.flatten(), shares.flatten().to(self.prior))
         self.batches += 1
         self.prior += (mean_over_ranks(found / len(bins)) - self.prior) / self.batches
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Colors are guessed at a lower resolution and laid under the lightness of the image."""
+        """The gray image, the predicted colors (upsampled) with the true lightness, and the original."""
         gray, ab = batch["inputs"], batch["ab"]
         logits = self.decoder(self._encode(gray)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")

@@ -18,13 +18,13 @@ from ssl_lightning.transforms.pretext.context_prediction import MIDDLE, PLACES
 
 
 class ContextPrediction(Method):
-    """Tells on which of the eight sides of a patch another patch of the same image lies.
+    """Predicts on which of the eight sides of a patch another patch of the same image lies.
 
-    Both patches pass the same backbone, and the head sees them side by side (late fusion, Fig. 3). It has one hidden
-    layer, where the paper's has two.
+    The backbone embeds both patches separately, and the head classifies the concatenation (late fusion, Fig. 3).
+    Deviation: the head has one hidden layer, the paper's has two.
 
     Args:
-        backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, that takes patches and whole images.
+        backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, for patches and whole images.
         hidden_dim: width of the head's hidden layer.
     """
 
@@ -42,7 +42,7 @@ class ContextPrediction(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The embedding is that of the first patch."""
+        """Cross-entropy of the side; `embedding` is that of the first patch."""
         logits, h = self._place(batch["inputs"])
         loss, accuracy = cross_entropy(logits, batch["side"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h[:, 0].detach()}
@@ -54,14 +54,14 @@ class ContextPrediction(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The first patch in the middle, and the second where it was and where the head puts it."""
+        """The first patch in the center, with the second at its true and at its predicted place."""
         patches = batch["inputs"]
         guess = self._place(patches)[0].argmax(dim=1)
         return {"as it was": _laid_out(patches, batch["side"]), "as predicted": _laid_out(patches, guess)}
 
 
 def _laid_out(patches: Tensor, side: Tensor) -> Tensor:
-    """(B, 2, C, p, p) and sides (B,) in 0..7 -> pictures (B, C, 3p + 2, 3p + 2)."""
+    """(B, 2, C, p, p) and sides (B,) in 0..7 -> images (B, C, 3p + 2, 3p + 2)."""
     first, second = patches.unbind(1)
     tiles = patches.new_zeros(len(patches), 9, *first.shape[1:])
     tiles[:, MIDDLE] = first

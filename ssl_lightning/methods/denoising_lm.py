@@ -14,11 +14,12 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel, masked
 
 
 class BART(Method):
-    """An encoder reads a corrupted text, and a decoder writes the text as it was, token by token.
+    """An encoder reads a corrupted text, and a decoder generates the original text, token by token.
 
     Args:
-        backbone: an encoder with a decoder. The embedding is that of the encoder alone, so that no decoder is needed
-            downstream (the paper takes the decoder's last state).
+        backbone: an encoder-decoder. Deviation: the embedding is the encoder's, so that no decoder is needed
+        downstream;
+            the paper uses the decoder's last state.
     """
 
     requires = ("inputs", "targets")
@@ -36,7 +37,7 @@ class BART(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 2.2: cross-entropy of the decoder with the original text; padding does not count."""
+        """Sec. 2.2: cross-entropy of the decoder on the original text, without padding."""
         inputs, targets = batch["inputs"], batch["targets"]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         encoded, h = self.backbone.decoded(inputs, visible, targets)

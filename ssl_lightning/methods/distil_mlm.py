@@ -17,18 +17,19 @@ from ssl_lightning.modules.backbones.text import language_model
 
 
 class DistilBERT(Method):
-    """A student of half the layers guesses hidden tokens as its teacher does, and as they were.
+    """A student with half the layers predicts masked tokens, taught by the true tokens and by a teacher.
 
-    The student begins from every second layer of the teacher (Sec. 3). Without a trained teacher, the teacher learns
-    beside it, from random weights and the hidden tokens alone.
+    The student starts from every second layer of the teacher (Sec. 3). Without a pretrained teacher, the teacher trains
+    alongside the student, from random weights, on masked tokens alone.
 
     Args:
-        backbone: a masked language model: the teacher that is to be trained, or, where `teacher` is given, not used.
-        teacher: a run folder, or a checkpoint of transformers, of a masked language model with the same tokenizer; its
-            weights stay as they are.
+        backbone: a masked language model, the teacher to train; unused if `teacher` is given.
+        teacher: a trained masked language model with the same tokenizer, which stays frozen, or a checkpoint of
+            transformers. In a config also a run folder, which `config.build` resolves.
         temperature: softens both distributions.
-        soft_weight: of the loss against the teacher's distribution; `hard_weight`: of that against the tokens
-            themselves; `cosine_weight`: of that between the last hidden states. 5, 2 and 1 in the authors' code.
+        soft_weight: weight of the loss against the teacher's distribution (5 in the authors' code).
+        hard_weight: weight of the loss against the true tokens (2).
+        cosine_weight: weight of the cosine distance between the last hidden states (1).
     """
 
     requires = ("inputs", "targets", "masked")
@@ -43,31 +44,31 @@ class DistilBERT(Method):
         backbone: LanguageModel,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        teacher: str | None = None,
+        teacher: LanguageModel | str | None = None,
         temperature: float = 2.0,
         soft_weight: float = 5.0,
         hard_weight: float = 2.0,
         cosine_weight: float = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
-        self.teacher = backbone
+        if isinstance(teacher, str):
+            teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
         self.teacher_learns = teacher is None
-        if teacher is not None:
-            self.teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
+        self.teacher = teacher or backbone
         self.backbone = student_from_teacher(self.teacher)
         self.teacher.requires_grad_(self.teacher_learns)
         self.temperature = temperature
         self.soft_weight, self.hard_weight, self.cosine_weight = soft_weight, hard_weight, cosine_weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """The student's embedding."""
+        """The student's embedding (B, D)."""
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 3, the "training loss": soft, hard and cosine loss; and the teacher's own, if it learns.
+        """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
 
-        Deviation: both distributions are compared where tokens are hidden, in place of everywhere, which leaves the
-        head to few rows (`restrict_ce_to_mask` of the authors' code).
+        Deviation: distributions are compared at masked tokens only, which saves most of the head's work
+        (`restrict_ce_to_mask` of the authors' code).
         """
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
@@ -77,7 +78,7 @@ class DistilBERT(Method):
         soft, hard, accuracy = distillation(
             rows, self.backbone.logits, targets, guide_rows, self.teacher.logits, self.temperature, chunk
         )
-        cosine = _apart(h, guide.detach(), visible, masked)
+        cosine = _cosine_distance(h, guide.detach(), visible, masked)
         result = {"soft_loss": soft, "token_loss": hard, "cosine_loss": cosine, "masked_accuracy": accuracy}
         loss = self.soft_weight * soft + self.hard_weight * hard + self.cosine_weight * cosine
         if self.teacher_learns:
@@ -88,12 +89,12 @@ class DistilBERT(Method):
         return {"loss": loss, "embedding": masked_mean(h.detach(), visible), **result, "weight": weight}
 
 
-def _apart(h: Tensor, guide: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-    """1 - cosine of the hidden states (B, N, D) of both, the mean over the visible tokens: scalar.
+def _cosine_distance(h: Tensor, guide: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+    """1 - cosine similarity of two hidden states (B, N, D), averaged over the visible tokens: scalar.
 
-    A window counts by its number of hidden tokens, as its other losses do, so that one weight serves all of them.
+    Each window is weighted by its number of masked tokens, as in the other losses, so they share one `weight`.
     """
-    apart = 1 - F.cosine_similarity(at_least_float32(h), at_least_float32(guide), dim=2)
-    each = (apart * visible).sum(dim=1) / visible.sum(dim=1).clamp(min=1)
+    distance = 1 - F.cosine_similarity(at_least_float32(h), at_least_float32(guide), dim=2)
+    each = (distance * visible).sum(dim=1) / visible.sum(dim=1).clamp(min=1)
     share = masked.sum(dim=1).to(each.dtype)
     return (each * share).sum() / share.sum().clamp(min=1)

@@ -20,19 +20,19 @@ from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_token
 
 
 class IJEPA(Method):
-    """From a part of an image, predicts what a slowly moving teacher makes of blocks of it: features, not pixels.
+    """Predicts, from a part of an image, an EMA teacher's representations of other blocks of it.
 
     Args:
         backbone: a ViT; the paper's has no class token.
-        predictor_width: of the predictor's tokens.
-        predictor_layers: its transformer blocks.
-        predictor_heads: their heads of attention.
-        num_targets: M, number of target blocks of an image.
-        target_scale: area of a target block, as a part of the image.
-        target_aspect: its height over its width.
-        context_scale: area of the context block, before the targets are cut out of it.
-        min_context_ratio: part of the patches that the context keeps (modules/masking.py says why).
-        momentum: of the teacher at the start; it rises to 1 linearly (App. A.1).
+        predictor_width: width of the predictor.
+        predictor_layers: number of its transformer blocks.
+        predictor_heads: number of their attention heads.
+        num_targets: M, number of target blocks per image.
+        target_scale: range of the area of a target block, as a fraction of the image.
+        target_aspect: range of its height / width.
+        context_scale: range of the area of the context block, before the targets are removed.
+        min_context_ratio: minimum fraction of the patches in the context (see `masking.block_masks`).
+        momentum: initial momentum of the teacher; it rises to 1 linearly (App. A.1).
     """
 
     views = 1
@@ -73,7 +73,7 @@ class IJEPA(Method):
         self.momentum = momentum
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the teacher, which the paper evaluates (App. A.1)."""
+        """The teacher's embedding (B, D), which the paper evaluates (App. A.1)."""
         return self.teacher(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class IJEPA(Method):
         return {"loss": smooth_l1(self.predict(x, visible, masked), target), "embedding": self.teacher.pooled(h)}
 
     def predict(self, x: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-        """Of the patches at `visible` (B, V) what stands at `masked` (B, M, K): (B, M, K, D), each block by itself."""
+        """From the patches at `visible` (B, V), predicts those at `masked` (B, M, K), block by block: (B, M, K, D)."""
         h = self.backbone.of_patches(self.backbone.encode(self.backbone.patch_tokens(x), visible))
         return self.predictor(h, visible, masked)
 
@@ -99,9 +99,9 @@ class IJEPA(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`image`, `context` (the patches seen) and `nearest patches`, what is predicted, as far as pixels can say it.
+        """`image`, `context` (the visible patches) and `nearest patches`, a picture of the predicted representations.
 
-        In the place of each predicted patch stands that patch of this batch whose representation is nearest.
+        Each predicted patch is shown as the patch of this batch with the nearest representation.
         """
         x, vit = batch["views"][0], self.backbone
         visible, masked = self._masks(x)
@@ -120,7 +120,7 @@ class IJEPA(Method):
 
 
 class Predictor(nn.Module):
-    """A narrow transformer from encoded patches, and places to predict, to representations at those places."""
+    """A narrow transformer that predicts representations at given places from encoded patches."""
 
     position: Tensor
 
@@ -136,7 +136,7 @@ class Predictor(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, h: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-        """(B, V, D) at `visible` (B, V), and `masked` (B, M, K) -> (B, M, K, D)."""
+        """h (B, V, D) of the patches at `visible` (B, V) -> predictions (B, M, K, D) at `masked` (B, M, K)."""
         B, M, K = masked.shape
         context = self.enter(h) + self.position[visible]
         queries = self.token + self.position[masked]

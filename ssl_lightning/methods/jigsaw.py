@@ -18,15 +18,15 @@ from ssl_lightning.modules.patches import mosaic
 
 
 class Jigsaw(Method):
-    """Tells in which of K orders the nine tiles of an image lie, from features of each tile alone.
+    """Predicts which of K permutations shuffled the nine tiles of an image.
 
-    The network is context-free (Sec. 3.1): the backbone sees tile by tile, and only the head sees them together. Each
-    tile is standardized per channel (Sec. 4.2), and so is the whole image that `forward` embeds. The head has batch
-    normalization, where the paper's (of 2016) has dropout.
+    The network is context-free (Sec. 3.1): the backbone embeds each tile separately, and only the head combines them.
+    Each tile is standardized per channel (Sec. 4.2), and so is a whole image in `forward`. Deviation: the head has
+    batch normalization, the paper's has dropout.
 
     Args:
-        backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, that takes tiles and whole images.
-        permutations: (K, 9), those of the transform.
+        backbone: network from (B, C, h, w) to (B, D), with `out_dim` D, for tiles and whole images.
+        permutations: (K, 9), the same as in the transform.
         hidden_dim: width of the head's hidden layer.
     """
 
@@ -50,11 +50,11 @@ class Jigsaw(Method):
         self.register_buffer("permutations", permutations)
 
     def forward(self, x: Tensor) -> Tensor:
-        # 0.01 is little beside the spread of an image (about 1), and keeps the noise of an empty tile small
+        # eps is small compared with the variance of an image (about 1), but does not amplify the noise of an empty tile
         return self.backbone(F.instance_norm(x, eps=0.01))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The embedding is the mean over the tiles."""
+        """Cross-entropy of the permutation; `embedding` is the mean over the tiles."""
         logits, h = self._solve(batch["inputs"])
         loss, accuracy = cross_entropy(logits, batch["permutation"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h.mean(dim=1).detach()}

@@ -17,15 +17,15 @@ from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_token
 
 
 class MAE(Method):
-    """Most patches of an image are hidden; an encoder sees the others, a light decoder paints the hidden ones.
+    """Masks most patches of an image; an encoder sees the others, a light decoder reconstructs the masked ones.
 
     Args:
-        backbone: a ViT, which encodes the visible patches alone.
-        mask_ratio: part of the patches that is hidden.
-        decoder_width: of the decoder's tokens.
-        decoder_layers: its transformer blocks.
-        decoder_heads: their heads of attention.
-        normalize_patches: whether the target is each patch with mean 0 and variance 1 (Table 1d).
+        backbone: a ViT, which encodes only the visible patches.
+        mask_ratio: fraction of the patches to mask.
+        decoder_width: width of the decoder.
+        decoder_layers: number of its transformer blocks.
+        decoder_heads: number of their attention heads.
+        normalize_patches: whether to normalize each target patch to mean 0 and variance 1 (Table 1d).
     """
 
     views = 1
@@ -53,7 +53,7 @@ class MAE(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 3: the mean squared error of the hidden patches' pixels, and of no others."""
+        """Sec. 3: mean squared error over the pixels of the masked patches only."""
         x = batch["views"][0]
         visible, masked = random_split(len(x), self.backbone.patches, self.mask_ratio, x.device)
         h, painted = self.paint(x, visible, masked)
@@ -63,15 +63,15 @@ class MAE(Method):
         return {"loss": masked_mse(painted, target), "embedding": self.backbone.pooled(h).detach()}
 
     def paint(self, x: Tensor, visible: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder makes of the patches at `visible` (B, V), and the painted ones at `masked`, (B, M, P)."""
+        """The encoder's output for the patches at `visible` (B, V), and the predicted pixels (B, M, P) at `masked`."""
         h = self.backbone.encode(self.backbone.patch_tokens(x), visible)
         return h, gather_tokens(self.decoder(h, visible), masked)
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`image`, `masked` (hidden patches in the mean color) and `reconstruction` (visible patches as they are).
+        """`image`, `masked` (masked patches in the mean color) and `reconstruction` (visible patches unchanged).
 
-        Targets of mean 0 and variance 1 say nothing of a patch's brightness and contrast: these are the image's own.
+        Normalized targets do not contain a patch's brightness and contrast, so these are taken from the image.
         """
         x, vit = batch["views"][0], self.backbone
         visible, masked = random_split(len(x), vit.patches, self.mask_ratio, x.device)
@@ -90,7 +90,7 @@ class MAE(Method):
 
 
 class Decoder(nn.Module):
-    """A narrow transformer over all places, with one learned token wherever a patch was not encoded (Sec. 3)."""
+    """A narrow transformer over all patches, with a learned mask token for those that were not encoded (Sec. 3)."""
 
     position: Tensor
 
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, h: Tensor, visible: Tensor) -> Tensor:
-        """What `ViT.encode` made of the patches at `visible` (B, V) -> pixels (B, N, P) of all places."""
+        """Output of `ViT.encode` for the patches at `visible` (B, V) -> pixels (B, N, P) of all patches."""
         first, seen = self.enter(h).tensor_split([self.class_tokens], dim=1)
         tokens = (
             scatter_tokens(self.token.to(seen.dtype).expand(len(h), len(self.position), -1), visible, seen)

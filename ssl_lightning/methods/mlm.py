@@ -1,7 +1,8 @@
 """BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding.
 
 Devlin, Chang, Lee and Toutanova, 2018. https://arxiv.org/abs/1810.04805
-(RoBERTa, Liu et al. 2019, https://arxiv.org/abs/1907.11692: the first task alone, masks drawn anew each time)
+(RoBERTa, Liu et al. 2019, https://arxiv.org/abs/1907.11692: without next-sentence prediction, with new masks every
+time)
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +20,11 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel, masked
 
 
 class BERT(Method):
-    """Guesses hidden tokens from both sides of their context and, if wanted, whether one sentence follows another.
+    """Predicts masked tokens from both sides of their context and, optionally, whether one sentence follows another.
 
     Args:
         backbone: a masked language model.
-        next_sentence: whether the second task is learned beside the first; its transform is `nsp`.
+        next_sentence: whether to add next-sentence prediction, with `transform=nsp`.
     """
 
     requires = ("inputs", "targets", "masked")
@@ -53,7 +54,7 @@ class BERT(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 3.1: the loss of the hidden tokens alone, and that of the next sentence added to it."""
+        """Sec. 3.1: cross-entropy over masked tokens, plus that of the next sentence."""
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible, batch.get("segment"))
@@ -69,8 +70,8 @@ class BERT(Method):
     def _follow(self, h: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Loss and accuracy of the next sentence, from the hidden state of [CLS], the first token.
 
-        A pair counts by its number of hidden tokens, so that one weight serves both losses when batches are put
-        together; of full windows all have the same number, and it is the paper's mean.
+        Each pair is weighted by its number of masked tokens, so that both losses share one `weight`. For full windows
+        these numbers are equal, and this is the paper's mean.
         """
         if "is_next" not in batch:
             raise InputError("method.next_sentence=true needs pairs of sentences: use transform=nsp")

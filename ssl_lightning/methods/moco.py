@@ -21,20 +21,20 @@ from ssl_lightning.modules.queue import Queue
 
 
 class MoCo(Method):
-    """A query finds its key, made by a slowly moving teacher, among a long queue of the keys of past batches.
+    """A query must match its key, from an EMA teacher, against a long queue of keys of past batches.
 
-    Batch statistics would give the key away: only it shares them with the query. So, as on MoCo's eight GPUs, each
-    batch is normalized in `bn_splits` groups, and keys are grouped otherwise than queries ("shuffling BN", Sec. 3.3).
+    Shared batch statistics would reveal the key. So each batch is normalized in `bn_splits` groups, as on MoCo's eight
+    GPUs, and keys are grouped differently from queries ("shuffling BN", Sec. 3.3).
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
-        hidden_dim: width of the projector's hidden layer; None for the backbone's D, as in MoCo v2.
+        hidden_dim: width of the projector's hidden layer; None: D, as in MoCo v2.
         out_dim: K, width of queries and keys.
         queue_size: Q, number of negatives.
         temperature: divides the cosine similarities (MoCo, Eq. 1).
-        momentum: of the teacher (MoCo, Eq. 2).
-        bn_splits: groups of batch normalization over all devices; 1 leaves the batch whole.
-        symmetric: each view is the query once, as in the authors' CIFAR demo; twice the work a step.
+        momentum: momentum of the teacher (MoCo, Eq. 2).
+        bn_splits: number of batch normalization groups over all devices; 1: no groups.
+        symmetric: whether each view is the query once, as in the authors' CIFAR demo, at twice the cost.
     """
 
     views = 2
@@ -62,12 +62,12 @@ class MoCo(Method):
         self.queue = Queue(queue_size, out_dim)
         self.temperature, self.momentum = temperature, momentum
         has_groups = any(isinstance(module, SplitBatchNorm) for module in self.teacher.modules())
-        self.bn_splits = bn_splits if has_groups else 1  # without batch statistics nothing gives the key away
+        self.bn_splits = bn_splits if has_groups else 1  # without batch statistics nothing reveals the key
         self.symmetric = symmetric
         self.fresh_keys: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
-        """Shares the groups out among the devices: only now, in the Trainer, is their number known."""
+        """Distributes the groups over devices, whose number is known only now."""
         if self.bn_splits == 1:
             return
         if self.bn_splits % world_size():
@@ -80,7 +80,7 @@ class MoCo(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Algorithm 1 of MoCo; keys join the queue after the optimizer step, never before the loss."""
+        """Algorithm 1 of MoCo; keys enter the queue after the optimizer step."""
         x1, x2 = batch["views"]
         loss, h = self._contrast(x1, x2)
         if self.symmetric:
@@ -96,7 +96,7 @@ class MoCo(Method):
 
     @torch.no_grad()
     def _encode_keys(self, x: Tensor) -> Tensor:
-        """Keys (B, K) of images dealt like cards over the groups of all devices, and brought back in order."""
+        """Keys (B, K) in the order of `x`, encoded after dealing the images like cards to the groups of all devices."""
         if self.bn_splits == 1 or not self.training:
             return self.teacher(x)
         everyone = gather(x)
@@ -106,6 +106,6 @@ class MoCo(Method):
 
     def after_step(self, progress: float) -> None:
         move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), self.momentum)
-        for keys in self.fresh_keys:  # one by one, so that their order is the same on any number of devices
+        for keys in self.fresh_keys:  # one by one: the same order on any number of devices
             self.queue.push(gather(keys))
         self.fresh_keys.clear()

@@ -1,4 +1,4 @@
-"""Next frame: the frames to come, from frames seen (Srivastava, Mansimov and Salakhutdinov 2015, Future Predictor).
+"""Next frame prediction (the Future Predictor of Srivastava, Mansimov and Salakhutdinov 2015).
 
 https://arxiv.org/abs/1502.04681. The network is SimVP's (Gao et al. 2022, https://arxiv.org/abs/2206.05099).
 """
@@ -16,23 +16,21 @@ from ssl_lightning.modules.backbones.simvp import SimVPDecoder, SimVPEncoder
 
 
 class NextFrame(Method):
-    """Watches a few frames and paints those that follow, all at once.
+    """Predicts the frames that follow a few input frames, all at once.
 
-    The loss is the mean squared error, whose answer to doubt is the mean of what may come: blur. Where the future
-    follows from what was seen, as for bouncing digits, doubt is the network's own and passes with training, and the
-    gradient difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) charges for edges that have been
-    smoothed away until then; the squared error alone, which Srivastava et al. have as cross-entropy, is
-    `gradient_loss_weight=0`.
+    The mean squared error blurs what is uncertain, because its optimum is the mean over possible futures. The gradient
+    difference loss (Mathieu et al. 2015, https://arxiv.org/abs/1511.05440) is added to keep edges. Deviation:
+    Srivastava et al. use cross-entropy alone.
 
-    Logged beside the loss, in units of pixels in [0, 1]: `error`; `persistence_error`, of the last frame seen ("nothing
-    moves"); `mean_frame_error`, of the mean of the frames seen; and `sharpness`, the slopes of the painted frames as a
-    part of those of the true ones, 1 without blur.
+    Logs, for pixels in [0, 1]: `error`; `persistence_error`, of repeating the last input frame; `mean_frame_error`, of
+    the mean of the input frames; and `sharpness`, the gradients of the predicted frames divided by those of the true
+    frames, 1 without blur.
 
     Args:
-        backbone: encodes the frames seen; their number is its own.
-        num_future_frames: frames to come.
+        backbone: encodes the input frames and determines their number.
+        num_future_frames: number of frames to predict.
         channels: C of the frames.
-        std: (C,) that pixels were divided by.
+        std: (C,), by which the transform divided pixels.
         gradient_loss_weight: weight of the gradient difference loss.
     """
 
@@ -65,7 +63,7 @@ class NextFrame(Method):
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as are seen in training."""
+        """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as in training."""
         return self.backbone(x[:, : self.backbone.frames])
 
     def predict(self, seen: Tensor) -> Tensor:
@@ -90,7 +88,7 @@ class NextFrame(Method):
         return frames[:, T : T + count]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The frames to come, painted from the states that also give the embedding."""
+        """Mean squared error, plus the weighted gradient difference loss, of the predicted frames."""
         seen, true = self._parts(batch["frames"])
         state, last = self.backbone.states(seen)
         predicted = self.decoder(state, last)
@@ -118,7 +116,7 @@ class NextFrame(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Frames seen, frames painted, and those that came: (B, T, C, H, W) each."""
+        """Input frames, predicted frames and true frames: (B, T, C, H, W) each."""
         seen, true = self._parts(batch["frames"])
         return {"seen": seen, "predicted": self.predict(seen), "true": true}
 
@@ -136,5 +134,5 @@ class NextFrame(Method):
 
 
 def _slope(frames: Tensor) -> Tensor:
-    """Mean size of the steps from pixel to pixel, to the right and down."""
+    """Mean absolute difference between horizontal and vertical neighbors."""
     return (frames.diff(dim=-1).abs().mean() + frames.diff(dim=-2).abs().mean()) / 2

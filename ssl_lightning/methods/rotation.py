@@ -17,10 +17,10 @@ from ssl_lightning.transforms.pretext.rotation import QUARTERS
 
 
 class RotNet(Method):
-    """Tells by how many quarters of a circle an image was turned, which takes knowing what stands upright in it.
+    """Predicts by which multiple of 90 degrees an image was rotated, which needs to know what is upright.
 
-    The head has a hidden layer, where the paper's is linear: features close to the answer serve other tasks less (the
-    paper takes those of an earlier block, Table 1), and so the last ones are not those that are embedded.
+    Deviation: the head has a hidden layer, the paper's is linear. The last features before the prediction transfer
+    worse (the paper uses an earlier block, Table 1), and the hidden layer separates them from the embedding.
 
     Args:
         backbone: network from (B, C, S, S) to (B, D), with `out_dim` D.
@@ -40,14 +40,14 @@ class RotNet(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2 and 3; the embedding is that of the images as they stand."""
+        """Eq. 2 and 3; `embedding` is that of the upright images."""
         h = self(batch["inputs"])
         loss, accuracy = cross_entropy(self.head(h), batch["quarters"])
         return {"loss": loss, "accuracy": accuracy, "embedding": h[::QUARTERS].detach()}
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """One rotation of each image, another one for the next, and the same turned back as the head says."""
+        """Each image in one of the rotations, and rotated back by the predicted angle."""
         images = batch["inputs"].unflatten(0, (-1, QUARTERS))
         number = torch.arange(len(images), device=images.device)
         rotated = images[number, number % QUARTERS]

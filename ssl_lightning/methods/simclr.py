@@ -25,9 +25,9 @@ class SimCLR(Method):
         hidden_dim: width of the projector's hidden layer.
         out_dim: K, width of the projection z.
         temperature: divides the cosine similarities (Eq. 1).
-        chunk_size: views of a device encoded at once, so that a large batch fits a small memory: activations are those
-            of one chunk, the gradient is that of the whole batch, for one more forward pass. Batch statistics, where
-            the networks have them, are then those of a chunk (of all devices). None encodes all at once.
+        chunk_size: number of views per device that are encoded at once; None: all. Memory holds the activations of one
+            chunk, and the gradient is that of the whole batch, at the cost of a second forward pass. Batch
+            normalization then uses the statistics of a chunk (of all devices).
     """
 
     views = 2
@@ -54,7 +54,7 @@ class SimCLR(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Algorithm 1; both views pass the encoder as one batch, as in the authors' code."""
+        """Algorithm 1; both views are encoded as one batch, as in the authors' code."""
         h, z = grad_cached(self._encode, torch.cat(batch["views"]), self.chunk_size, self)
         z1, z2 = z.chunk(2)
         return {"loss": nt_xent(z1, z2, self.temperature), "embedding": h.chunk(2)[0].detach()}

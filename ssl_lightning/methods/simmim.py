@@ -19,13 +19,13 @@ from ssl_lightning.modules.patches import patchify, unpatchify
 
 
 class SimMIM(Method):
-    """Hidden patches are replaced by a learned token before the encoder; one linear layer guesses their pixels.
+    """Replaces masked patches by a learned token before the encoder; a linear layer predicts their pixels.
 
     Args:
         backbone: a ViT.
-        mask_ratio: part of the mask units that is hidden (Table 1: 0.6 with units of 32 pixels).
-        mask_patch_size: side of a unit in pixels, a multiple of that of a patch; units larger than a patch cannot be
-            guessed from its nearest pixels.
+        mask_ratio: fraction of mask units to mask (Table 1: 0.6 with units of 32 pixels).
+        mask_patch_size: side of a unit in pixels, a multiple of the patch size. Units larger than a patch cannot be
+            predicted from the nearest pixels.
     """
 
     views = 1
@@ -57,7 +57,7 @@ class SimMIM(Method):
         return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 1: the mean absolute error of the hidden pixels, and of no others."""
+        """Eq. 1: mean absolute error over the masked pixels only."""
         x = batch["views"][0]
         masked = self._mask(x)
         h, painted = self.paint(x, masked)
@@ -65,7 +65,7 @@ class SimMIM(Method):
         return {"loss": loss, "embedding": self.backbone.pooled(h).detach()}
 
     def paint(self, x: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder makes of all places, those `masked` (B, N) bool hidden, and the pixels (B, N, P) guessed."""
+        """The encoder's output with the `masked` (B, N) bool patches replaced, and predicted pixels (B, N, P)."""
         tokens = self.backbone.patch_tokens(x)
         tokens = torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens)
         h = self.backbone.encode(tokens)
@@ -76,7 +76,7 @@ class SimMIM(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`image`, `masked` (hidden patches in the mean color) and `reconstruction` (visible patches as they are)."""
+        """`image`, `masked` (masked patches in the mean color) and `reconstruction` (visible patches unchanged)."""
         x, vit = batch["views"][0], self.backbone
         masked = self._mask(x)
         painted, patches = self.paint(x, masked)[1], patchify(x, vit.patch_size)

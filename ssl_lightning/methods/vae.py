@@ -19,18 +19,18 @@ from ssl_lightning.modules.masking import draw_for_all_ranks
 
 
 class VAE(Method):
-    """An encoder that gives a Gaussian over codes, a decoder that paints from a draw of it, and a prior over all codes.
+    """An encoder predicts a Gaussian over codes, and a decoder reconstructs the image from a sample of it.
 
-    The decoder's pixels are Gaussians (Appendix C.2), not the Bernoulli of C.1, which fits black and white pixels
-    alone. They share one variance, the one under which the batch is likeliest: its mean squared error (Rybkin et al.
-    2021, https://arxiv.org/abs/2006.13202, Sec. 3.3). A variance chosen by hand would only be another beta.
+    The decoder's pixels are Gaussian (Appendix C.2); the Bernoulli of C.1 only suits black and white pixels. Their
+    common variance is the maximum-likelihood one of the batch, the mean squared error (Rybkin et al. 2021,
+    https://arxiv.org/abs/2006.13202, Sec. 3.3). A variance set by hand would act like another beta.
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
-        decoder: called with K, returns the network from (B, K) to (B, C, H, W).
-        std: (C,) that pixels were divided by; `pixel_error` is the error of pixels in [0, 1].
+        decoder: called with K, returns a network from (B, K) to (B, C, H, W).
+        std: (C,), by which the transform divided pixels; `pixel_error` is the error of pixels in [0, 1].
         latent_dim: K, width of the code z.
-        beta: weight of the Kullback-Leibler divergence; 1 is the bound itself.
+        beta: weight of the Kullback-Leibler divergence; 1 is the evidence lower bound.
     """
 
     figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
@@ -58,11 +58,11 @@ class VAE(Method):
         return self._encode(x)[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), both normalized, by way of the posterior mean."""
+        """(B, C, H, W) -> (B, C, H, W), both normalized, through the posterior mean."""
         return self.decoder(self(x))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 7 with one draw, negative, in nats for each number of an image; `kl` is in nats an image."""
+        """The negative of Eq. 7 with one sample, in nats per pixel value; `kl` is in nats per image."""
         x = batch["views"][0]
         mean, log_variance = self._encode(x)
         noise = draw_for_all_ranks(torch.randn, *mean.shape, device=x.device).to(mean.dtype)
@@ -79,7 +79,7 @@ class VAE(Method):
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Input, reconstruction, and as many samples: what the decoder makes of draws from the prior."""
+        """Input, reconstruction, and as many decoded samples from the prior."""
         x = batch["views"][0]
         z = torch.randn(len(x), self.latent_dim, generator=torch.Generator().manual_seed(0)).to(x)
         return {"input": x, "reconstruction": self.reconstruct(x), "samples": self.decoder(z)}

@@ -1,4 +1,4 @@
-"""The plane of colors in bins: Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511, Sec. 2.1 to 2.3."""
+"""Quantized ab colors: Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511, Sec. 2.1 to 2.3."""
 
 from functools import cache
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from ssl_lightning.color import rgb_to_lab
 
 REACH = 130
-"""Beyond all a and b that a screen shows."""
+"""Larger than |a| and |b| of any sRGB color."""
 
 
 @cache
 def gamut_bins(grid: int = 10) -> Tensor:
-    """(Q, 2) float32: the points of a grid over the ab plane between which the colors of a screen lie.
+    """(Q, 2) float32: the points of a grid over the ab plane that surround the colors of 8-bit sRGB.
 
-    They are the corners of the grid's squares that hold an sRGB color of 8 bits, so that every color is a mean of
-    bins. 309 at grid size 10, where the authors' list, of which they do not say how it came about, has 313.
-    Each a and b that there is, there is on the surface of the RGB cube, at the ends of its range of lightness.
+    They are the corners of all grid squares that contain such a color, so every color is a mean of bins. At grid size
+    10 there are 309. The authors' list has 313; the paper does not say how it was made.
     """
+    # every pair (a, b) in the gamut also occurs on the surface of the RGB cube, so six faces are enough
     level = torch.arange(256, dtype=torch.float64) / 255
     u, v = torch.meshgrid(level, level, indexing="ij")
     ends = [torch.full_like(u, end) for end in (0, 1)]
@@ -29,16 +29,16 @@ def gamut_bins(grid: int = 10) -> Tensor:
     a, b = (ab / grid).floor().long().sub(start).unbind(1)
     held = torch.zeros(1, 1 - 2 * start, 1 - 2 * start)
     held[0, a, b] = 1
-    corners = F.max_pool2d(held, 2, stride=1, padding=1)[0]
+    corners = F.max_pool2d(held, 2, stride=1, padding=1)[0]  # a corner counts if one of its four squares does
     return (corners.nonzero() + start).float() * grid
 
 
 class ColorBins(nn.Module):
-    """Q bins of ab colors; colors become soft answers among them, and distributions over them become colors.
+    """Q bins of ab colors: encodes colors as soft targets over bins, decodes distributions over bins to colors.
 
     Args:
-        neighbors: bins that a color is shared out to.
-        sigma: of the Gaussian of the distance that says how much each gets.
+        neighbors: number of bins among which a color is distributed.
+        sigma: standard deviation of the Gaussian that weighs bins by their distance.
         grid: side of a bin.
     """
 
@@ -53,12 +53,12 @@ class ColorBins(nn.Module):
         return len(self.centers)
 
     def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Soft answers of (M, 2): the nearest bins (M, 5) int64, nearest first, and their shares, which sum to 1."""
+        """(M, 2) colors -> soft targets: bins (M, 5) int64, nearest first, and their weights, which sum to 1."""
         apart = torch.cdist(ab, self.centers.to(ab), compute_mode="donot_use_mm_for_euclid_dist")
         distance, bins = apart.topk(self.neighbors, dim=1, largest=False)
         return bins, (-0.5 * (distance / self.sigma) ** 2).softmax(dim=1)
 
     def decode(self, logits: Tensor, temperature: float = 0.38) -> Tensor:
-        """Annealed mean, Eq. 5: (B, Q, h, w) -> ab (B, 2, h, w); temperature 1 gives the mean, 0+ the mode."""
+        """Annealed mean, Eq. 5: (B, Q, h, w) -> ab (B, 2, h, w); temperature 1 is the mean, toward 0 the mode."""
         p = (logits / temperature).softmax(dim=1)
         return torch.einsum("bqhw,qk->bkhw", p, self.centers.to(p))

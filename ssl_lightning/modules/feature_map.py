@@ -1,4 +1,4 @@
-"""The map of features that a backbone makes before it pools, for methods that answer at every place of an image."""
+"""A backbone's last feature map before pooling, for methods that predict something for every pixel."""
 
 import itertools
 import math
@@ -12,10 +12,13 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 
 
 class FeatureMapBackbone(nn.Module):
-    """Any backbone, giving both: x -> h (B, D), as by itself, and its last map (B, `map_dim`, h, w), in one pass.
+    """Wraps a backbone: one pass returns its embedding (B, D) and its last feature map (B, `map_dim`, h, w).
 
-    Knows torchvision's ResNets, and what has timm's `forward_features`, `forward_head` and `num_features`. Tokens of
-    transformers are laid out as the square that their patches came from.
+    Supports torchvision's ResNets and networks with timm's `forward_features`, `forward_head` and `num_features`. The
+    tokens of a vision transformer become a square map.
+
+    Raises:
+        InputError: the backbone has no feature map.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -23,7 +26,7 @@ class FeatureMapBackbone(nn.Module):
         self.backbone: Any = backbone
         self.out_dim = embedding_dim(backbone)
         if not isinstance(backbone, ResNet) and not hasattr(backbone, "forward_features"):
-            raise InputError(f"backbone {type(backbone).__name__} gives no feature map: use convnet, resnet18 or timm")
+            raise InputError(f"backbone {type(backbone).__name__} has no feature map: use convnet, resnet18 or timm")
         self.map_dim: int = getattr(backbone, "num_features", self.out_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +39,7 @@ class FeatureMapBackbone(nn.Module):
         return net.forward_head(features), self._as_map(features)
 
     def _as_map(self, features: Tensor) -> Tensor:
-        if features.ndim == 3:  # (B, N, D), a class token and its like first
+        if features.ndim == 3:  # (B, N, D), class and register tokens first
             patches = features[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
             return patches.transpose(1, 2).unflatten(2, (math.isqrt(patches.shape[1]), -1))
         channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"

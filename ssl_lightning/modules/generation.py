@@ -1,6 +1,6 @@
-"""Language models at work: the next token drawn again and again, hidden tokens guessed.
+"""Text from language models: continue a prompt, fill masks, restore a corrupted text.
 
-All of it takes a model of transformers as it is, ours or anyone's, and no sampling state but the generator handed in.
+All functions take any model of transformers. Sampling draws from the generator that is passed in and from nothing else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,25 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-
-def next_token_probabilities(
-    logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0
-) -> Tensor:
-    """Probabilities (V,) of what comes next, from logits (V,): softmax(logits / temperature) of those that are kept.
-
-    Kept are the `top_k` likeliest tokens (Fan et al. 2018, https://arxiv.org/abs/1805.04833), and of these the fewest
-    that together have probability `top_p` (Holtzman et al. 2019, https://arxiv.org/abs/1904.09751), at least one.
-    """
-    scores = logits.float() / temperature
-    if top_k is not None and top_k < len(scores):
-        scores = scores.masked_fill(scores < scores.topk(top_k).values[-1], -torch.inf)
-    if top_p < 1:
-        ordered, order = scores.sort(descending=True, stable=True)
-        before = ordered.softmax(dim=0).cumsum(dim=0).roll(1)
-        before[0] = 0  # of the likeliest token, which is always kept
-        scores = scores.index_fill(0, order[before >= top_p], -torch.inf)
-    return scores.softmax(dim=0)
 
 
 @torch.no_grad()
@@ -41,13 +22,21 @@ def continued(
     top_p: float = 1.0,
     forbidden: Sequence[int] = (),
 ) -> Iterator[int]:
-    """Endlessly the next token after `tokens`, of which there is at least one, each drawn from those before it.
+    """Samples token after token after `tokens` (at least one), without end.
 
-    Up to `max_length` tokens the keys and values of those before are kept; beyond it the model sees the last
-    `max_length` of them, computed anew for each token. `forbidden` tokens are never drawn. `generator`: on the CPU.
+    A cache keeps the keys and values of earlier tokens up to `max_length` tokens. After that the model reads the last
+    `max_length` tokens again for each new one.
+
+    Args:
+        generator: on the CPU.
+        temperature: divides the logits.
+        top_k: keeps the k most likely tokens (Fan et al. 2018, https://arxiv.org/abs/1805.04833).
+        top_p: keeps the fewest most likely tokens whose probabilities sum to at least p, nucleus sampling (Holtzman et
+            al. 2019, https://arxiv.org/abs/1904.09751).
+        forbidden: tokens that are never drawn.
     """
     seen, cache = list(tokens), None
-    banned = torch.tensor(list(forbidden), dtype=torch.long)
+    process = _logits_processors(temperature, top_k, top_p, forbidden)
     while True:
         if cache is None or len(seen) > max_length:
             fresh, cache = seen[-max_length:], None
@@ -56,17 +45,29 @@ def continued(
         inputs = torch.tensor([fresh], device=model.device)
         result = model(input_ids=inputs, past_key_values=cache, use_cache=len(seen) < max_length)
         cache = getattr(result, "past_key_values", None)
-        logits = result.logits[0, -1].float().cpu().index_fill(0, banned, -torch.inf)
-        probabilities = next_token_probabilities(logits, temperature, top_k, top_p)
-        seen.append(int(torch.multinomial(probabilities, 1, generator=generator)))
+        scores = process(inputs, result.logits[:, -1].float().cpu())
+        seen.append(int(torch.multinomial(scores[0].softmax(dim=0), 1, generator=generator)))
         yield seen[-1]
+
+
+def _logits_processors(temperature: float, top_k: int | None, top_p: float, forbidden: Sequence[int]) -> Any:
+    """The filters of transformers' `generate`, in its order."""
+    import transformers
+
+    filters: list[Any] = [transformers.SuppressTokensLogitsProcessor(forbidden)] if forbidden else []
+    filters.append(transformers.TemperatureLogitsWarper(float(temperature)))
+    if top_k is not None:
+        filters.append(transformers.TopKLogitsWarper(top_k))
+    if top_p < 1:
+        filters.append(transformers.TopPLogitsWarper(top_p))
+    return transformers.LogitsProcessorList(filters)
 
 
 @torch.no_grad()
 def best_fillings(model: Any, inputs: dict[str, Tensor], mask_id: int, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` likeliest tokens of each of M hidden ones, and their probabilities: (M, count) each, in order.
+    """The `count` most likely tokens for each of M masks and their probabilities: (M, count) each, best first.
 
-    `inputs`: what the model takes, `input_ids` (1, N) among it; hidden is where `mask_id` stands.
+    `inputs`: the model's inputs, with `input_ids` (1, N); masks are the places with `mask_id`.
     """
     hidden = inputs["input_ids"][0] == mask_id
     logits = model(**inputs).logits[0, hidden].float()
@@ -76,7 +77,7 @@ def best_fillings(model: Any, inputs: dict[str, Tensor], mask_id: int, count: in
 
 @torch.no_grad()
 def restored(model: Any, inputs: dict[str, Tensor], max_new_tokens: int, beams: int) -> list[int]:
-    """The likeliest tokens of the decoder for a corrupted text: greedy with one beam, else of as many beams."""
+    """The decoder's most likely tokens for a corrupted text: beam search, which is greedy with one beam."""
     made = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,

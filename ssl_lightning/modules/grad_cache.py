@@ -1,7 +1,7 @@
-"""A large batch through a network piece by piece, with the gradient of the whole.
+"""A large batch through a network in chunks, with the gradient of the whole batch.
 
-Gradient caching, Gao et al. 2021, https://arxiv.org/abs/2101.06983, by torch's checkpointing: activations of a chunk
-are thrown away after its forward pass, and made again when its gradient is known.
+Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983) by torch's checkpointing: a chunk's activations are
+discarded after its forward pass and computed again in the backward pass.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 def grad_cached(
     function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor, size: int | None, module: nn.Module
 ) -> tuple[Tensor, ...]:
-    """`function(x)`, computed on `size` rows of x (B, ...) at a time; its results have B rows each.
+    """`function(x)` for x (B, ...), computed in chunks of `size` rows; each result has B rows.
 
-    The gradient is that of the whole batch, if rows do not depend on each other; the batch statistics of `module`,
-    whose buffers are moved by the first pass over a chunk alone, are those of a chunk. A last chunk of one row, which
-    has no statistics, is joined to the one before it.
+    The gradient equals that of the whole batch if rows do not depend on each other. Batch normalization in `module`
+    normalizes each chunk by its own statistics, and only the first pass over a chunk updates its buffers. A last chunk
+    of one row, which has no variance, joins the chunk before it.
     """
     if size is None or size >= len(x):
         return function(x)
@@ -40,7 +40,7 @@ def grad_cached(
 
 @contextlib.contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Inside, buffers may move; afterwards they are as before, the very same tensors."""
+    """Restores the values of the buffers of `module` at the end, in place."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         yield

@@ -4,11 +4,11 @@ from torch import nn
 
 
 def mlp(in_dim: int, hidden_dim: int, out_dim: int, *, norm: bool = True, out_norm: bool = False) -> nn.Sequential:
-    """Two linear layers with ReLU between: the projector of SimCLR, MoCo v2 and BYOL, (B, in_dim) to (B, out_dim).
+    """Two linear layers with ReLU between them, (B, in_dim) -> (B, out_dim): the projector of SimCLR, MoCo v2 and BYOL.
 
     Args:
-        norm: batch normalization of the hidden layer (SimCLR, BYOL); MoCo v2 has none.
-        out_norm: batch normalization of the output, without a learned scale or shift (SimCLR's code; MoCo v3).
+        norm: whether to batch-normalize the hidden layer (SimCLR, BYOL; not MoCo v2).
+        out_norm: whether to batch-normalize the output, without learned scale and shift (SimCLR's code; MoCo v3).
     """
     layers: list[nn.Module] = [nn.Linear(in_dim, hidden_dim, bias=not norm)]
     if norm:

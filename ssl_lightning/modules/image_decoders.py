@@ -11,10 +11,10 @@ _LARGEST_START = 8
 
 
 def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[int] = (128,)) -> nn.Sequential:
-    """The mirror of `backbones.MLP`: linear layers with ReLU between, (B, in_dim) to (B, channels, size, size).
+    """The mirror image of `backbones.image.MLP`: linear layers with ReLU, (B, in_dim) -> (B, channels, size, size).
 
     Args:
-        hidden_dims: widths of the hidden layers, from the code outwards.
+        hidden_dims: widths of the hidden layers, the one next to the code first.
     """
     widths = [in_dim, *hidden_dims]
     hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
@@ -23,17 +23,17 @@ def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[int
 
 
 def conv_decoder(in_dim: int, channels: int, size: int, width: int = 32) -> nn.Sequential:
-    """A linear layer to a small map, then transposed convolutions that double its side, (B, in_dim) to images.
+    """A linear layer to a small map, then transposed convolutions that double its side: (B, in_dim) -> images.
 
-    Kernels of 4 at stride 2 cover every pixel alike often, which avoids checkerboards (Odena et al. 2016,
-    https://distill.pub/2016/deconv-checkerboard). There is no normalization: an image depends on its embedding alone.
+    Kernels of 4 at stride 2 cover every pixel equally often, which avoids checkerboards (Odena et al. 2016,
+    https://distill.pub/2016/deconv-checkerboard). Without normalization an image depends on its embedding alone.
 
     Args:
-        size: S, side of the images; halved until it is 8 or less (28: from 7, 32: from 8).
-        width: channels before the last layer; each map of half the side has twice as many, up to 8 times.
+        size: S, side of the images. The first map has the side S, halved until it is at most 8 (28: 7, 32: 8).
+        width: channels before the last layer; each halving of the side doubles them, up to 8 times.
 
     Raises:
-        InputError: a side that cannot be halved so often.
+        InputError: the side cannot be halved that often.
     """
     sides = [size]
     while sides[0] > _LARGEST_START:

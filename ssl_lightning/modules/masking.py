@@ -1,7 +1,7 @@
-"""Which patches a network sees: random masks of MAE and SimMIM, blocks of I-JEPA.
+"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA.
 
 Masks are drawn from the global generator, which the DataModule seeds at every step. Each rank draws for the samples of
-all ranks and takes its own rows: ranks with the same generator then take the masks that one process would take.
+all ranks and keeps its own rows, so several ranks use the masks that a single process would use.
 """
 
 import math
@@ -13,20 +13,20 @@ from torch import Tensor
 from ssl_lightning.distributed import rank, world_size
 from ssl_lightning.errors import InputError
 
-PLACES = 10
-"""Drawings of the target blocks of an image, of which the first that leaves enough context is taken."""
+ATTEMPTS = 10
+"""Draws of the target blocks per image; the first one that leaves enough context is used."""
 
 
 def draw_for_all_ranks(draw: Callable[..., Tensor], B: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
-    """(B, *shape): this rank's rows of `draw` (torch.rand, torch.randn) for the B samples of each rank."""
+    """(B, *shape): this rank's rows of `draw` (torch.rand, torch.randn), drawn for the B samples of every rank."""
     return draw(world_size() * B, *shape, device=device)[rank() * B : (rank() + 1) * B]
 
 
 def count_masked(N: int, mask_ratio: float) -> int:
-    """How many of N tokens are masked; at least one is, and at least one is not.
+    """How many of N tokens to mask: at least one, and not all.
 
     Raises:
-        InputError: a ratio that leaves nothing to see, or nothing to guess.
+        InputError: the ratio would mask none or all of them.
     """
     masked = N - int(N * (1 - mask_ratio) + 1e-9)
     if not 0 < masked < N:
@@ -35,7 +35,7 @@ def count_masked(N: int, mask_ratio: float) -> int:
 
 
 def random_split(B: int, N: int, mask_ratio: float, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Indices of the visible (B, V) and of the masked (B, N - V) of N tokens, V = floor((1 - mask_ratio) N) of each.
+    """Indices of the visible (B, V) and the masked (B, N - V) of N tokens, with V = floor((1 - mask_ratio) N).
 
     Every subset is equally likely (MAE, Sec. 3: sampling without replacement).
     """
@@ -45,15 +45,15 @@ def random_split(B: int, N: int, mask_ratio: float, device: torch.device | str =
 
 
 def unit_mask(B: int, grid: int, unit: int, mask_ratio: float, device: torch.device | str = "cpu") -> Tensor:
-    """`masked` (B, grid ** 2) bool: units of `unit` x `unit` tokens, the last cut where they do not divide the grid.
+    """`masked` (B, grid ** 2) bool: random units of `unit` x `unit` tokens, cut off at the border of the grid.
 
-    Of each image the same number of units is masked, ceil(mask_ratio * units) as in SimMIM's code.
+    Every image has the same number of masked units, ceil(mask_ratio * units), as in SimMIM's code.
     """
     units = -(-grid // unit)
     count = count_masked(units**2, mask_ratio)
     chosen = draw_for_all_ranks(torch.rand, B, units**2, device=device).argsort(dim=1)[:, :count]
     masked = torch.zeros(B, units**2, dtype=torch.bool, device=device).scatter_(1, chosen, True)
-    wide = masked.view(B, units, units).repeat_interleave(unit, 1).repeat_interleave(unit, 2)
+    wide = masked.view(B, units, units).repeat_interleave(unit, 1).repeat_interleave(unit, 2)  # units to tokens
     return wide[:, :grid, :grid].flatten(1)
 
 
@@ -66,41 +66,46 @@ def block_masks(
     context_scale: tuple[float, float] = (0.85, 1.0),
     min_context_ratio: float = 0.3,
 ) -> tuple[Tensor, Tensor]:
-    """I-JEPA's multi-block masks: indices of the `visible` (B, V) and of the `masked` (B, targets, K), on the CPU.
+    """I-JEPA's multi-block masks: indices of the `visible` (B, V) and the `masked` (B, targets, K) patches, on the CPU.
 
-    Block sizes are drawn once a batch, places for every image; the context is a square without the targets' patches.
-    All contexts of a batch are cut to the smallest, as in the authors' code, but to a random part of their patches in
-    place of the first. Of 10 drawings of the targets, the first that leaves `min_context_ratio` of all patches counts:
-    the authors' limit of 10 patches of 196 would, on grids of 7 or 8, cut a batch to next to nothing. Where a drawing
-    leaves nothing at all, the context keeps the targets' patches, as theirs does after 20 attempts.
+    Block sizes are drawn once per batch, positions for every image. The context is a square block minus the patches of
+    the targets. All contexts of a batch are reduced to the size of the smallest, V. Drawing on the CPU avoids a
+    wait for the GPU, because V is needed as an integer.
 
-    Drawn on the CPU, where the number V costs no waiting for a GPU.
+    Deviations from the authors' code: a context keeps a random subset of its patches, not the first V. Targets are
+    drawn up to 10 times until the context keeps `min_context_ratio` of all patches; the authors' limit of 10 patches of
+    196 would leave almost nothing on grids of 7 or 8. If no draw leaves any context, the context keeps the targets'
+    patches, as theirs does after 20 attempts.
     """
+    # one size for all target blocks of the batch, one for all context blocks
     scale, aspect, wide = torch.rand(3).tolist()
     area = (target_scale[0] + (target_scale[1] - target_scale[0]) * scale) * grid**2
     ratio = target_aspect[0] + (target_aspect[1] - target_aspect[0]) * aspect
     height, width = (max(1, min(grid - 1, round(math.sqrt(x)))) for x in (area * ratio, area / ratio))
     side = min(grid, round(math.sqrt((context_scale[0] + (context_scale[1] - context_scale[0]) * wide) * grid**2)))
 
-    all_samples = world_size() * B  # the smallest context is that of all ranks
-    blocks = _blocks((all_samples, PLACES, targets), grid, height, width)
-    context = _blocks((all_samples, 1), grid, side, side)
-    left = context & ~blocks.any(dim=2)  # (all samples, PLACES, N)
+    all_samples = world_size() * B  # V is the minimum over all ranks
+    blocks = _blocks((all_samples, ATTEMPTS, targets), grid, height, width)  # (all samples, ATTEMPTS, targets, N)
+    context = _blocks((all_samples, 1), grid, side, side)  # (all samples, 1, N)
+    left = context & ~blocks.any(dim=2)  # (all samples, ATTEMPTS, N)
+
+    # the first attempt that leaves enough context, else the one that leaves most
     counts = left.sum(dim=2)
     enough = counts >= math.ceil(min_context_ratio * grid**2)
     chosen = torch.where(enough.any(dim=1), enough.int().argmax(dim=1), counts.argmax(dim=1))
     rows = torch.arange(all_samples)
     left, blocks = left[rows, chosen], blocks[rows, chosen]
     left = torch.where(left.any(dim=1, keepdim=True), left, context[:, 0])
+
     V = int(left.sum(dim=1).min())
-    visible = (torch.rand(left.shape) + left).argsort(dim=1, descending=True)[:, :V]
+    visible = (torch.rand(left.shape) + left).argsort(dim=1, descending=True)[:, :V]  # context first, in random order
     masked = blocks.nonzero()[:, -1].view(all_samples, targets, height * width)
     own = slice(rank() * B, (rank() + 1) * B)
     return visible[own], masked[own]
 
 
 def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tensor:
-    """(*shape, grid ** 2) bool: in each a block of `height` x `width` tokens at a random place."""
+    """(*shape, grid ** 2) bool: blocks of `height` x `width` tokens at random positions."""
     place = torch.arange(grid)
 
     def inside(extent: int) -> Tensor:

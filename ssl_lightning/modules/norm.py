@@ -1,4 +1,4 @@
-"""Batch normalization over other samples than those of one device: in groups of them, or over all devices."""
+"""Batch normalization over parts of a device's batch, or over the batches of all devices."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ from ssl_lightning.errors import InputError
 
 
 class SplitBatchNorm(nn.Module):
-    """Batch normalization over consecutive groups of the batch (the single-device stand-in for MoCo's many GPUs).
+    """Batch normalization over consecutive groups of the batch: MoCo's many GPUs, simulated on one device.
 
-    In training, (B, C, ...) is cut into `splits` groups of B / splits samples and each is normalized by its own
-    statistics; the running ones move by the mean over the groups of all devices. In evaluation it is ordinary batch
-    normalization, and so are its parameters and buffers, by the same names.
+    In training, (B, C, ...) is split into `splits` groups of B / splits samples, and each group is normalized by its
+    own statistics. The running statistics are updated by the mean over the groups of all devices. Evaluation,
+    parameters and buffers are those of ordinary batch normalization.
 
     Raises:
-        InputError: a batch that does not divide into `splits` groups of two or more.
+        InputError: the batch does not divide into `splits` groups of at least two samples.
     """
 
     running_mean: Tensor
@@ -57,14 +57,14 @@ class SplitBatchNorm(nn.Module):
 
 
 class GatherBatchNorm(_BatchNorm):
-    """Batch normalization over the batches of all devices: `torch.nn.SyncBatchNorm` for those that it refuses, CPUs.
+    """Batch normalization over the batches of all devices, also on CPUs, which `torch.nn.SyncBatchNorm` refuses.
 
-    One gather a layer brings count, mean and sum of squares of every device together (Chan, Golub and LeVeque 1979,
-    Eq. 2.1), with gradient; so unequal batches are weighed as they should be.
+    Each layer gathers count, mean and sum of squares of every device, with gradient, and merges them (Chan, Golub and
+    LeVeque 1979, Eq. 2.1). So devices with unequal batches get the right weight.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any (B, C, ...)."""
+        """Accepts any (B, C, ...)."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
@@ -98,25 +98,26 @@ def _along_channels(values: Tensor, x: Tensor) -> Tensor:
 
 
 def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
-    """Replaces every batch normalization in `module`, in place, by one over `splits` groups; returns the module.
+    """Replaces every batch normalization in `module` by one over `splits` groups, in place; returns the module.
 
     Raises:
-        InputError: a kind of batch normalization that does more than normalize, as timm's BatchNormAct2d.
+        InputError: a batch normalization that does more than normalize, such as timm's BatchNormAct2d.
     """
     return _replaced(module, lambda norm: SplitBatchNorm(norm, splits), "be split; use method.bn_splits=1")
 
 
 def gather_batch_norm(module: nn.Module) -> nn.Module:
-    """Replaces every batch normalization in `module`, in place, by one over all devices; returns the module.
+    """Replaces every batch normalization in `module` by one over all devices, in place; returns the module.
 
     Raises:
-        InputError: a kind of batch normalization that does more than normalize, as timm's BatchNormAct2d.
+        InputError: a batch normalization that does more than normalize, such as timm's BatchNormAct2d.
     """
 
     def gathering(norm: _BatchNorm) -> nn.Module:
         twin = GatherBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        twin._parameters, twin._buffers, twin.training = norm._parameters, norm._buffers, norm.training
-        return twin
+        for name, value in (*norm.named_parameters(), *norm.named_buffers()):
+            setattr(twin, name, value)
+        return twin.train(norm.training)
 
     return _replaced(module, gathering, "span several CPUs; use trainer.sync_batchnorm=false")
 

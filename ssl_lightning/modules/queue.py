@@ -8,11 +8,7 @@ from ssl_lightning.errors import InputError
 
 
 class Queue(nn.Module):
-    """The `size` newest keys as unit rows: `rows (Q, K)`; random directions until real keys have replaced them.
-
-    Raises:
-        InputError: a push larger than the queue.
-    """
+    """The newest Q = `size` keys as unit rows, `rows` (Q, K). They start as random directions."""
 
     rows: Tensor
     pointer: Tensor
@@ -24,7 +20,11 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Replaces the oldest rows by `keys (B, K)`, which are normalized here."""
+        """Replaces the oldest rows by `keys` (B, K), normalized here.
+
+        Raises:
+            InputError: more keys than the queue holds.
+        """
         size = len(self.rows)
         if len(keys) > size:
             raise InputError(f"{len(keys)} keys do not fit a queue of {size}: raise method.queue_size")

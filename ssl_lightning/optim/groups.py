@@ -1,4 +1,4 @@
-"""Which parameters are decayed, adapted (LARS) and orthogonalized (Muon)."""
+"""Which parameters are decayed, adapted by LARS and orthogonalized by Muon."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,22 +11,26 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.optim.schedules import momentum_cosine
 
 _LINEAR = "Conv1D"
-"""What transformers calls the linear layers of GPT-2, whose weights are transposed."""
+"""The name of GPT-2's linear layers in transformers; their weights are transposed."""
 
 
 def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> list[dict[str, Any]]:
     """Trainable parameters of `module` as parameter groups for any optimizer, in the order of the module.
 
-    `outputs`: layers whose weights Muon must not orthogonalize, as those of a classifier.
+    1. `hidden: True`: weights of linear and convolution layers, which `MuonAdamW` orthogonalizes.
+    2. `hidden: False`: other tensors with two or more axes, such as embeddings and tokens. An embedding that a linear
+       layer shares belongs here, and so do the weights of `outputs`, such as a classifier.
+    3. `hidden: False, weight_decay: 0, always_adapt: False`: biases and norms, that is, tensors with at most one axis.
+       `timm.optim.Lars` then takes plain SGD steps.
 
-    First the tensors of two axes or more, which the optimizer's own weight decay acts on: weights of linear and
-    convolution layers (`hidden: True`, what `MuonAdamW` orthogonalizes), then all others, as embeddings and tokens
-    (`hidden: False`). Last those of one axis or none, biases and norms: `weight_decay: 0, adapt: False`. A tensor that
-    an embedding and a linear layer share is an embedding. Empty groups are left out.
+    Weight decay of groups 1 and 2 is the optimizer's own. Empty groups are left out.
+
+    Raises:
+        InputError: `module` has no trainable parameter.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
-        raise InputError(f"{type(module).__name__} has no parameter that is trained")
+        raise InputError(f"{type(module).__name__} has no trainable parameter")
     not_hidden = {
         id(p)
         for owner in module.modules()
@@ -41,7 +45,7 @@ def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> li
     groups = [
         {"params": hidden, "hidden": True},
         {"params": other, "hidden": False},
-        {"params": vectors, "hidden": False, "weight_decay": 0.0, "adapt": False},
+        {"params": vectors, "hidden": False, "weight_decay": 0.0, "always_adapt": False},
     ]
     return [group for group in groups if group["params"]]
 

@@ -16,22 +16,22 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.hardware import cpu_has_bfloat16
 
 POLYNOMIALS = ((7.7110, -22.1138, 16.2487), (3.2025, -2.3615, 0.4818))
-"""Of odd quintics, a x + b x^3 + c x^5: one after the other they take [0.02, 1] to [0.48, 1.52]. Each is the best that
-there is (Amsel et al. 2025, https://arxiv.org/abs/2505.16932, Algorithm 1, by Remez' exchange) for what the one before
-makes, give or take the 1 % that bfloat16 rounds."""
+"""Coefficients (a, b, c) of two odd quintics a x + b x^3 + c x^5. One after the other, they map singular values
+in [0.02, 1] into [0.48, 1.52]. Each is the optimal polynomial on the range of the one before, widened by the 1 % that
+bfloat16 rounds (Polar Express, Amsel et al. 2025, https://arxiv.org/abs/2505.16932, Algorithm 1)."""
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Of each matrix of (L, m, n) about the nearest one with orthonormal rows or columns.
+    """For each matrix of (L, m, n), approximately the nearest matrix with orthonormal rows or columns.
 
-    In bfloat16 where the device has it, else in float32. (`torch.optim.Muon` knows bfloat16 alone.) Jordan's five steps
-    begin where the squares of the singular values add up to 1. Here it is the fourth powers: the largest is closer to
-    1, and two steps do.
+    Computes in bfloat16 where the device has it natively, otherwise in float32 (`torch.optim.Muon` always uses
+    bfloat16). Jordan et al. scale the squared singular values to the sum 1 and take five steps. Scaling the fourth
+    powers to the sum 1 brings the largest singular value closer to 1, so that two steps are enough.
     """
     dtype = torch.promote_types(matrices.dtype, torch.float32)
     if dtype == torch.float32 and (matrices.is_cuda or (matrices.device.type == "cpu" and cpu_has_bfloat16())):
         dtype = torch.bfloat16
-    tall = matrices.shape[1] > matrices.shape[2]
+    tall = matrices.shape[1] > matrices.shape[2]  # take the smaller of the two Gram matrices
     x = matrices.mT if tall else matrices
     x = (x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)).to(dtype)
     gram = x @ x.mT
@@ -40,18 +40,22 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     for step, (a, b, c) in enumerate(POLYNOMIALS):
         if step > 0:
             gram = x @ x.mT
+        # a x + (b G + c G^2) x with G = x x^T
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
 
 
 class MuonAdamW(Optimizer):
-    """Muon on parameter groups with `hidden: True` (as `parameter_groups` makes), AdamW on the others.
+    """Muon on the parameter groups with `hidden: True` (see `parameter_groups`), AdamW on the others.
 
-    A convolution's weight (O, I, h, w) is the matrix (O, I*h*w), in any memory format. Matrices of one shape are
-    orthogonalized together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
+    A convolution's weight (O, I, h, w) counts as the matrix (O, I*h*w), in any memory format. Matrices of equal shape
+    are orthogonalized together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
 
-    All state is in this optimizer, in plain tensors and numbers. So schedulers, checkpoints (`weights_only=True`) and
-    moved weights need nothing special.
+    All state is held in this optimizer as plain tensors and numbers, so schedulers, checkpoints (`weights_only=True`)
+    and moves between devices work as usual.
+
+    Raises:
+        InputError: no group is hidden, or a hidden group holds a tensor with fewer than two axes.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class MuonAdamW(Optimizer):
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-        updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov's look ahead
+        updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov momentum
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for index, update in enumerate(updates):
             by_shape.setdefault(tuple(update.shape), []).append(index)
@@ -112,7 +116,7 @@ class MuonAdamW(Optimizer):
             torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)
 
     def _step_adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """By torch's own AdamW, made once a group: making it takes as long as ten of its steps of a small model."""
+        """torch's AdamW, built once per group: building it takes as long as ten steps of a small model."""
         first = params[0]
         if first not in self._engines:
             self._engines[first] = AdamW(params, fused=True)

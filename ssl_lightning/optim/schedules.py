@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and of a teacher's momentum, as functions of the optimizer step.
+"""Schedules of the learning rate and of a teacher's momentum over optimizer steps.
 
 Warm-up: Goyal et al. 2017, https://arxiv.org/abs/1706.02677; cosine: SGDR, Loshchilov and Hutter 2017,
 https://arxiv.org/abs/1608.03983 (one cycle).
@@ -32,9 +32,11 @@ def warmup_cosine(
 ) -> LambdaLR:
     """Linear warm-up to the full rate, then half a cosine down to `final_fraction` of it at `total_steps`.
 
-    Step once per optimizer step. Warm-up of W steps gives the rates 1/(W+1) ... W/(W+1) and then 1, so even the first
-    step moves; a run shorter than its warm-up is all warm-up. After `total_steps` the rate stays. InputError where both
-    warm-ups are given.
+    Step it once per optimizer step. A warm-up of W steps gives the factors 1/(W+1) ... W/(W+1) and then 1, so the first
+    step is not zero. A run shorter than its warm-up only warms up. After `total_steps` the rate is constant.
+
+    Raises:
+        InputError: both warm-ups are given, one is negative, or `final_fraction` is not in [0, 1].
     """
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
     if not 0 <= final_fraction <= 1:
@@ -56,7 +58,7 @@ def constant(
     warmup_epochs: float = 0,
     warmup_steps: int = 0,
 ) -> LambdaLR:
-    """Linear warm-up as in `warmup_cosine`, then the full rate to the end."""
+    """Linear warm-up as in `warmup_cosine`, then the full rate."""
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
 
@@ -64,6 +66,6 @@ def constant(
 def momentum_cosine(progress: float, start: float, end: float) -> float:
     """Momentum of a teacher at `progress` in [0, 1]: half a cosine from `start` to `end` (BYOL, Sec. 3.3).
 
-    Grill et al. 2020, https://arxiv.org/abs/2006.07733, have end = 1. After the end it stays.
+    Grill et al. 2020, https://arxiv.org/abs/2006.07733, use end = 1. Beyond progress 1 it is constant.
     """
     return end - (end - start) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -103,12 +103,15 @@ def claim(path: Path) -> Path:
 
 
 def find_run(where: str | Path) -> RunFolder:
-    """The run in a folder.
+    """The run in a folder, or the only one in its folders; `last`, where there is no such folder: the newest one below
+    `outputs/`.
 
     Raises:
         InputError: there is no such folder, it holds no run, or it holds many.
     """
     path = Path(where).expanduser()
+    if str(where) == "last" and not path.exists():
+        return _newest(Path("outputs"))
     if not path.exists():
         raise InputError(f"there is no run at {path}; give the folder that a run printed at its end")
     if path.is_file():
@@ -116,9 +119,19 @@ def find_run(where: str | Path) -> RunFolder:
     if (path / ".hydra" / "config.yaml").is_file():
         return RunFolder(path)
     inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
+    if len(inside) == 1:
+        return RunFolder(Path(inside[0]))
     if inside:
         raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
+
+
+def _newest(folder: Path) -> RunFolder:
+    """The run below a folder that was started or resumed last."""
+    configs = sorted(folder.rglob(".hydra/config.yaml"), key=lambda config: config.stat().st_mtime)
+    if not configs:
+        raise InputError(f"there is no run below {folder.resolve()}; give the folder of a run")
+    return RunFolder(configs[-1].parent.parent)
 
 
 def quoted(text: Path | str) -> str:

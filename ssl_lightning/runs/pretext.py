@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import whole
+from ssl_lightning.distributed import unsharded
 from ssl_lightning.evaluation.features import evaluating
 
 
@@ -29,7 +29,7 @@ def run_pretext_task(
         return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
 
     gpus = [weight.device] if weight.device.type == "cuda" else []
-    with evaluating(method), whole(method), torch.random.fork_rng(gpus):
+    with evaluating(method), unsharded(method), torch.random.fork_rng(gpus):
         torch.manual_seed(seed)
         fitted = {key: fit(value) for key, value in batch.items()}
         columns = method.show(fitted) if options is None else method.generate(fitted, options)

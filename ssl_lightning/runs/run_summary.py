@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import TrainingInterrupted
+from ssl_lightning.record import record
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
@@ -61,8 +62,7 @@ class RunSummary(lightning.Callback):
             self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)  # type: ignore[attr-defined]
         self.opened, self.marked = True, now
         if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
-            for logger in trainer.loggers:
-                logger.log_metrics(self.rates(), step=trainer.global_step)
+            record(trainer, self.rates())
 
     def rates(self) -> dict[str, float]:
         """Samples a second over all devices, and the share of the time spent waiting for the loader."""

@@ -1,9 +1,9 @@
-"""Batched image functions with one parameter per sample, each equal to its torchvision.transforms.v2.functional twin.
+"""Batched image functions with one parameter per sample, each equivalent to torchvision.transforms.v2.functional.
 
-Images are (B, C, H, W), float in [0, 1], gray (C = 1) or RGB (C = 3); parameters are (B,) unless said otherwise.
-Nothing here draws random numbers, loops over samples or changes its input. Memory layout is free, and `resized_crop`
-and `to_float` return channels outermost, (C, B, H, W) behind a transpose: every color plane of the batch is then one
-contiguous block, and elementwise functions keep it so.
+Images are (B, C, H, W), float in [0, 1], gray (C = 1) or RGB (C = 3). Parameters are (B,) unless stated otherwise.
+Nothing here draws random numbers, loops over samples or modifies its input. Any memory layout is accepted.
+`resized_crop` and `to_float` store channels outermost, as a transposed (C, B, H, W): every color plane of the batch is
+then contiguous, and elementwise functions keep this layout.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, rounded as torchvision does
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) to float32 in [0, 1]; float images pass as they are."""
+    """uint8 (B, C, H, W) to float32 in [0, 1]; returns float images unchanged."""
     if images.is_floating_point():
         return images
     B, C, H, W = images.shape
@@ -27,7 +27,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor, out: Tensor | None = None) -> Tensor:
-    """(images - mean) / std with mean and std (C,); written to `out` where it is given."""
+    """(images - mean) / std with mean and std (C,); written to `out` if given."""
     return torch.sub(images, mean.view(-1, 1, 1), out=out).div_(std.view(-1, 1, 1))
 
 
@@ -47,46 +47,48 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Extrapolates from the mean luma of each image by factor >= 0; 1 is the identity, 0 a uniform gray."""
+    """Blends each image with its mean luma by factor >= 0: 1 is the identity, 0 a uniform gray."""
     factor = _per_sample(factor)
     mean = luma(images.mean(dim=(2, 3), keepdim=True))
     return (images * factor).add_(mean * (1 - factor)).clamp_(0, 1)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Extrapolates from the gray image by factor >= 0; 1 is the identity, 0 the gray image."""
+    """Blends each image with its gray version by factor >= 0: 1 is the identity, 0 the gray image."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(luma(images), images, _per_sample(factor)).clamp_(0, 1)
 
 
 def grayscale(images: Tensor, chosen: Tensor) -> Tensor:
-    """Replaces the images where `chosen` (bool) by their luma on every channel."""
+    """Replaces images by their luma on every channel where `chosen` (B,) bool."""
     if images.shape[1] == 1:
         return images
     return torch.lerp(images, luma(images), _per_sample(chosen.to(images.dtype)))
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turns the hue in HSV space by `shift` in [-0.5, 0.5] turns.
+    """Rotates the hue in HSV space by `shift` in [-0.5, 0.5] turns.
 
-    The hue is the way along the hexagon of the colors that have the same extremes. For green >= blue it is
-    (1 + (green + blue - red - low) / chroma) / 6 turns in all three of its sextants, and the other half is the mirror
-    image. On the way back each channel is a trapezoid of the hue: high within 1/6 turn of its peak and low beyond
-    1/3; red is written from its valley at 1/2, so that no channel's trapezoid crosses the end of the turn.
+    RGB to hue: for green >= blue the hue is (1 + (green + blue - red - low) / chroma) / 6 turns in all three sextants;
+    for green < blue it is the mirror image, minus this value. Hue to RGB: each channel is a trapezoid of the hue, high
+    within 1/6 turn of its peak and low beyond 1/3. Red peaks at 0, where the turn wraps around, so it is computed from
+    its valley at 1/2.
     """
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
+    # to hue: all of the following are (B, H, W)
     low = torch.minimum(green, blue).clamp_max_(red)
     high = torch.maximum(green, blue).clamp_min_(red)
     chroma = high.sub_(low)
-    slope = chroma * 6
+    slope = chroma * 6  # a trapezoid changes by chroma within 1/6 turn
     turn = (green + blue).sub_(red).sub_(low)
-    turn.div_(slope.clamp_min(torch.finfo(images.dtype).tiny)).add_(1 / 6).copysign_(green - blue)
-    turn.add_((shift + 1).view(-1, 1, 1)).frac_()
-    valley = low - chroma  # red = valley + slope * clamp(distance from 1/2, 1/6, 1/3)
-    peak = low.add_(chroma, alpha=2)  # the others = peak - slope * clamp(distance from their peak, 1/6, 1/3)
+    turn.div_(slope.clamp_min(torch.finfo(images.dtype).tiny)).add_(1 / 6).copysign_(green - blue)  # negative half
+    turn.add_((shift + 1).view(-1, 1, 1)).frac_()  # shifted, into [0, 1)
+    # and back to RGB
+    valley = low - chroma  # red = valley + slope * clamp(distance to 1/2, 1/6, 1/3)
+    peak = low.add_(chroma, alpha=2)  # green, blue = peak - slope * clamp(distance to their peak, 1/6, 1/3)
     result = torch.empty_like(images)
     torch.addcmul(valley, slope, _distance(turn, 1 / 2), out=result[:, 0])
     torch.addcmul(peak, slope, _distance(turn, 1 / 3), value=-1, out=result[:, 1])
@@ -108,9 +110,10 @@ def resized_crop(
     flip: Tensor,
     size: int | Sequence[int],
 ) -> Tensor:
-    """Crops a box of whole pixels from each image, resizes it (bilinear, antialiased), mirrors it where `flip` (bool).
+    """Crops a box of whole pixels from each image, resizes it (bilinear, antialiased) and mirrors it where `flip`.
 
-    All of it is one matrix product per axis: (B, C, H, W) uint8 or float -> (B, C, h, w) float, `size` being h and w.
+    One matrix product per axis does all three: (B, C, H, W) uint8 or float -> (B, C, h, w) float. `flip`: (B,) bool;
+    `size`: h and w.
     """
     H, W = images.shape[2:]
     h, w = (size, size) if isinstance(size, int) else size
@@ -123,7 +126,7 @@ def resized_crop(
 
 
 def central_square(images: Tensor, size: int) -> Tensor:
-    """The largest central square, resized to `size` if need be: (B, C, H, W) uint8 or float -> (B, C, size, size)."""
+    """The largest central square, resized to `size` if necessary: (B, C, H, W) uint8 or float -> (B, C, size, size)."""
     B, _, H, W = images.shape
     if H == W == size:
         return to_float(images)
@@ -134,7 +137,7 @@ def central_square(images: Tensor, size: int) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
-    """Blurs with a Gaussian of `sigma` pixels cut to an odd `kernel_size`, reflecting at the borders; 0 is none."""
+    """Gaussian blur of `sigma` pixels (0: none) with an odd `kernel_size` and reflection at the borders."""
     H, W = images.shape[2:]
     if kernel_size % 2 == 0 or kernel_size // 2 >= min(H, W):
         raise InputError(
@@ -155,10 +158,10 @@ def affine(
     shear: Tensor,
     displacement: Tensor | None = None,
 ) -> Tensor:
-    """Turns by `angle`, shears by `shear` (B, 2) degrees, scales, moves by `translate` (B, 2) pixels; about the center.
+    """Rotates by `angle` and shears by `shear` (B, 2) degrees, scales, then translates by `translate` (B, 2) pixels.
 
-    `displacement` (B, H, W, 2), as `elastic` takes it, is added to where each output pixel looks, so that
-    both together cost one bilinear sampling. Outside the image is zero.
+    The center of the image is fixed, and pixels outside the image are 0. An elastic `displacement` (B, H, W, 2), x then
+    y in units of half the image, is added to the sampling positions, so that both together take one bilinear sampling.
     """
     B, _, H, W = images.shape
     turn, (shear_x, shear_y) = angle.deg2rad(), shear.deg2rad().unbind(1)
@@ -178,13 +181,6 @@ def affine(
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def elastic(images: Tensor, displacement: Tensor) -> Tensor:
-    """Every pixel looks `displacement` (B, H, W, 2) further, x then y, the image being 2 units wide and high."""
-    B = len(images)
-    zeros = images.new_zeros(B, 2)
-    return affine(images, zeros[:, 0], zeros, zeros[:, 0] + 1, zeros, displacement)
-
-
 def _per_sample(parameter: Tensor) -> Tensor:
     return parameter.view(-1, 1, 1, 1)
 
@@ -198,8 +194,8 @@ def _resize_matrix(
 ) -> Tensor:
     """(B, size, length): row i holds the weights of the input pixels in output pixel i.
 
-    The filter is a triangle of half-width max(1, extent / size) input pixels about the center of the output pixel; it
-    is cut at the ends of the crop and rescaled to sum 1. Pixels outside the crop are put infinitely far away.
+    The filter is a triangle around the center of the output pixel, max(1, extent / size) input pixels wide to each
+    side. It is cut off at the ends of the crop and rescaled to sum 1. Pixels outside the crop get an infinite distance.
     """
     start, extent = start.to(dtype)[:, None], extent.to(dtype)[:, None]
     step = extent / size
@@ -216,11 +212,11 @@ def _resize_matrix(
 
 
 def _blur_matrix(kernel: Tensor, length: int) -> Tensor:
-    """(B, length, length): the convolution with `kernel` (B, kernel_size) and its reflections at both ends."""
+    """(B, length, length): convolution with `kernel` (B, kernel_size), with reflection at both ends, as a matrix."""
     size = kernel.shape[1]
     pixel = torch.arange(length, device=kernel.device)
     source = (pixel + torch.arange(size, device=kernel.device)[:, None] - size // 2).abs()  # (kernel_size, length)
-    source = length - 1 - (length - 1 - source).abs()
+    source = length - 1 - (length - 1 - source).abs()  # reflected at the far end too
     lands = (source[:, :, None] == pixel).to(kernel.dtype)  # (kernel_size, length, length)
     return (kernel @ lands.flatten(1)).view(-1, length, length)
 
@@ -237,13 +233,14 @@ def _separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def cut(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    """N patches of each image: (B, C, H, W) -> (B, N, C, size, size).
+    """Cuts N patches out of each image: (B, C, H, W) -> (B, N, C, size, size).
 
-    `top` and `left` are their corners, (B, N, 1) or, where every channel has its own, (B, N, C) int64; the patches must
-    lie inside the image.
+    `top` and `left` are their corners, (B, N, 1), or (B, N, C) with one corner per channel, int64. Patches must lie
+    inside the image.
     """
     B, C = images.shape[:2]
     step = torch.arange(size, device=images.device)
+    # indices that broadcast to (B, N, C, size, size)
     rows, columns = (top[..., None] + step)[..., :, None], (left[..., None] + step)[..., None, :]
     sample = torch.arange(B, device=images.device).view(B, 1, 1, 1, 1)
     channel = torch.arange(C, device=images.device).view(C, 1, 1)
@@ -251,5 +248,5 @@ def cut(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
 
 
 def random_integers(high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """int64, uniform in 0..high - 1, on the device of the generator."""
+    """int64, uniform in [0, high), on the device of the generator."""
     return torch.randint(high, shape, generator=generator, device=generator.device)

@@ -1,7 +1,7 @@
-"""Random image transforms on whole batches: each draws one set of parameters per sample and applies them together.
+"""Random image transforms on whole batches, with one set of random parameters per sample.
 
-Distributions are those of the classes of the same name in torchvision.transforms.v2. Drawing and applying are apart, so
-that a caller can draw for a batch, apply in pieces that fit a cache, or apply parameters of its own.
+Distributions are those of the classes of the same name in torchvision.transforms.v2. Drawing and applying are separate
+steps: a caller can draw for a whole batch, then apply in pieces that fit a cache, or apply its own parameters.
 """
 
 import math
@@ -19,7 +19,7 @@ Shape = tuple[int, int, int, int]
 
 
 class Op(nn.Module):
-    """One random transform: `draw` makes the parameters, a dict of (B, ...) tensors, and `transform` applies them."""
+    """One random transform: `draw` returns its parameters, a dict of (B, ...) tensors; `transform` applies them."""
 
     reads_uint8 = False
 
@@ -39,12 +39,16 @@ class Op(nn.Module):
 
 
 class RandomResizedCrop(Op):
-    """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, mirrored at rate `flip`.
+    """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, then flipped.
 
-    `scale` is the range of the area as a fraction of the image, `ratio` that of width / height. Of 10 boxes
-    per sample the first that fits is taken; where none fits, the largest central box within `ratio`.
+    Each sample takes the first of 10 random boxes that fits, or the largest central box within `ratio` if none fits.
+    In evaluation mode (`eval()`) it takes the largest central square.
 
-    In evaluation mode (`eval()`) nothing is drawn, and the largest central square is taken.
+    Args:
+        size: side of the output.
+        scale: range of the area as a fraction of the image.
+        ratio: range of width / height, log-uniform.
+        flip: probability of a horizontal flip.
     """
 
     reads_uint8 = True
@@ -92,7 +96,7 @@ class RandomResizedCrop(Op):
 
 
 class CentralSquare(Op):
-    """The largest central square, resized to `size`: what evaluation sees. It draws nothing."""
+    """The largest central square, resized to `size`, as in evaluation. Not random."""
 
     reads_uint8 = True
 
@@ -111,11 +115,11 @@ class CentralSquare(Op):
 
 
 class ColorJitter(Op):
-    """Random brightness, contrast, saturation and hue, at rate `p`, in random order.
+    """Random brightness, contrast, saturation and hue with probability `p`, in random order.
 
-    Factors are uniform in 1 +- strength, cut at 0; the hue turns by up to +-`hue`. The order is drawn once per batch,
-    where torchvision draws it per image. Samples that are left out get the factors of the identity.
-    The parameters apply in the order in which they stand in the dict.
+    Factors are uniform in 1 +- strength, but at least 0; the hue rotates by up to +-`hue` turns. Deviation: the order
+    is drawn once per batch, where torchvision draws it per image. The order of the drawn dict is the order of
+    application. Samples without jitter get the parameters of the identity.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float = 0.8) -> None:
@@ -142,7 +146,7 @@ class ColorJitter(Op):
 
 
 class Grayscale(Op):
-    """Gray at rate `p`, on all channels."""
+    """Grayscale on all channels, with probability `p`."""
 
     def __init__(self, p: float = 0.2) -> None:
         super().__init__()
@@ -156,9 +160,9 @@ class Grayscale(Op):
 
 
 class GaussianBlur(Op):
-    """Gaussian blur at rate `p` with a standard deviation uniform in `sigma` pixels.
+    """Gaussian blur with probability `p` and a standard deviation uniform in `sigma` pixels.
 
-    The kernel defaults to a tenth of the image's side, made odd: 23 at 224 pixels (SimCLR, Appendix A).
+    The kernel size defaults to a tenth of the image's side, made odd: 23 for 224 pixels (SimCLR, Appendix A).
     """
 
     def __init__(self, p: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0), kernel_size: int | None = None) -> None:
@@ -176,12 +180,12 @@ class GaussianBlur(Op):
         kernel_size = self.kernel_size or 2 * (min(images.shape[2:]) // 20) + 1
         if images.device.type != "cpu":
             return functional.gaussian_blur(images, sigma, kernel_size)
-        blurred = sigma.nonzero()[:, 0]  # on a CPU, where looking at values costs nothing, only these are touched
+        blurred = sigma.nonzero()[:, 0]  # a CPU can look at values for free and skips the others
         return images.index_copy(0, blurred, functional.gaussian_blur(images[blurred], sigma[blurred], kernel_size))
 
 
 class Solarize(Op):
-    """Inverts the pixels at or above `threshold`, at rate `p`."""
+    """Inverts the pixels at or above `threshold`, with probability `p`."""
 
     def __init__(self, p: float = 0.2, threshold: float = 0.5) -> None:
         super().__init__()
@@ -196,11 +200,17 @@ class Solarize(Op):
 
 
 class RandomAffine(Op):
-    """Random rotation, translation, scale, shear and, with `elastic_alpha` > 0, an elastic distortion, in one sampling.
+    """Random rotation, translation, scale, shear and elastic distortion, in a single sampling.
 
-    `degrees` and `shear` (along x) are the largest angles, `translate` the largest shift as a fraction of
-    the side, drawn in whole pixels. The distortion (Simard et al., 2003) is uniform noise in [-1, 1] blurred by
-    `elastic_sigma` pixels times `elastic_alpha` half-pixels, as torchvision's ElasticTransform scales it.
+    Args:
+        degrees: largest rotation.
+        translate: largest shift as a fraction of the side; shifts are whole pixels.
+        scale: range of the scale.
+        shear: largest shear along x, in degrees.
+        elastic_alpha: scale of the elastic distortion (Simard et al., 2003), uniform noise in [-1, 1] after blurring,
+        in
+            half-pixels as in torchvision's ElasticTransform; 0: none.
+        elastic_sigma: standard deviation of that blur in pixels.
     """
 
     def __init__(
@@ -248,7 +258,7 @@ class RandomAffine(Op):
 def permutation(n: int, generator: torch.Generator) -> list[int]:
     """A random order of range(n) as Python integers, without waiting for a GPU.
 
-    The state of a GPU's generator (seed and offset) lives on the host, so there the order is a hash of it.
+    For a GPU's generator the order is derived from its state (seed and offset), which the host knows.
     """
     if generator.device.type == "cpu":
         return torch.randperm(n, generator=generator).tolist()

@@ -1,4 +1,4 @@
-"""From a batch of raw images to normalized views of them."""
+"""From a batch of raw images to normalized views."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -13,11 +13,11 @@ from ssl_lightning.transforms.ops import Op, Params, Shape
 Batch = dict[str, Any]
 
 PIECE = 2**17
-"""Floats of images that a CPU thread takes through a chain at once: 0.5 MB, so that they stay in its cache."""
+"""Floats per CPU thread that pass through a chain together: 0.5 MB, which stay in the cache."""
 
 
 class Chain(nn.Module):
-    """Named transforms one after the other."""
+    """Named transforms, applied one after the other."""
 
     def __init__(self, **ops: Op) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Chain(nn.Module):
         return self.transform(images, self.draw((B, C, H, W), generator))
 
     def draw(self, shape: Shape, generator: torch.Generator) -> list[Params]:
-        """The parameters of every op, for images of `shape` (B, C, H, W)."""
+        """The parameters of every op for images of `shape` (B, C, H, W)."""
         params = []
         for op in self.steps:
             params.append(op.draw(shape, generator))
@@ -52,10 +52,13 @@ class Chain(nn.Module):
 
 
 class MultiView(nn.Module):
-    """Adds `views`: for each chain of `views`, in order, one normalized view (B, C, h, w) of every image.
+    """Adds `views`, a list with one normalized view (B, C, h, w) of every image per chain.
 
-    `mean` and `std` are per channel, of images in [0, 1]. `channels`: C of the images that the views are for; None
-    for any.
+    Args:
+        views: the chains, in order.
+        mean: per channel, of images in [0, 1].
+        std: likewise.
+        channels: C of the images that the views are for; None: any.
     """
 
     requires = ("image",)
@@ -93,7 +96,7 @@ class MultiView(nn.Module):
 
 
 class EvaluationView(nn.Module):
-    """The view of evaluation: `image` as normalized floats, its largest central square resized to `size` if need be."""
+    """The view of evaluation: replaces `image` by its normalized largest central square, resized to `size`."""
 
     requires = ("image",)
     produces = ("image",)
@@ -122,7 +125,7 @@ def _register_statistics(module: nn.Module, mean: Sequence[float], std: Sequence
 
 
 def _checked(module: MultiView | EvaluationView, images: Tensor) -> Tensor:
-    """The images, once they fit the module, which follows them to their device: nothing else moves a DataModule's."""
+    """Checks the number of channels and moves `module` to the device of the images; no Trainer moves a DataModule."""
     if images.shape[1] != len(module.mean):
         raise InputError(
             f"images have {images.shape[1]} channels, but mean and std of the transform {len(module.mean)}"

@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from ssl_lightning.config.validate import validate_arguments, validate_targets
+from ssl_lightning.config.trust import validate_targets
+from ssl_lightning.config.validate import validate_arguments
 from ssl_lightning.errors import InputError
 
 

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 import torch
 from distributed.harness import run
+from timm.optim import Lars
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
-from ssl_lightning.distributed import rank, shard, whole, world_size
+from ssl_lightning.distributed import rank, shard, unsharded, world_size
 from ssl_lightning.optim.groups import parameter_groups
-from ssl_lightning.optim.lars import LARS
 from ssl_lightning.optim.muon import MuonAdamW
 
 OPTIMIZERS: dict[str, Any] = {
-    "lars": lambda groups: LARS(groups, lr=1.0, weight_decay=0.1, trust_coefficient=0.1),
+    "lars": lambda groups: Lars(groups, lr=1.0, momentum=0.9, weight_decay=0.1, trust_coeff=0.1, always_adapt=True),
     "muon": lambda groups: MuonAdamW(groups, lr=0.01),
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9),
 }
@@ -48,7 +48,7 @@ def train(name: str) -> list[Tensor]:
         net.loss(x).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 0.01)
         optimizer.step()
-    with whole(net), torch.no_grad():
+    with unsharded(net), torch.no_grad():
         for _ in range(1 + rank()):  # one rank calls it more often than the other
             net(x)
     return [p.full_tensor() if hasattr(p, "full_tensor") else p.detach() for p in net.parameters()]

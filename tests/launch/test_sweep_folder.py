@@ -257,7 +257,7 @@ def test_a_sweep_is_gone_on_with_as_it_was_started(tmp_path):
     folder = stored(tmp_path / "it's", ["seed=1,2", "~logger", "+data.extra=1"], hydra)
     quoted = "'" + str(folder).replace("'", "\\'") + "'"
     assert resumed_arguments(str(folder), ["hydra.launcher.n_jobs=4", "-m"]) == [
-        "-m", "hydra/launcher=local", "seed=1,2", "~logger", "+data.extra=1", "hydra.launcher.n_jobs=4",
+        "-m", "hydra.launcher.n_jobs=4", "hydra/launcher=local", "seed=1,2", "~logger", "+data.extra=1",
         f"hydra.sweep.dir={quoted}",
     ]  # fmt: skip
 

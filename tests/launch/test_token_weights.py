@@ -14,6 +14,14 @@ from ssl_lightning.runs.folder import RunFolder
 OPTIONS = ("method=causal_lm", *TEXT, "trainer.max_steps=6", "optimizer=sgd", "optimizer.lr=0.5", "precision=64-true")
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in one process and one batch a step."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    assert run(folder, *OPTIONS)
+    return folder
+
+
 def losses(folder: Path) -> list[float]:
     with RunFolder(folder).metrics.open(newline="") as file:
         return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
@@ -26,11 +34,11 @@ def losses(folder: Path) -> list[float]:
         (1, ("data.batch_size=8", "trainer.accumulate_grad_batches=2")),
     ],
 )
-def test_the_same_weights(tmp_path: Path, world_size: int, options: tuple[str, ...]) -> None:
-    assert run(tmp_path / "one", *OPTIONS)
-    assert run(tmp_path / "parts", *OPTIONS, *options, world_size=world_size)
-    one, parts = (read_checkpoint(RunFolder(tmp_path / name).last)["state_dict"] for name in ("one", "parts"))
-    for key, value in one.items():
-        torch.testing.assert_close(parts[key], value, rtol=0, atol=1e-8)
+def test_the_same_weights(tmp_path: Path, one: Path, world_size: int, options: tuple[str, ...]) -> None:
+    parts = tmp_path / "parts"
+    assert run(parts, *OPTIONS, *options, world_size=world_size)
+    expected, found = (read_checkpoint(RunFolder(folder).last)["state_dict"] for folder in (one, parts))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=0, atol=1e-8)
     if world_size > 1:
-        assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "one"), abs=1e-8)
+        assert losses(parts) == pytest.approx(losses(one), abs=1e-8)

@@ -51,5 +51,5 @@ def test_a_convolution_sees_where_things_are() -> None:
 def test_what_has_no_map() -> None:
     backbone = nn.Linear(2, 2)
     backbone.out_dim = 2  # type: ignore[assignment]
-    with pytest.raises(InputError, match="backbone Linear gives no feature map: use convnet"):
+    with pytest.raises(InputError, match="backbone Linear has no feature map: use convnet"):
         FeatureMapBackbone(backbone)

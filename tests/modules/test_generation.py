@@ -1,15 +1,14 @@
-"""Sampling against transformers' own filters, cached generation against windows computed anew."""
+"""Sampling with and without a cache, fillings and restored texts against naive loops."""
 
 from itertools import islice
 from typing import Any
 
 import pytest
 import torch
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.backbones.text import language_model
-from ssl_lightning.modules.generation import best_fillings, continued, next_token_probabilities, restored
+from ssl_lightning.modules.generation import best_fillings, continued, restored
 
 V, LENGTH = 30, 12
 
@@ -30,23 +29,24 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
-@pytest.mark.parametrize("top_k", [None, 1, 5, 100])
-@pytest.mark.parametrize("top_p", [1e-6, 0.4, 0.9, 1.0])
-def test_what_is_kept_is_what_transformers_keeps(temperature: float, top_k: int | None, top_p: float) -> None:
-    logits = 3 * torch.randn(V, generator=generator())
-    scores = TemperatureLogitsWarper(temperature)(None, logits[None])
-    if top_k is not None:
-        scores = TopKLogitsWarper(top_k)(None, scores)
-    if top_p < 1:
-        scores = TopPLogitsWarper(top_p)(None, scores)
-    found = next_token_probabilities(logits, temperature, top_k, top_p)
-    torch.testing.assert_close(found, scores[0].softmax(dim=0))
-
-
-def test_equal_logits_are_equally_likely() -> None:
-    torch.testing.assert_close(next_token_probabilities(torch.zeros(8)), torch.full((8,), 1 / 8))
-    assert int((next_token_probabilities(torch.zeros(8), top_p=0.5) > 0).sum()) == 4
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"top_k": 1}, 1),
+        ({"top_k": 3}, 3),
+        ({"top_p": 1e-6}, 1),
+        ({"temperature": 1e-4}, 1),
+        ({"top_k": 2, "top_p": 0.99}, 2),
+    ],
+)
+def test_options_reach_the_filters(options: dict[str, Any], kept: int) -> None:
+    """Whatever is drawn is among the `kept` most likely tokens."""
+    causal, seen = model("gpt2", "causal"), [5]
+    for token in islice(continued(causal.model, [5], LENGTH, generator(), **options), LENGTH - 1):
+        with torch.no_grad():
+            logits = causal.model(input_ids=torch.tensor([seen])).logits[0, -1]
+        assert token in logits.topk(kept).indices
+        seen.append(token)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3"])

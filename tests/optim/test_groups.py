@@ -51,11 +51,11 @@ def test_every_trained_parameter_is_in_one_group_in_the_order_of_the_module() ->
 def test_only_vectors_are_exempt() -> None:
     hidden, other, vectors = parameter_groups(Small())
     assert vectors["weight_decay"] == 0
-    assert vectors["adapt"] is False
+    assert vectors["always_adapt"] is False
     assert vectors["hidden"] is False
     assert hidden["hidden"] is True
     assert other["hidden"] is False
-    assert all("weight_decay" not in group and "adapt" not in group for group in (hidden, other))
+    assert all("weight_decay" not in group and "always_adapt" not in group for group in (hidden, other))
 
 
 def test_empty_groups_are_left_out() -> None:
@@ -70,7 +70,7 @@ def test_any_optimizer_takes_them(optimizer: type[torch.optim.Optimizer]) -> Non
 
 
 def test_nothing_to_train_is_refused() -> None:
-    with pytest.raises(InputError, match="Linear has no parameter that is trained"):
+    with pytest.raises(InputError, match="Linear has no trainable parameter"):
         parameter_groups(nn.Linear(2, 2).requires_grad_(False))
 
 

@@ -50,15 +50,19 @@ class ImageModality(Modality):
         """Normalized columns in [0, 1]."""
         return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
 
-    def decoded(self, files: Sequence[Path]) -> Tensor:
-        """(N, C, image_size, image_size) uint8, each the central square of a file."""
-        return torch.from_numpy(np.stack([self._decoded(file) for file in files]))
+    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+        """Of image files or PIL images: (B, C, image_size, image_size) uint8."""
+        return self.decoded(samples)
 
-    def _decoded(self, file: Path) -> np.ndarray:
+    def decoded(self, images: Sequence[Path | Image.Image]) -> Tensor:
+        """(N, C, image_size, image_size) uint8, each the central square of a file or image."""
+        return torch.from_numpy(np.stack([self._decoded(image) for image in images]))
+
+    def _decoded(self, image: Path | Image.Image) -> np.ndarray:
         try:
-            return decode(str(file), self.image_size, self.channels)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(f"{file} cannot be read as an image ({type(error).__name__})") from error
+            return decode(image, self.image_size, self.channels)
+        except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
+            raise InputError(f"{image} cannot be read as an image ({type(error).__name__})") from error
 
 
 def files_at(given: str) -> list[Path]:

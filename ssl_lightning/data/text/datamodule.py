@@ -68,7 +68,7 @@ class TextDataModule(DataModule):
             raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"data.workers={self.workers} must be at least 1")
-        self.modality = TextModality(self._make_tokenizer)
+        self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.num_classes: int | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
@@ -82,7 +82,7 @@ class TextDataModule(DataModule):
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
         if not (folder / "tokenizer").is_dir():
             raise InputError(f"the tokenizer of the run is not there: {folder / 'tokenizer'}")
-        self.modality = TextModality(partial(load, folder / "tokenizer"))
+        self.modality = TextModality(partial(load, folder / "tokenizer"), self.length)
 
     @property
     def validation_set(self) -> TokenDataset | None:

@@ -1,26 +1,31 @@
 """Text as commands and callbacks see it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ssl_lightning.data.modality import Batch, Modality, RawControl, UserInput
 from ssl_lightning.data.text.tokenizers import Tokenizer
+from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.tfidf import tfidf_predict
 
 
 class TextModality(Modality):
-    """`tokens` (B, N) int64, padded at the end. `make` is called once, when the tokenizer is first needed."""
+    """`tokens` (B, N) int64, padded at the end, N at most `length`.
+
+    `make` is called once, when the tokenizer is first needed.
+    """
 
     key = "tokens"
     option = "text"
 
-    def __init__(self, make: Callable[[], Tokenizer]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Tokenizer], length: int) -> None:
+        self._make, self.length = make, length
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -40,6 +45,13 @@ class TextModality(Modality):
         """The tokens of one text: (1, N)."""
         tokens = torch.tensor([self.tokenizer.encode(given)], dtype=torch.long)
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
+
+    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+        """Of texts: the first `length` tokens of each, as a probe sees them."""
+        if not all(isinstance(text, str) for text in samples):
+            raise InputError("the run reads texts: give a list of str")
+        tokens = [torch.tensor(ids[: self.length], dtype=torch.long) for ids in self.tokenizer.encoder(samples)]
+        return pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)
 
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl:
         """Logistic regression on the words of the whole texts."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ssl_lightning.data.image.modality import ImageModality, files_at
 from ssl_lightning.data.modality import Batch, UserInput
+from ssl_lightning.errors import InputError
 from ssl_lightning.figures.clips import clip_figure, write_gif
 
 
@@ -28,6 +30,12 @@ class VideoModality(ImageModality):
         files = files_at(given)
         batch = {"video": self.decoded(files[-limit:])[None], "index": torch.zeros(1, dtype=torch.long)}
         return UserInput(batch, files[-limit:], len(files[:-limit]))
+
+    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+        """Of clips, each a sequence of image files or PIL images, all of one length T."""
+        if len({len(clip) for clip in samples}) != 1:
+            raise InputError("the clips must have equally many frames")
+        return torch.stack([self.decoded(clip) for clip in samples])
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return clip_figure(self.looked_at(columns))

@@ -18,7 +18,7 @@ from ssl_lightning.errors import InputError
 
 
 def embedding_dim(backbone: nn.Module) -> int:
-    """D of a backbone: its `out_dim`."""
+    """D, the width of a backbone's embedding: its `out_dim`."""
     return cast(int, backbone.out_dim)
 
 
@@ -29,7 +29,7 @@ def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which pools before it projects (He et al. 2019, ResNet-D)."""
+    """Two 3x3 convolutions and a shortcut that pools before it projects (ResNet-D, He et al. 2019)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class _Residual(nn.Module):
 
 
 class ConvNet(nn.Sequential):
-    """A small residual net for CPUs: a strided stem, then one block a stage, each twice as wide at half the side.
+    """A small residual network for CPUs: a strided stem, then one block per stage, each twice as wide at half the side.
 
     Args:
         in_channels: 1 for gray, 3 for color images.
         width: channels of the first stage.
         stages: number of stages.
-        stem_stride: 2 makes the net about four times as fast as 1.
-        pool: side of the grid that the last map is averaged to; D = width * 2 ** (stages - 1) * pool ** 2.
-        out_dim: a bottleneck: D of a linear layer behind all that; None for none.
+        stem_stride: stride of the stem; 2 is about four times as fast as 1.
+        pool: side of the grid to which the last feature map is averaged; D = width * 2 ** (stages - 1) * pool ** 2.
+        out_dim: D of a final linear layer (a bottleneck); None: no such layer.
     """
 
     kinds = ("image", "feature map")
@@ -77,30 +77,32 @@ class ConvNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
-        self.num_features = widths[-1]  # of the last map; a name of timm's, as are those of the parts of `forward`
+        self.num_features = widths[
+            -1
+        ]  # channels of the last map; timm's name, as are `forward_features` and `forward_head`
         self.out_dim = widths[-1] * pool**2
         if out_dim is not None:
             self.append(nn.Linear(self.out_dim, out_dim))
             self.out_dim = out_dim
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last map, (B, num_features, h, w)."""
+        """(B, C, H, W) -> (B, num_features, h, w), the last feature map."""
         for layer in itertools.takewhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
             x = layer(x)
         return x
 
     def forward_head(self, x: Tensor) -> Tensor:
-        """What `forward` makes of that map, (B, D)."""
+        """(B, num_features, h, w) -> (B, D), the rest of `forward`."""
         for layer in itertools.dropwhile(lambda layer: not isinstance(layer, nn.AdaptiveAvgPool2d), self):
             x = layer(x)
         return x
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between, from all pixels of an image to a linear code (Hinton & Salakhutdinov 2006).
+    """Linear layers with ReLU between them, from the pixels of an image to a code (Hinton & Salakhutdinov 2006).
 
     Args:
-        size: side of the images, which are square.
+        size: side of the square images.
         hidden_dims: widths of the hidden layers.
         out_dim: D, width of the code.
     """
@@ -122,18 +124,18 @@ def resnet(
     stem: Literal["cifar", "imagenet"] = "imagenet",
     pretrained: bool = False,
 ) -> nn.Module:
-    """A torchvision ResNet without its classifier; the 'cifar' stem is a 3x3 convolution and no max-pooling.
+    """A torchvision ResNet without its classifier.
 
-    The CIFAR stem is that of SimCLR, App. B.9 (Chen et al. 2020), for images of about 32 pixels.
+    The 'cifar' stem, for images of about 32 pixels, is a 3x3 convolution without max-pooling (SimCLR, App. B.9, Chen et
+    al. 2020).
 
     Raises:
-        InputError: unknown name or stem; pretrained weights that fit neither stem nor channels, or cannot be had.
+        InputError: torchvision has no such ResNet, or its pretrained weights do not fit stem or channels or cannot be
+            loaded.
     """
     known = [n for n in torchvision.models.list_models(module=torchvision.models) if n.startswith("resnet")]
     if name not in known:
         raise InputError(f"backbone.name={name} is not a torchvision ResNet; known are {', '.join(known)}")
-    if stem not in ("cifar", "imagenet"):
-        raise InputError(f"backbone.stem={stem} is unknown; it is 'cifar' (3x3, no pooling) or 'imagenet' (7x7)")
     if pretrained and (stem != "imagenet" or in_channels != 3):
         raise InputError("backbone.pretrained=true needs backbone.stem=imagenet and color images (3 channels)")
     try:
@@ -154,10 +156,12 @@ resnet.kinds = ("image", "feature map")  # type: ignore[attr-defined]
 
 
 def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: Any) -> nn.Module:
-    """Any image model of timm without its classifier; `options` go to `timm.create_model` (img_size, patch_size ...).
+    """Any image model of timm without its classifier.
+
+    `options` are passed to `timm.create_model` (img_size, patch_size ...).
 
     Raises:
-        InputError: timm knows no such model, the model takes no such options, or its weights cannot be had.
+        InputError: timm has no such model, the model refuses an option, or its weights cannot be loaded.
     """
     import timm
 

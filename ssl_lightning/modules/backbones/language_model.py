@@ -1,4 +1,4 @@
-"""A model of transformers in the shape that methods use, and the student made of half of it."""
+"""The interface between methods and models of transformers, and DistilBERT's student."""
 
 import copy
 import re
@@ -8,21 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.cpu.linear import use_onednn
-from ssl_lightning.modules.cpu.llama import decode, is_plain_decoder
 
 _LAYER = re.compile(r"(\.(?:layer|layers|h)\.)(\d+)(?=\.)")
 
 
 class LanguageModel(nn.Module):
-    """`hidden` embeds tokens, `logits` is the head of the transformers model inside, `model`.
+    """Wraps `model`, a model of transformers with its head: `hidden` embeds tokens, `logits` applies the head.
 
-    `out_dim`: D; `vocab_size`: V; `pad_id`: the token that fills up windows; `max_length`: the longest window;
-    `causal`: whether tokens see only those before them.
+    Attributes:
+        out_dim: D, the width of the hidden states.
+        vocab_size: V.
+        pad_id: the token that pads windows.
+        max_length: the length of the longest window.
+        causal: whether each token attends only to itself and earlier tokens.
     """
 
     fsdp_shard_with_root = True
-    """Methods call `hidden` and `logits`, which a shard of this module alone would not know of."""
+    """Methods call `hidden` and `logits`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     frame: tuple[str, str] = ("", "")
     """Roles ("cls", "sep") of the special tokens around a text in training, which an export adds; "": none."""
@@ -33,40 +35,42 @@ class LanguageModel(nn.Module):
         self.out_dim: int = model.config.hidden_size
         self.vocab_size: int = model.config.vocab_size
         self.max_length: int = model.config.max_position_embeddings
-        self._decode = decode if is_plain_decoder(model) else None
         self._has_segments = getattr(model.config, "type_vocab_size", 0) > 1
-        use_onednn(model)
 
     @property
     def body(self) -> Any:
-        """The network below the head."""
+        """The network without its head."""
         return self.model.base_model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N) -> (B, D): the mean of the last hidden states of all tokens but padding."""
+        """(B, N) -> (B, D): the mean of the last hidden states over all tokens except padding."""
         visible = tokens != self.pad_id
         return masked_mean(self.hidden(tokens, visible), visible)
 
     def hidden(self, inputs: Tensor, visible: Tensor, segment: Tensor | None = None) -> Tensor:
-        """Last hidden states (B, N, D) of `inputs` (B, N); of an encoder and decoder those of the encoder.
+        """Last hidden states (B, N, D) of `inputs` (B, N): the encoder's, if the model has an encoder and a decoder.
 
-        `visible` (B, N) bool: True for real tokens, which padding follows. `segment` (B, N) reaches networks that have
-        embeddings for it (BERT); others tell sentences by the tokens between them.
+        Args:
+            inputs: (B, N) tokens, padded at the end.
+            visible: (B, N) bool, True for real tokens.
+            segment: (B, N), which sentence a token belongs to; ignored by networks without segment embeddings.
         """
         self._check_length(inputs)
-        if self._decode is not None:
-            return self._decode(self.body, inputs)
-        if self.causal:  # no token sees what follows it, so padding at the end needs no mask
+        if self.causal:  # causal attention never sees the padding at the end, so it needs no mask
             return self.body(input_ids=inputs, use_cache=False).last_hidden_state
         encoder = self.body.encoder if self.model.config.is_encoder_decoder else self.body
         extra = {"token_type_ids": segment} if segment is not None and self._has_segments else {}
         return encoder(input_ids=inputs, attention_mask=_mask(visible), **extra).last_hidden_state
 
     def decoded(self, inputs: Tensor, visible: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Last hidden states of the encoder (B, M, D) and, for each target, of the decoder (B, N, D).
+        """Last hidden states of the encoder (B, M, D) and of the decoder, one for each target (B, N, D).
 
-        `inputs`, `visible`: (B, M); `targets`: (B, N). The decoder sees the targets one place later, after
-        `config.decoder_start_token_id`.
+        The decoder reads the targets shifted by one: `config.decoder_start_token_id` comes first (teacher forcing).
+
+        Args:
+            inputs: (B, M) tokens of the encoder.
+            visible: (B, M) bool, True for real tokens.
+            targets: (B, N) tokens that the decoder predicts.
         """
         self._check_length(targets)
         encoded = self.hidden(inputs, visible)
@@ -80,10 +84,10 @@ class LanguageModel(nn.Module):
         return encoded, decoded.last_hidden_state
 
     def logits(self, h: Tensor) -> Tensor:
-        """(M, D) -> (M, V), by the model's own head.
+        """The model's own head: (M, D) hidden states -> (M, V) logits.
 
         Raises:
-            InputError: a model whose head is not known here.
+            InputError: the head of this architecture is not supported.
         """
         model = self.model
         if hasattr(model, "vocab_projector"):  # DistilBERT
@@ -96,14 +100,17 @@ class LanguageModel(nn.Module):
             if hasattr(model, name):
                 return getattr(model, name)(h)
         raise InputError(
-            f"the head of transformers' {type(model).__name__} is not known here; take another architecture"
+            f"the head of transformers' {type(model).__name__} is not supported: choose another backbone.architecture"
         )
 
+    def extend_windows(self, max_length: int) -> None:
+        """Accepts windows of up to `max_length` tokens if positions are rotary, that is, not read from a table."""
+        if getattr(self.model.config, "rope_parameters", None) and max_length > self.max_length:
+            self.max_length = self.model.config.max_position_embeddings = max_length
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the networks below the head too, since methods call `hidden` and `decoded`, not the module."""
+        """Compiles the encoder and decoder too, because methods call `hidden` and `decoded` instead of `forward`."""
         super().compile(*args, **kwargs)
-        if self._decode is not None:
-            self._decode = torch.compile(decode, *args, **kwargs)
         parts = [self.body.encoder, self.body.decoder] if self.model.config.is_encoder_decoder else [self.body]
         for part in parts:
             part.compile(*args, **kwargs)
@@ -116,21 +123,23 @@ class LanguageModel(nn.Module):
 
 
 def masked_mean(h: Tensor, visible: Tensor) -> Tensor:
-    """(B, N, D) -> (B, D): the mean over the tokens where `visible` (B, N) is True; 0 where none is."""
+    """(B, N, D) -> (B, D): the mean over the tokens where `visible` (B, N) is True; 0 for a row without such tokens."""
     weight = visible.to(h.dtype)
     return torch.einsum("bnd,bn->bd", h, weight) / weight.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _mask(visible: Tensor) -> Tensor | None:
-    """The mask of attention; None, for which there are faster kernels, where a CPU sees that nothing is hidden."""
+    """The attention mask, or None on a CPU if nothing is padded, which is faster; a GPU would have to wait to know."""
     return None if visible.device.type == "cpu" and bool(visible.all()) else visible
 
 
 def student_from_teacher(teacher: LanguageModel) -> LanguageModel:
-    """A student begun from layers 0, 2, 4 ... of its teacher, all else copied (DistilBERT, Sanh et al. 2019, Sec. 3).
+    """A student with copies of layers 0, 2, 4 ... of its teacher and of all other weights (DistilBERT, Sec. 3).
+
+    Sanh et al. 2019, https://arxiv.org/abs/1910.01108.
 
     Raises:
-        InputError: a teacher of one layer.
+        InputError: the teacher has only one layer.
     """
     config = copy.deepcopy(teacher.model.config)
     depth = config.num_hidden_layers

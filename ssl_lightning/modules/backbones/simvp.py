@@ -1,7 +1,7 @@
-"""Networks for clips: SimVP, Simpler yet Better Video Prediction, Gao et al. 2022, https://arxiv.org/abs/2206.05099.
+"""SimVP, Simpler yet Better Video Prediction, Gao et al. 2022, https://arxiv.org/abs/2206.05099.
 
-Frames are encoded each by itself, what they show is moved on by a network that sees all of them at once, and the frames
-to come are painted each by itself. No recurrence, so a clip is one pass, which is what makes it fast on CPUs.
+The encoder processes each frame separately, the translator predicts the motion from all of them at once, and the
+decoder draws each future frame separately. Without recurrence a clip takes one pass, which is fast on CPUs.
 """
 
 from typing import Any
@@ -22,9 +22,10 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential
 
 
 class _Mixer(nn.Module):
-    """A 7x7 convolution of each channel, then a small perceptron at each place, beside a shortcut (ConvNeXt's block).
+    """A depthwise 7x7 convolution, then a pointwise MLP, with a shortcut (ConvNeXt's block).
 
-    SimVP has Inception blocks of grouped convolutions; this sees as far with an eighth of the work.
+    Deviation: SimVP has Inception blocks of grouped convolutions. This block has the same receptive field at an eighth
+    of the cost.
     """
 
     def __init__(self, width: int) -> None:
@@ -42,23 +43,21 @@ class _Mixer(nn.Module):
 
 
 class SimVPEncoder(nn.Module):
-    """The encoder and the translator of SimVP: clips (B, T, C, H, W) to (B, D).
+    """The encoder and the translator of SimVP: clips (B, T, C, H, W) -> (B, D).
 
     Args:
         in_channels: C.
         frames: T.
-        width: channels at full size, a multiple of 4; twice as many at every halving.
-        stages: how often the side is halved.
+        width: channels at full resolution, a multiple of 4; each stage doubles them.
+        stages: number of stages; each halves the side.
         hidden_dim: D, channels of the translator.
-        depth: blocks of the translator.
-
-    `out_dim`: D; `width`, `stages`: as given, for the decoder.
+        depth: number of blocks of the translator.
     """
 
     kinds = ("clip",)
 
     fsdp_shard_with_root = True
-    """Methods call `states`, which a shard of this module alone would not know of."""
+    """Methods call `states`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     def __init__(
         self,
@@ -83,33 +82,34 @@ class SimVPEncoder(nn.Module):
         return self.states(clips)[0].mean(dim=(2, 3))
 
     def states(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """What the clip shows and how it moves, (B, D, h, w), and the last frame at full size, (B, width, H, W)."""
+        """The translator's state (B, D, h, w) and the stem's features of the last frame (B, width, H, W)."""
         B, T, _, H, W = clips.shape
         if self.frames != T or H % 2**self.stages or W % 2**self.stages:
             raise InputError(
                 f"clips of {T} frames of {H} x {W} do not fit backbone.frames={self.frames} and"
-                f" backbone.stages={self.stages}, which halves the side so often"
+                f" backbone.stages={self.stages}: each stage halves the side"
             )
-        fine = self.stem(clips.flatten(0, 1))
+        fine = self.stem(clips.flatten(0, 1))  # (B * T, width, H, W)
         coarse = self.down(fine)
-        state = self.translator(coarse.reshape(B, -1, *coarse.shape[2:]))
+        state = self.translator(coarse.reshape(B, -1, *coarse.shape[2:]))  # frames become channels
         return state, fine.unflatten(0, (B, T))[:, -1]
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the parts too, since methods call `states`, not the module."""
+        """Compiles the parts too, because methods call `states` instead of `forward`."""
         super().compile(*args, **kwargs)
         for part in (self.stem, self.down, self.translator):
             part.compile(*args, **kwargs)
 
 
 class SimVPDecoder(nn.Module):
-    """The decoder of SimVP: states of `SimVPEncoder` to the frames that follow, (B, frames, C, H, W).
+    """The decoder of SimVP: from the states of `SimVPEncoder` to the next frames (B, frames, C, H, W).
 
     Args:
         in_dim: D of the states.
-        frames: how many to paint.
+        frames: number of frames to predict.
         channels: C.
-        width, stages: of the encoder.
+        width: the encoder's.
+        stages: the encoder's.
     """
 
     def __init__(self, in_dim: int, frames: int, channels: int, width: int, stages: int) -> None:
@@ -130,7 +130,7 @@ class SimVPDecoder(nn.Module):
         self.paint = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, state: Tensor, last: Tensor) -> Tensor:
-        """`state` (B, D, h, w) and `last` (B, width, H, W), which each frame gets to see."""
+        """From `state` (B, D, h, w) and `last` (B, width, H, W), features of the last frame that every frame gets."""
         B, _, h, w = state.shape
         up = self.up(self.spread(state).reshape(B * self.frames, -1, h, w)).unflatten(0, (B, self.frames))
         return self.paint((up + self.beside(last)[:, None]).flatten(0, 1)).unflatten(0, (B, self.frames))

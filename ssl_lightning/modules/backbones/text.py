@@ -1,29 +1,27 @@
-"""Text networks for runs: models of transformers from its config classes, from its checkpoints, or from a run.
+"""Language models of transformers, with random weights or from a checkpoint.
 
-transformers is imported only when a model is made: it takes seconds.
+transformers takes seconds to import, so it is imported only when a model is built.
 """
 
 import difflib
-import pickle
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 
 Head = Literal["masked", "causal", "seq2seq"]
 _AUTO = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
 _GATED = ("modernbert", "llama", "qwen3")
-"""Three matrices in their MLPs: 8/3 of the width then has the weights of 4 times the width with two."""
+"""Architectures with gated MLPs: three matrices of 8/3 D have as many weights as the usual two of 4 D."""
 _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "dropout", "activation_dropout"),
     *("embd_pdrop", "resid_pdrop", "attn_pdrop", "embedding_dropout", "mlp_dropout"),
 )
 _SPECIAL = 5
-"""Tokens that may have been added to the tokenizer of a checkpoint: padding, unknown, [CLS], [SEP], [MASK]."""
+"""How many tokens a tokenizer may have beyond its checkpoint: padding, unknown, [CLS], [SEP], [MASK]."""
 
 
 def language_model(
@@ -43,37 +41,39 @@ def language_model(
     sep_id: int | None = None,
     **options: Any,
 ) -> LanguageModel:
-    """A model of transformers with random weights, or with those of `pretrained`, which then decides its sizes.
+    """A model of transformers with random weights, or with the weights and the sizes of `pretrained`.
 
     Args:
         architecture: a name that transformers' AutoConfig knows: bert, modernbert, gpt2, llama, qwen3, bart ...
-        vocab_size: V of the tokenizer. `pad_id`: its padding.
-        head: "masked" guesses hidden tokens, "causal" the next one, "seq2seq" restores a text.
-        max_length: tokens of the longest window.
-        width: D. `layers`, `heads`: of the encoder and of the decoder. `mlp_width`: by default 4 D, 8/3 D if gated.
-        dropout: everywhere that the architecture has it.
-        tied: whether input and output embeddings are one.
-        pretrained: a run folder, or a folder or a name on the hub as `from_pretrained` takes them.
-        cls_id: begins a text. `sep_id`: ends it. Both are for those who use the exported model.
-        options: more fields of the architecture's config (num_key_value_heads ...).
+        vocab_size: V, from the tokenizer.
+        pad_id: the padding token, from the tokenizer.
+        head: "masked" predicts masked tokens, "causal" the next token, "seq2seq" an original text.
+        max_length: length of the longest window in tokens.
+        width: D.
+        layers: number of layers; an encoder-decoder has as many in each half.
+        heads: number of attention heads.
+        mlp_width: hidden width of the MLPs; by default 4 D, or 8/3 D if they are gated.
+        dropout: rate of all dropouts of the architecture.
+        tied: whether the input and output embeddings share their weights.
+        pretrained: a checkpoint of transformers: a folder or a name on the hub. In a config also a run folder, which
+            `config.build` resolves.
+        cls_id: the token before a text, stored for users of an exported model.
+        sep_id: the token after a text, stored likewise.
+        options: further fields of the architecture's config (num_key_value_heads ...).
 
     Raises:
-        InputError: an architecture or option that transformers does not know, sizes that do not fit, or weights that
-            are not there or are those of another vocabulary.
+        InputError: transformers does not know the architecture or an option, sizes do not fit, or the pretrained
+            weights are missing or have another vocabulary.
     """
     if vocab_size is None or pad_id is None:
         raise InputError("backbone.vocab_size and backbone.pad_id come from a tokenizer, which this data does not have")
-    if head not in _AUTO:
-        raise InputError(f"backbone.head={head} is unknown; it is one of {', '.join(_AUTO)}")
     ids = {"pad_token_id": pad_id, "bos_token_id": cls_id, "eos_token_id": sep_id}
-    ids |= {"cls_token_id": cls_id, "sep_token_id": sep_id}  # where there are such, as in ModernBERT
-    if pretrained is not None and (Path(pretrained).expanduser() / ".hydra" / "config.yaml").is_file():
-        return load_run(pretrained, vocab_size, pad_id, max_length)
+    ids |= {"cls_token_id": cls_id, "sep_token_id": sep_id}  # other names for the same, in ModernBERT
     if pretrained is not None:
         return LanguageModel(_load(pretrained, head, vocab_size, ids), pad_id, head == "causal")
     if width % heads:
         raise InputError(f"backbone.width={width} does not divide by backbone.heads={heads}")
-    unused = pad_id + 1 if "roberta" in architecture else 0  # positions: RoBERTa's begin behind padding's id
+    unused = pad_id + 1 if "roberta" in architecture else 0  # RoBERTa's positions start after pad_id
     sizes = {
         "vocab_size": vocab_size,
         "max_position_embeddings": max_length + unused,
@@ -106,20 +106,20 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
             near = " or ".join(difflib.get_close_matches(name, default.to_dict(), n=1))
             hint = f"; did you mean {near}?" if near else ""
             raise InputError(f"backbone.{name} is not an option of transformers' {architecture}{hint}")
-    for side in ("encoder", "decoder"):  # BART has its own words, and all of them twice
+    for side in ("encoder", "decoder"):  # BART names its sizes differently, and once per half
         fields[f"{side}_layers"] = fields["num_hidden_layers"]
         fields[f"{side}_attention_heads"] = fields["num_attention_heads"]
         fields[f"{side}_ffn_dim"] = fields["intermediate_size"]
     fields["n_inner"] = fields["intermediate_size"]  # GPT-2
-    fields["decoder_start_token_id"] = fields["pad_token_id"]  # as in T5: the one token that every tokenizer has
+    fields["decoder_start_token_id"] = fields["pad_token_id"]  # as in T5; every tokenizer has a padding token
     fields["forced_eos_token_id"] = None
-    if getattr(default, "activation_function", "") == "gelu_new":  # GPT-2's, in one operation in place of eight
+    if getattr(default, "activation_function", "") == "gelu_new":  # GPT-2's; this is one operation instead of eight
         fields["activation_function"] = "gelu_pytorch_tanh"
     try:
         config = known[architecture](**{name: x for name, x in fields.items() if hasattr(default, name)} | options)
         return _auto(head).from_config(config, attn_implementation="sdpa")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"transformers refuses {architecture} with head={head}: {_first_line(error)}") from error
+        raise InputError(f"transformers refuses {architecture} with head={head}: {first_line(error)}") from error
 
 
 def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:
@@ -129,7 +129,7 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     try:
         model = _auto(head).from_pretrained(pretrained, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise InputError(f"backbone.pretrained={pretrained} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"backbone.pretrained={pretrained} cannot be loaded: {first_line(error)}") from error
     lacking = vocab_size - model.config.vocab_size
     if lacking > _SPECIAL:
         raise InputError(
@@ -150,45 +150,7 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     return model
 
 
-def load_run(folder: str, vocab_size: int, pad_id: int, max_length: int = 0) -> LanguageModel:
-    """The text network of a run of ours, with the weights of its last checkpoint.
-
-    It takes windows of up to `max_length` tokens, longer ones than the run had, where positions are rotary.
-
-    Raises:
-        InputError: the run trained no text network or wrote no checkpoint, or its tokenizer was another one.
-    """
-    from omegaconf import OmegaConf
-
-    run = Path(folder).expanduser()
-    config: Any = OmegaConf.load(run / ".hydra" / "config.yaml")
-    settings = OmegaConf.to_container(config.backbone, resolve=True)
-    assert isinstance(settings, dict)
-    if settings.pop("_target_", None) != f"{__name__}.{language_model.__name__}":
-        raise InputError(f"the run at {run} has no text network")
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(f"{checkpoint} cannot be read ({type(error).__name__})") from error
-    model = language_model(**{str(k): v for k, v in settings.items()} | {"vocab_size": vocab_size, "pad_id": pad_id})
-    prefix = "backbone."
-    try:
-        model.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    except RuntimeError as error:
-        raise InputError(
-            f"the weights of the run at {run} do not fit {vocab_size} tokens: take the tokenizer of that run"
-        ) from error
-    if getattr(model.model.config, "rope_parameters", None) and max_length > model.max_length:
-        model.max_length = model.model.config.max_position_embeddings = max_length
-    return model
-
-
 def _auto(head: Head) -> Any:
     import transformers
 
     return getattr(transformers, _AUTO[head])
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

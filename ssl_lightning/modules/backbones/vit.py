@@ -1,4 +1,4 @@
-"""A vision transformer that can leave tokens out. Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929."""
+"""A vision transformer that can skip tokens. Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929."""
 
 from functools import partial
 from typing import Any, Literal, cast
@@ -10,38 +10,37 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.cpu.linear import use_onednn
 from ssl_lightning.modules.patches import gather_tokens
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
 class ViT(nn.Module):
-    """Patches of an image as tokens through timm's pre-norm blocks; `forward` is (B, C, S, S) -> (B, D).
+    """A vision transformer of timm's pre-norm blocks, (B, C, S, S) -> (B, D).
 
-    Methods call its two halves: `patch_tokens`, where a token can be replaced, and `encode`, which takes all tokens or
-    only some of each image and costs accordingly. Weights begin as MAE's (its code): Xavier, without biases.
+    Methods call its two halves. `patch_tokens` makes tokens, which a method may replace. `encode` processes all tokens
+    or some of them, at proportional cost. Initial weights are those of MAE's code: Xavier, biases 0.
 
     Args:
         image_size: S, side of the image in pixels.
         in_channels: C.
-        patch_size: side of a patch in pixels; N = (image_size / patch_size) ** 2.
+        patch_size: side of a patch in pixels; N = (image_size / patch_size) ** 2 tokens.
         width: D.
         layers: number of blocks.
-        heads: of attention.
-        mlp_ratio: width of a block's MLP over D.
-        positions: 'sincos', fixed and two-dimensional (MoCo v3, MAE), or 'learned'.
-        class_token: whether a token without a patch goes along.
-        pool: what `forward` gives: the 'class' token, or the 'mean' of the patch tokens, after the last norm.
+        heads: number of attention heads.
+        mlp_ratio: hidden width of a block's MLP divided by D.
+        positions: position embeddings: 'sincos', fixed and two-dimensional (MoCo v3, MAE), or 'learned'.
+        class_token: whether to add a class token.
+        pool: the embedding: the 'class' token or the 'mean' of the patch tokens, after the last norm.
 
     Raises:
-        InputError: sizes that do not divide, or a pool without its token.
+        InputError: patch_size does not divide image_size, or pool='class' without a class token.
     """
 
     kinds = ("image", "vit")
 
     fsdp_shard_with_root = True
-    """Methods call `patch_tokens` and `encode`, which a shard of this module alone would not know of."""
+    """Methods call `patch_tokens` and `encode`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     position: Tensor
 
@@ -61,13 +60,9 @@ class ViT(nn.Module):
         super().__init__()
         if patch_size < 1 or image_size % patch_size:
             raise InputError(
-                f"backbone.patch_size={patch_size} does not divide the image of {image_size} pixels; of use are"
+                f"backbone.patch_size={patch_size} does not divide the image of {image_size} pixels; choose from"
                 f" {', '.join(str(p) for p in range(2, image_size) if image_size % p == 0)}"
             )
-        if pool not in ("class", "mean"):
-            raise InputError(f"backbone.pool={pool} is unknown; it is 'class' or 'mean'")
-        if positions not in ("sincos", "learned"):
-            raise InputError(f"backbone.positions={positions} is unknown; it is 'sincos' or 'learned'")
         if pool == "class" and not class_token:
             raise InputError(
                 "backbone.pool=class needs backbone.class_token=true; without one it is backbone.pool=mean"
@@ -89,21 +84,21 @@ class ViT(nn.Module):
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """What `pool` can be."""
+        """The possible values of `pool`."""
         return ("mean",) if self.class_token is None else ("class", "mean")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pooled(self.encode(self.patch_tokens(x)))
 
     def patch_tokens(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) -> (B, N, D): linear in the pixels of each patch, and not yet knowing its place."""
+        """(B, C, S, S) -> (B, N, D): a linear projection of each patch, without its position."""
         if x.shape[1:] != (self.in_channels, self.image_size, self.image_size):
             wanted = f"{self.in_channels} x {self.image_size} x {self.image_size}"
             raise InputError(f"the ViT takes images of {wanted} (backbone.image_size), got {tuple(x.shape[1:])}")
         return self.embed(x)
 
     def encode(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D), or (B, V, D) of those at `kept` (B, V); a class token stands before them."""
+        """(B, N, D) -> (B, N, D), or (B, V, D) for the tokens at `kept` (B, V), after the class token, if any."""
         tokens = tokens + self.position
         if kept is not None:
             tokens = gather_tokens(tokens, kept)
@@ -112,24 +107,24 @@ class ViT(nn.Module):
         return self.blocks(tokens)
 
     def of_patches(self, h: Tensor) -> Tensor:
-        """What `encode` gave, without the class token."""
+        """The output of `encode` without the class token."""
         return h if self.class_token is None else h[:, 1:]
 
     def pooled(self, h: Tensor) -> Tensor:
-        """What `encode` gave, of all tokens or some -> (B, D)."""
+        """The output of `encode`, of all tokens or some, -> (B, D)."""
         return h[:, 0] if self.pool == "class" else self.of_patches(h).mean(dim=1)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the blocks too, since methods call `encode`, not the module."""
+        """Compiles the blocks too, because methods call `encode` instead of `forward`."""
         super().compile(*args, **kwargs)
         self.blocks.compile(*args, **kwargs)
 
 
 def require_vit(backbone: nn.Module, method: str) -> ViT:
-    """The backbone, for a method that leaves tokens out or replaces them.
+    """Returns `backbone` for a method that drops or replaces tokens.
 
     Raises:
-        InputError: it is no ViT.
+        InputError: the backbone is not a ViT.
     """
     if not isinstance(backbone, ViT):
         raise InputError(f"method {method} works on the patches of backbone=vit, not on a {type(backbone).__name__}")
@@ -137,10 +132,12 @@ def require_vit(backbone: nn.Module, method: str) -> ViT:
 
 
 def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str = "backbone.") -> nn.Sequential:
-    """`layers` transformer blocks and a last norm, (B, N, D) -> (B, N, D); `key`: how the config calls width and heads.
+    """`layers` transformer blocks and a final norm, (B, N, D) -> (B, N, D).
+
+    `key`: prefix of `width` and `heads` in the config, for the error.
 
     Raises:
-        InputError: heads or positions that do not divide the width.
+        InputError: `heads` does not divide `width`.
     """
     if heads < 1 or width % heads:
         raise InputError(f"{key}heads={heads} does not divide {key}width={width}")
@@ -151,7 +148,6 @@ def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)
             nn.init.zeros_(part.bias)
-    use_onednn(stack)
     return stack
 
 
@@ -159,8 +155,8 @@ def sincos(grid: int, width: int) -> Tensor:
     """(grid ** 2, width): sines and cosines of row and column at wavelengths from 2 pi to 20,000 pi (MoCo v3, MAE).
 
     Raises:
-        InputError: a width that cannot be shared out among them.
+        InputError: 4 does not divide `width`.
     """
     if width % 4:
-        raise InputError(f"positions by sine and cosine need a width that 4 divides, got {width}")
+        raise InputError(f"positions=sincos needs a width that is divisible by 4, got {width}")
     return build_sincos2d_pos_embed([grid, grid], width)

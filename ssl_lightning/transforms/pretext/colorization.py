@@ -1,4 +1,4 @@
-"""Colors taken away: the task of Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511."""
+"""Lightness in, colors out: the task of Zhang, Isola and Efros, 2016, https://arxiv.org/abs/1603.08511."""
 
 import torch
 
@@ -8,10 +8,10 @@ from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
 
 class SplitColors(MultiView):
-    """Makes `inputs` (B, 1, S, S), the lightness scaled to [-1, 1], and `ab` (B, 2, S, S), Lab's a and b.
+    """Adds `inputs` (B, 1, S, S), the lightness scaled to [-1, 1], and `ab` (B, 2, S, S), a and b of CIE Lab.
 
     Args:
-        augment: is applied to an RGB image before it is split.
+        augment: applied to the RGB image before the split.
     """
 
     produces = ("inputs", "ab")

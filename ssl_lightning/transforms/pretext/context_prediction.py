@@ -1,4 +1,4 @@
-"""Pairs of patches of Doersch, Gupta and Efros, 2015, https://arxiv.org/abs/1505.05192."""
+"""Pairs of neighboring patches: the task of Doersch, Gupta and Efros, 2015, https://arxiv.org/abs/1505.05192."""
 
 from collections.abc import Sequence
 
@@ -12,24 +12,25 @@ from ssl_lightning.transforms.views import Batch, Chain, MultiView
 PLACES, MIDDLE = 8, 4
 """Sides of the middle patch, and its own place, counted along the rows of the 3 x 3 patches."""
 NOISE = 0.01
-"""Of the channels that are dropped, as a part of the spread of the one that stays (Sec. 3.1)."""
+"""Standard deviation of the noise in dropped channels, divided by that of the kept channel (Sec. 3.1)."""
 
 
 class PatchPairs(MultiView):
-    """Makes `inputs` (B, 2, C, p, p), a patch and one beside it, and `side` (B,), on which of its 8 sides that lies.
+    """Adds `inputs` (B, 2, C, p, p), a patch and one of its 8 neighbors, and `side` (B,), which neighbor it is.
 
-    Sides are counted along the rows of the 3 x 3 patches, without the middle one. The first patch lies where all eight
-    would have room, whichever comes, so that it tells nothing of the side by itself; the paper takes patches from a
-    fixed grid of a large image.
+    Sides are numbered row by row over the 3 x 3 grid, without the center. The first patch lies where all eight
+    neighbors would fit, so its position does not reveal the side. Deviation: the paper takes patches from a fixed grid
+    of a large image.
 
     Args:
-        augment: is applied to an image before patches are cut from it.
+        augment: applied to the image before patches are cut out.
         patch: p, side of a patch in pixels.
-        gap: pixels between patches, so that lines do not go on from one to the other (about half a patch in the paper).
-        jitter: the second patch is moved up to so many pixels along both axes.
-        drop_colors: rate at which a patch keeps one color channel alone, against chromatic aberration. The paper
-            drops in all patches; here some stay whole, as the images are that are embedded. Gray ones have but one.
-        mean: per channel, of images in [0, 1]; as `std`.
+        gap: pixels between patches, so that lines do not continue across them (about half a patch in the paper).
+        jitter: the second patch moves by up to this many pixels along both axes.
+        drop_colors: probability that a patch keeps only one color channel, against chromatic aberration. Deviation: the
+            paper does this to all patches. Here some keep their colors, like the images that are embedded later.
+        mean: per channel, of images in [0, 1].
+        std: likewise.
     """
 
     produces = ("inputs", "side")
@@ -63,7 +64,7 @@ class PatchPairs(MultiView):
         return {**batch, "inputs": patches, "side": targets}
 
     def _corners(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Upper and left ends of both patches, (B, 2, 1) each."""
+        """Top and left corners of both patches, (B, 2, 1) each."""
         B, _, H, W = images.shape
         margin = self.patch + self.gap + self.jitter
         rooms = H - 2 * margin - self.patch + 1, W - 2 * margin - self.patch + 1
@@ -89,9 +90,9 @@ class PatchPairs(MultiView):
 
 
 def keep_channel(patches: Tensor, kept: Tensor, noise: Tensor) -> Tensor:
-    """Patches (..., C, h, w) whose channels but `kept` (...) are noise about 0, a hundredth as spread as that one.
+    """Replaces all channels of patches (..., C, h, w) except `kept` (...) by weak noise around 0.
 
-    `noise`: standard normal, like the patches.
+    `noise`: (..., C, h, w), standard normal; scaled to `NOISE` times the standard deviation of the kept channel.
     """
     spread = patches.std(dim=(-2, -1)).gather(-1, kept[..., None])[..., None, None]
     stays = torch.arange(patches.shape[-3], device=patches.device) == kept[..., None]

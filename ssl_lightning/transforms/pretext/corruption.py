@@ -1,7 +1,7 @@
-"""Corruptions for denoising autoencoders: what is taken from an image before it is to be restored.
+"""Corruptions for denoising autoencoders: the three of Vincent et al. 2010, Sec. 3.3 and 5.1.
 
-Vincent et al. 2010, https://jmlr.org/papers/v11/vincent10a.html, Sec. 3.3 and 5.1, name the three. Images are float in
-[0, 1]; a corrupted pixel is corrupted in all its channels.
+https://jmlr.org/papers/v11/vincent10a.html. Images are float in [0, 1]. Masking and salt-and-pepper noise corrupt all
+channels of a pixel.
 """
 
 import torch
@@ -12,7 +12,7 @@ from ssl_lightning.transforms.ops import Op, Params, Shape
 
 
 class GaussianNoise(Op):
-    """Adds Gaussian noise of standard deviation `std` to every number; the sums are not cut to [0, 1]."""
+    """Adds Gaussian noise of standard deviation `std` to every value, without clamping to [0, 1]."""
 
     def __init__(self, std: float) -> None:
         super().__init__()
@@ -28,10 +28,11 @@ class GaussianNoise(Op):
 
 
 class MaskingNoise(Op):
-    """Blackens a fixed number of cells of each image (masking noise: Vincent et al. 2008, Sec. 2.3).
+    """Sets a fixed number of cells of each image to 0 (masking noise: Vincent et al. 2008, Sec. 2.3).
 
-    `fraction` of the cells of a grid of `cell` x `cell` pixels (1: single pixels, as in the paper), rounded; cells at
-    the right and lower border are cut where the side is no multiple.
+    Args:
+        fraction: of all cells, rounded to a whole number of them.
+        cell: side of a cell in pixels (1 in the paper); cells are cut off at the right and lower border.
     """
 
     def __init__(self, fraction: float, cell: int = 1) -> None:
@@ -54,7 +55,7 @@ class MaskingNoise(Op):
 
 
 class SaltAndPepper(Op):
-    """Makes each pixel at rate `fraction` black or white, by the toss of a coin."""
+    """Sets each pixel to 0 or 1 with probability `fraction`, both equally likely."""
 
     def __init__(self, fraction: float) -> None:
         super().__init__()

@@ -11,21 +11,22 @@ from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
 GRID = 3
 TILE = 64 / 75
-"""Side of a tile as a part of that of its cell (Sec. 3.2), cut out at a random place, so that edges do not go on."""
+"""Side of a tile divided by the side of its cell (Sec. 3.2). Its random position breaks edges between tiles."""
 SMALLEST = 4
 
 
 class Puzzles(MultiView):
-    """Makes `inputs` (B, 9, C, t, t), the shuffled tiles of each image, and `permutation` (B,), the number of it.
+    """Adds `inputs` (B, 9, C, t, t), the shuffled tiles of each image, and `permutation` (B,), its index.
 
-    Place i shows the tile that belongs to place permutations[number][i], counted along the rows.
+    Place i shows the tile that belongs to place permutations[index][i]; places are numbered row by row.
 
     Args:
-        augment: is applied to an image before it is cut; the paper's has 30 % gray images against color shortcuts.
-        permutations: (K, 9), of which each image gets one.
-        mean: per channel, of images in [0, 1]; as `std`.
-        channel_shift: color channels of a tile are cut at most so many pixels apart from the first, inside the cell,
-            against chromatic aberration (Sec. 4.2; there 2 pixels of 225).
+        augment: applied to the image before it is cut; the paper makes 30 % gray, against color shortcuts.
+        permutations: (K, 9); each image gets one of them.
+        mean: per channel, of images in [0, 1].
+        std: likewise.
+        channel_shift: shifts the other color channels of a tile by up to this many pixels against the first, inside the
+            cell, against chromatic aberration (Sec. 4.2: 2 pixels of 225).
     """
 
     produces = ("inputs", "permutation")
@@ -53,7 +54,7 @@ class Puzzles(MultiView):
         return {**batch, "inputs": tiles[sample, self.permutations[targets]], "permutation": targets}
 
     def _tiles(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, H, W) -> (B, 9, C, t, t) in their order."""
+        """(B, C, H, W) -> (B, 9, C, t, t), row by row."""
         B, C, H, W = images.shape
         cell = min(H, W) // GRID
         size = int(cell * TILE)

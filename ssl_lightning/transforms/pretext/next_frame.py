@@ -10,7 +10,7 @@ from ssl_lightning.transforms.views import EvaluationView
 
 
 class Frames(nn.Module):
-    """Adds `frames` (B, T, C, size, size): each frame of `video` as evaluation sees an image, see `EvaluationView`."""
+    """Adds `frames` (B, T, C, size, size): each frame of `video` as an `EvaluationView`."""
 
     requires = ("video",)
     produces = ("frames",)

@@ -1,4 +1,4 @@
-"""The task of RotNet (Gidaris et al. 2018, https://arxiv.org/abs/1803.07728): images turned by quarters of a circle."""
+"""The task of RotNet (Gidaris et al. 2018, https://arxiv.org/abs/1803.07728): rotations by multiples of 90 degrees."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,16 @@ QUARTERS = 4
 
 
 class Rotations(MultiView):
-    """Makes `inputs` (4B, C, S, S), each image at 0, 90, 180 and 270 degrees in a row, and `quarters` (4B,) in 0..3.
+    """Adds `inputs` (4B, C, S, S), each image at 0, 90, 180 and 270 degrees, and `quarters` (4B,) in 0..3.
 
-    All four copies of an image are in the batch, which the paper found much better than one at random (Sec. 3.1). They
-    are turned anticlockwise, without interpolation, so that no trace of resampling tells the angle (Sec. 2.2).
+    The four copies of an image follow each other in one batch, which the paper found much better than one random
+    rotation (Sec. 3.1). Rotations are counterclockwise and exact, so no resampling artifact reveals the angle (Sec.
+    2.2).
 
     Args:
-        augment: is applied once to an image, before it is turned; must end in squares.
-        mean: per channel, of images in [0, 1]; as `std`.
+        augment: applied to the image once, before the rotation; must return squares.
+        mean: per channel, of images in [0, 1].
+        std: likewise.
     """
 
     produces = ("inputs", "quarters")

@@ -12,17 +12,17 @@ SENTENCE_ENDS = (".", "!", "?", "\n")
 
 
 class Denoise(Tokens):
-    """Adds `inputs (B, N)`, a corrupted text, and `targets (B, N)`, the text; both end with [SEP] and are padded.
+    """Adds `inputs` (B, N), a corrupted text, and `targets` (B, N), the original; both end with [SEP], then padding.
 
-    The sentences of a window are put in a random order; then spans of tokens, `rate` of all, become one [MASK] each.
-    Lengths are drawn from a Poisson distribution; a span of length 0 inserts a [MASK]. Of a full window the last token
-    makes room for [SEP], by which a text ends. Deviation: spans begin at any token, not only where words do.
+    The sentences of a window are shuffled. Then each of several spans of tokens is replaced by a single [MASK]. Lengths
+    of spans follow a Poisson distribution; a span of length 0 inserts a [MASK]. A full window loses its last token to
+    [SEP]. Deviation: spans begin at any token, not only at words.
 
     Args:
-        rate: fraction of the tokens that are hidden.
+        rate: fraction of tokens in spans.
         span: mean length of a span.
-        shuffle: whether sentences are shuffled. They end with tokens that end with a full stop, an exclamation or
-            question mark, or a new line.
+        shuffle: whether to shuffle sentences. A sentence ends with a token that ends with a period, exclamation or
+            question mark, or newline.
     """
 
     produces = ("inputs", "targets")
@@ -62,31 +62,37 @@ class Denoise(Tokens):
         return longer.masked_fill(place > length, self.pad_id).masked_fill(place == length, self.sep_id)
 
     def shuffled(self, text: Tensor, generator: torch.Generator) -> Tensor:
-        """Places (B, N) from which to take the tokens: sentences in a random order, padding stays at the end."""
+        """Indices (B, N) that put sentences in a random order and keep padding at the end."""
         real = text != self.pad_id
         sentence = torch.nn.functional.pad(self.ends_sentence[text][:, :-1], (1, 0)).cumsum(dim=1)
-        score = torch.rand(text.shape, generator=generator, device=text.device)
+        score = torch.rand(text.shape, generator=generator, device=text.device)  # one for each sentence number
         return score.gather(1, sentence).masked_fill(~real, 2.0).argsort(dim=1, stable=True)
 
     def infill(self, text: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The text (B, N) with a [MASK] for each span, and its length (B, 1), never above the `length` (B, 1) before.
+        """The text (B, N) with a [MASK] for each span, and its new length (B, 1), at most the old `length` (B, 1).
 
-        Spans are drawn until their sum is the number of tokens to hide, the last one cut to fit. Each is set into one
-        of the gaps between the tokens that are kept: gap g lies before the g-th of them.
+        Spans are drawn until they cover the number of tokens to hide; the last one is shortened to fit. Each span gets
+        a random gap between the kept tokens: gap g is the one before the g-th kept token.
         """
         B, N = text.shape
-        hidden = (self.rate * length).round().clamp(min=1).minimum(length).long()
+        hidden = (self.rate * length).round().clamp(min=1).minimum(length).long()  # (B, 1) tokens to hide
+
+        # spans (B, S): Poisson lengths, cut off where their sum reaches `hidden`
         column = torch.arange(max(1, round(self.rate * N)), device=text.device)
         drawn = torch.poisson(torch.full((B, len(column)), self.span, device=text.device), generator=generator)
         upto = drawn.cumsum(dim=1).long().minimum(hidden)
-        upto = torch.where(column >= hidden - 1, hidden, upto)  # so that there are not more spans than hidden tokens
+        upto = torch.where(column >= hidden - 1, hidden, upto)  # at most `hidden` spans
         spans = upto.diff(dim=1, prepend=torch.zeros_like(hidden))
-        used = (upto - spans < hidden).long()
+        used = (upto - spans < hidden).long()  # 1 for spans that begin before the sum is reached
+
+        # for each kept token, the spans and hidden tokens before it
         kept = length - hidden
         gap = (torch.rand(spans.shape, generator=generator, device=text.device) * (kept + 1)).long()
         none = torch.zeros_like(text)
-        passed = none.scatter_add(1, gap.clamp(max=N - 1), used).cumsum(dim=1)  # spans up to each kept token
+        passed = none.scatter_add(1, gap.clamp(max=N - 1), used).cumsum(dim=1)
         covered = none.scatter_add(1, gap.clamp(max=N - 1), spans).cumsum(dim=1)
+
+        # write each kept token behind the [MASK]s before it; column N takes those beyond `kept` and is dropped
         place = torch.arange(N, device=text.device).expand_as(text)
         tokens = text.gather(1, (place + covered).clamp(max=N - 1))
         result = text.new_full((B, N + 1), self.mask_id)

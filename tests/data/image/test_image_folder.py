@@ -1,11 +1,10 @@
-import multiprocessing
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from PIL import Image
+from runs.warm import start
 
 from ssl_lightning.data.image.image_cache import _build, _status, decoded
 from ssl_lightning.data.image.image_folder import image_folder, list_images
@@ -248,15 +247,10 @@ def test_files_that_change_while_they_are_decoded_leave_no_cache(tmp_path):
 
 def test_several_may_build_at_once(tmp_path, load):
     make_split(tmp_path / "set/train", count=60)
-    context = multiprocessing.get_context("spawn")
     place = tmp_path / "set/train"
-    arguments = (place, list_images(place), 8, 3, tmp_path / "cache")
-    processes = [context.Process(target=decoded, args=arguments) for _ in range(2)]
-    threads = [threading.Thread(target=process.start) for process in processes]
-    for one in [*threads, *processes]:
-        one.start() if isinstance(one, threading.Thread) else None
-    for one in [*threads, *processes]:
-        one.join()
+    processes = [start(decoded, place, list_images(place), 8, 3, tmp_path / "cache") for _ in range(2)]
+    for process in processes:
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert load().images[:60, 0, 0, 0].max() == 59
     assert len(caches(tmp_path)) == len(list((tmp_path / "cache/index").iterdir())) == 1

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
@@ -185,43 +184,6 @@ def test_a_student_can_be_saved(tmp_path: Path) -> None:
     assert torch.equal(student(windows()), again(windows()))
 
 
-def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> None:
-    (folder / ".hydra").mkdir()
-    (folder / "checkpoints").mkdir()
-    target = {"_target_": "ssl_lightning.modules.backbones.text.language_model", "architecture": "bert"}
-    sizes = {"vocab_size": None, "pad_id": None, "max_length": "${data.length}", "width": 16, "layers": 2, "heads": 2}
-    OmegaConf.save({"data": {"length": 24}, "backbone": {**target, **sizes, **backbone}}, folder / ".hydra/config.yaml")
-    state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
-    torch.save({"state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}}, folder / "checkpoints" / "last.ckpt")
-
-
-def test_the_network_of_a_run(tmp_path: Path) -> None:
-    model = make("bert")
-    write_run(tmp_path, model)
-    again = language_model("bert", V, 0, pretrained=str(tmp_path))
-    assert torch.equal(model(windows()), again(windows()))
-    with pytest.raises(InputError, match="do not fit 41 tokens: take the tokenizer of that run"):
-        language_model("bert", V + 1, 0, pretrained=str(tmp_path))
-    (tmp_path / "checkpoints" / "last.ckpt").unlink()
-    with pytest.raises(InputError, match=r"last.ckpt cannot be read"):
-        language_model("bert", V, 0, pretrained=str(tmp_path))
-
-
-@pytest.mark.parametrize(("architecture", "longest"), [("modernbert", 48), ("bert", 24)])
-def test_rotary_positions_take_longer_windows_than_the_run_had(tmp_path: Path, architecture: str, longest: int) -> None:
-    model = make(architecture)
-    write_run(tmp_path, model, architecture=architecture)
-    again = language_model(architecture, V, 0, max_length=48, pretrained=str(tmp_path))
-    assert again.max_length == longest
-    assert torch.equal(model(windows()), again(windows()))
-
-
-def test_a_run_of_images_has_no_text_network(tmp_path: Path) -> None:
-    write_run(tmp_path, make("bert"), _target_="ssl_lightning.modules.backbones.image.ConvNet")
-    with pytest.raises(InputError, match="has no text network"):
-        language_model("bert", V, 0, pretrained=str(tmp_path))
-
-
 def test_a_tokenizer_with_added_tokens(tmp_path: Path) -> None:
     make("bert").model.save_pretrained(tmp_path)
     assert make("bert", pretrained=str(tmp_path), vocab_size=V + 2).vocab_size == V + 2
@@ -234,7 +196,6 @@ def test_a_tokenizer_with_added_tokens(tmp_path: Path) -> None:
     [
         ({"architecture": "brt"}, "architecture=brt is unknown to transformers; near it: .*bert"),
         ({"width": 15}, "width=15 does not divide by backbone.heads=2"),
-        ({"head": "both"}, "head=both is unknown; it is one of masked, causal, seq2seq"),
         ({"head": "seq2seq"}, "transformers refuses bert with head=seq2seq"),
         ({"hiden_act": "relu"}, "hiden_act is not an option of transformers' bert; did you mean hidden_act?"),
         ({"pretrained": "/nowhere/at/all"}, "pretrained=/nowhere/at/all cannot be loaded"),

@@ -87,12 +87,10 @@ def test_weights_begin_as_maes() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_size": 3}, r"backbone.patch_size=3 does not divide the image of 8 pixels; of use are 2, 4"),
+        ({"patch_size": 3}, r"backbone.patch_size=3 does not divide the image of 8 pixels; choose from 2, 4"),
         ({"patch_size": 0}, r"backbone.patch_size=0 does not divide"),
         ({"heads": 3}, r"backbone.heads=3 does not divide backbone.width=16"),
-        ({"width": 18}, r"width that 4 divides, got 18"),
-        ({"pool": "max"}, r"backbone.pool=max is unknown; it is 'class' or 'mean'"),
-        ({"positions": "none"}, r"backbone.positions=none is unknown"),
+        ({"width": 18}, r"divisible by 4, got 18"),
         ({"class_token": False}, r"backbone.pool=class needs backbone.class_token=true"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.text.masking import MaskTokens, NextSentence, NextToken
+from ssl_lightning.transforms.text.masking import MaskTokens, NextSentence, Tokens
 
 V, PAD, CLS, SEP, MASK = 50, 0, 2, 3, 4
 SPECIAL = (0, 1, 2, 3, 4)
@@ -133,10 +133,11 @@ def test_whole_words_keep_the_rate() -> None:
     assert masked.sum(1).float().std() < 3
 
 
-def test_next_token_is_the_tokens() -> None:
+def test_next_token_needs_the_tokens_alone() -> None:
     tokens = windows(3, 8)
-    made = NextToken()({"tokens": tokens}, generator())
-    assert torch.equal(made["inputs"], tokens)
+    made = Tokens()({"tokens": tokens}, generator())
+    assert list(made) == ["tokens"]
+    assert made["tokens"] is tokens
 
 
 def pairs(

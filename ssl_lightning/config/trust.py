@@ -1,0 +1,128 @@
+"""What a config may build: the parts that `conf/` names, known parts of libraries, and packages that the user trusts.
+
+A config may come from a stranger's run folder, so it grants nothing. The user does, on the command line
+(`trust=my_package`) or in the environment (`SSL_TRUST=my_package,other`).
+"""
+
+import functools
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError
+
+_VARIABLE = "SSL_TRUST"
+_RESOLVERS = ("oc.env", "hydra", "now")
+_OF_LIBRARIES = {
+    "lightning.pytorch.callbacks": "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary RichModelSummary"
+    " RichProgressBar TQDMProgressBar Timer",
+    "lightning.pytorch.loggers": "CSVLogger CometLogger MLFlowLogger TensorBoardLogger WandbLogger",
+    "lightning.pytorch.profilers": "AdvancedProfiler PyTorchProfiler SimpleProfiler",
+    "torch.optim": "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax NAdam RAdam RMSprop SGD",
+    "timm.optim": "AdaBelief AdamP Adan LaProp Lamb Lars Lion MADGRAD Mars NAdamW SGDP SGDW",
+}
+"""Callbacks that observe, loggers, profilers and optimizers."""
+
+
+def take_trust(arguments: list[str]) -> list[str]:
+    """The arguments without `trust=...`, whose packages go into the environment: all processes of a run know them.
+
+    Raises:
+        InputError: a name that is none, or of a package that is not there.
+    """
+    rest = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.lstrip("+") != "trust":
+            rest.append(argument)
+            continue
+        named = [name.strip(" '\"") for name in value.strip("[]").split(",")]
+        for name in named:
+            _refuse_unknown_package(name)
+        os.environ[_VARIABLE] = ",".join(dict.fromkeys([*_packages(), *named]))
+    return rest
+
+
+def _refuse_unknown_package(name: str) -> None:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+        raise InputError(f"trust={name} is not the name of a package; give trust=my_package or trust=[one,other]")
+    _search_current_folder()
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        raise InputError(f"trust={name}: there is no such package in the current folder, and none is installed")
+
+
+def _packages() -> list[str]:
+    return [name.strip() for name in os.environ.get(_VARIABLE, "").split(",") if name.strip()]
+
+
+def _search_current_folder() -> None:
+    """Packages are also looked for where the user stands, but last: no file there hides a library."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def validate_targets(config: DictConfig) -> None:
+    """A config may only build what is trusted.
+
+    Raises:
+        InputError: some `_target_` is not trusted, or is not there; or the config calls an unknown resolver.
+    """
+    plain = OmegaConf.to_container(config, resolve=False)
+    for resolver in re.findall(r"\$\{\s*([\w.]+)\s*:", str(plain)):
+        if resolver not in _RESOLVERS:
+            raise InputError(f"the config calls the resolver {resolver}, which is none of {', '.join(_RESOLVERS)}")
+    for key, target in targets(plain):
+        _refuse_untrusted(f"{key}._target_={target}", target)
+
+
+def _refuse_untrusted(said: str, target: str) -> None:
+    if not _trusted(target):
+        package = target.partition(".")[0]
+        if package == "ssl_lightning":
+            raise InputError(f"{said} is none of the parts that a config builds and is not run")
+        raise InputError(
+            f"{said} is not from ssl_lightning and is not run; if you know and trust the package {package}, add"
+            f" trust={package}, or set {_VARIABLE}={package}"
+        )
+    try:
+        if target not in _names():
+            _search_current_folder()
+        found = get_object(target)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise InputError(f"{said} cannot be found ({type(cause).__name__}: {' '.join(str(cause).split())})") from error
+    home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if target not in _names() and not _trusted(home):
+        raise InputError(f"{said} leads to {home}, outside what you trust, and is not run")
+
+
+def _trusted(target: str) -> bool:
+    return target in _names() or any(target.startswith(f"{package}.") for package in _packages())
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    """Every `_target_` in `conf/`, but for Hydra's own plugins, and the parts of libraries."""
+    files = [file for file in CONFIG_DIR.rglob("*.yaml") if not file.is_relative_to(CONFIG_DIR / "hydra")]
+    ours = (name for file in files for name in re.findall(r"_target_:\s*([\w.]+)", file.read_text()))
+    theirs = (f"{module}.{name}" for module, names in _OF_LIBRARIES.items() for name in names.split())
+    return frozenset([*ours, *theirs])
+
+
+def targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All (key, `_target_`) pairs of a plain config."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield key, str(node["_target_"])
+        for name, child in node.items():
+            yield from targets(child, f"{key}.{name}".strip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from targets(child, f"{key}[{index}]")

@@ -1,0 +1,107 @@
+"""`backbone.pretrained=RUN` and `method.teacher=RUN`: the language model of a run, with all checks of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from ssl_lightning.config.build import build_backbone, build_method
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.modules.backbones.text import language_model
+
+V = 40
+TARGET = "ssl_lightning.modules.backbones.text.language_model"
+SIZES: dict[str, Any] = {"max_length": 24, "width": 16, "layers": 2, "heads": 2}
+
+
+def make(architecture: str = "bert") -> LanguageModel:
+    torch.manual_seed(0)
+    return language_model(architecture, V, 0, **SIZES)
+
+
+def windows() -> Tensor:
+    return torch.randint(5, V, (3, 20), generator=torch.Generator().manual_seed(0))
+
+
+def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    own = {"_target_": TARGET, "architecture": "bert", "vocab_size": None, "pad_id": None, "pretrained": None}
+    own |= {**SIZES, "max_length": "${data.length}"}
+    OmegaConf.save({"data": {"length": 24}, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml")
+    state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}}, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def settings(run: Path | None, **changes: Any) -> DictConfig:
+    """The backbone of a config that begins with the weights of `run`; its own sizes are others."""
+    own = {"_target_": TARGET, "architecture": "bert", "vocab_size": V, "pad_id": 0, "max_length": 20, "width": 8}
+    return OmegaConf.create({**own, "pretrained": run and str(run), **changes})
+
+
+def test_the_network_of_a_run(tmp_path: Path) -> None:
+    model = make()
+    first = write_run(tmp_path / "first", model)
+    assert torch.equal(build_backbone(settings(first), {})(windows()), model(windows()))
+    second = write_run(tmp_path / "second", model, pretrained=str(first), width=8)  # itself begun from a run
+    assert torch.equal(build_backbone(settings(second), {})(windows()), model(windows()))
+    unknown = settings(first, vocab_size=None, pad_id=None)
+    assert torch.equal(build_backbone(unknown, {"vocab_size": V, "pad_id": 0})(windows()), model(windows()))
+
+
+def test_a_run_that_does_not_fit(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", make())
+    with pytest.raises(InputError, match="do not fit 41 tokens: use the tokenizer of that run"):
+        build_backbone(settings(run, vocab_size=V + 1), {})
+    image = write_run(tmp_path / "image", make(), _target_="ssl_lightning.modules.backbones.image.ConvNet")
+    with pytest.raises(InputError, match=r"trained .*image.ConvNet, not .*language_model"):
+        build_backbone(settings(image), {})
+
+
+def test_a_run_is_trusted_no_more_than_any_other(tmp_path: Path) -> None:
+    evil = write_run(tmp_path / "evil", make(), config={"_target_": "os.system"})
+    with pytest.raises(InputError, match=r"os\.system is not from"):
+        build_backbone(settings(evil), {})
+    run = write_run(tmp_path / "run", make())
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 255  # one flipped byte
+    checkpoint.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        build_backbone(settings(run), {})
+    checkpoint.unlink()
+    with pytest.raises(InputError, match="there is no checkpoint at"):
+        build_backbone(settings(run), {})
+
+
+@pytest.mark.parametrize(("architecture", "longest"), [("modernbert", 48), ("bert", 24)])
+def test_rotary_positions_take_longer_windows_than_the_run_had(tmp_path: Path, architecture: str, longest: int) -> None:
+    model = make(architecture)
+    run = write_run(tmp_path / "run", model, architecture=architecture)
+    again = build_backbone(settings(run, max_length=48), {})
+    assert again.max_length == longest
+    assert torch.equal(model(windows()), again(windows()))
+
+
+def test_a_teacher(tmp_path: Path) -> None:
+    model = make()
+    run = write_run(tmp_path / "run", model)
+    config = OmegaConf.create(
+        {
+            "seed": 0,
+            "channels_last": False,
+            "method": {"_target_": "ssl_lightning.methods.distil_mlm.DistilBERT", "teacher": str(run)},
+            "backbone": settings(None, heads=2),
+            "optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True},
+            "schedule": {"_target_": "ssl_lightning.optim.schedules.constant", "_partial_": True},
+        }
+    )
+    method = build_method(config)
+    assert torch.equal(method.teacher(windows()), model(windows()))
+    assert not method.teacher_learns
+    assert method.backbone.model.config.num_hidden_layers == 1
