@@ -7,6 +7,7 @@ and take the mean over the anchors of this rank (or the full loss on every rank)
 import contextlib
 import functools
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -119,6 +120,14 @@ def all_reduce_max(value: int) -> int:
     found = torch.tensor(value)
     dist.all_reduce(found, dist.ReduceOp.MAX, group=_host_group())
     return int(found)
+
+
+def wait_for_all() -> None:
+    """Until all ranks are here, however long one of them takes; without torch's usual limit of half an hour."""
+    if world_size() > 1:
+        group: Any = dist.new_group(backend="gloo", timeout=timedelta(days=365))
+        dist.barrier(group=group)
+        dist.destroy_process_group(group)
 
 
 def shard(module: nn.Module, mesh: Any, *entries: str) -> None:

@@ -39,6 +39,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")
 
 
+def described(error: BaseException) -> str:
+    """One line: what an `InputError` says, of any other error also its type."""
+    return first_line(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
+
+
 def mistake_behind(error: BaseException) -> InputError | None:
     """The `InputError` that caused `error`, or is it; None: there is none, it is a defect of ours."""
     seen: list[BaseException] = []
@@ -52,11 +57,11 @@ def mistake_behind(error: BaseException) -> InputError | None:
 
 
 class TrainingInterrupted(BaseException):
-    """A signal arrived; the step it arrived in was finished and the run can go on from its checkpoint.
+    """A signal arrived; the step it arrived in was finished and the run can resume from its checkpoint.
 
     Not an `Exception`, so that a sweep stops too instead of counting one failed job.
     """
 
     def __init__(self, signal: int, step: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped after step {step}; go on with: ssl-pretrain resume={folder}")
+        super().__init__(f"stopped after step {step}; resume it with: ssl-pretrain resume={folder}")
         self.signal, self.step, self.folder = signal, step, folder

@@ -1,8 +1,14 @@
 """What the CPU at hand can do."""
 
 import functools
+import os
 
 import torch
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

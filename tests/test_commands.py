@@ -178,7 +178,7 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "go on with: ssl-pretrain resume=" in said
+    assert "resume it with: ssl-pretrain resume=" in said
     assert "Traceback" not in said
     stopped = read_checkpoint(tmp_path / "stopped/checkpoints/last.ckpt")
     assert 9 <= stopped["global_step"] < 42

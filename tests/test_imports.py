@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "runs": {"config", "distributed", "evaluation", "record"},
     "config": {"runs"},
     "figures": set(),
-    "launch": {"config", "modules", "runs"},
+    "launch": {"config", "hardware", "modules", "runs"},
     "callbacks": {"evaluation", "figures", "launch", "record", "runs", "distributed"},
     "commands": {"config", "distributed", "evaluation", "figures", "launch", "loggers", "modules", "runs"},
     "cli": {"config", "launch", "runs"},

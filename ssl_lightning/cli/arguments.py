@@ -8,11 +8,9 @@ from omegaconf import OmegaConf
 from ssl_lightning.cli.mistakes import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
-from ssl_lightning.launch.environment import launch_name, launched_rank, launcher
+from ssl_lightning.launch.environment import launcher
 from ssl_lightning.launch.sweep_folder import resumed_arguments
 from ssl_lightning.runs.folder import find_run, quoted
-
-_CHOICES = "${hydra:runtime.choices.method}_${hydra:runtime.choices.data}"
 
 
 def refuse_unknown_options(arguments: list[str]) -> None:
@@ -25,11 +23,11 @@ def refuse_unknown_options(arguments: list[str]) -> None:
             raise InputError(f"there is no option {option}; {did_you_mean(option, known)}")
 
 
-def with_sweep_folder(arguments: list[str], name: str) -> list[str]:
+def with_sweep_folder(arguments: list[str]) -> list[str]:
     """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if name == "pretrain" and key == "resume_sweep" and value not in ("null", ""):
+        if key == "resume_sweep" and value not in ("null", ""):
             return resumed_arguments(value, [other for other in arguments if other != argument])
     return arguments
 
@@ -46,7 +44,7 @@ def with_run_folder(arguments: list[str]) -> list[str]:
             run = find_run(value).path.resolve()
             _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
             rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={quoted(run)}"]
-            rest.append("hydra.output_subdir=null")  # written by `pretrain`, at once: other processes read it
+            rest.append("hydra.output_subdir=null")  # the run writes its config itself, when it is known to fit
             argument = f"resume={quoted(run)}"
         if key == "logger" and any(other.startswith("resume=") for other in arguments):
             rest.append(f"hydra.searchpath=[{quoted(CONFIG_DIR)}]")  # the run's folder holds no choices
@@ -79,23 +77,15 @@ def verbatim(argument: str) -> str:
     return f"{key}={quoted(text)}" if key in ("text", "input") and equals else argument
 
 
-def as_one_of_many(arguments: list[str]) -> list[str]:
-    """Under torchrun and srun: all processes have one run folder, which does not change when they are started again."""
-    started = launcher()
-    if started is None:
-        return arguments
-    if {"-m", "--multirun"} & set(arguments) or any(argument.startswith("sweep=") for argument in arguments):
-        raise InputError(f"a multirun starts the processes of its jobs itself: leave out {started}")
-    rest = list(arguments)
-    if not any(argument.startswith("hydra.run.dir=") for argument in arguments):
-        rest.append(f"hydra.run.dir=outputs/{_CHOICES}/{launch_name()}")
-    if launched_rank() > 0:
-        rest.append("hydra.output_subdir=null")
-    return rest
+def refuse_launched_sweep(arguments: list[str]) -> None:
+    """Under torchrun and srun, all processes belong to one run."""
+    several = {"-m", "--multirun"} & set(arguments) or any(argument.startswith("sweep=") for argument in arguments)
+    if launcher() is not None and several:
+        raise InputError(f"a multirun starts the processes of its jobs itself: leave out {launcher()}")
 
 
 def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
-    """A run is gone on with as it was composed, and its config has no say in how Hydra itself works."""
+    """A run resumes as it was composed, and its config has no say in how Hydra itself works."""
     if {"hydra", "defaults"} & set(OmegaConf.load(config)):
         raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
     for argument in arguments:

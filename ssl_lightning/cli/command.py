@@ -11,11 +11,11 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import ssl_lightning
 from ssl_lightning.cli.arguments import (
-    as_one_of_many,
+    refuse_launched_sweep,
     refuse_unknown_options,
     verbatim,
     with_one_length,
@@ -27,10 +27,10 @@ from ssl_lightning.cli.mistakes import hide_bases, mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
-from ssl_lightning.launch.environment import launched_rank
-from ssl_lightning.launch.slurm import register_resolvers
+from ssl_lightning.launch.environment import launched_rank, run_folder
+from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
-from ssl_lightning.runs.folder import remove_empty, remove_untrained
+from ssl_lightning.runs.folder import remove_empty
 
 Task = Callable[[DictConfig], Any]
 
@@ -48,9 +48,10 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
 
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
-        def main() -> None:
+        def main(prepared: bool = False) -> None:
+            """`prepared`: the arguments are those of Hydra already."""
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-            register_resolvers()
+            _register_resolvers()
             register_choices()
             show_in_one_line(name)
             hide_bases()
@@ -60,12 +61,8 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 return
             try:
                 arguments = take_trust(arguments)
-                refuse_unknown_options(arguments)
-                sys.argv[1:] = with_run_folder(with_sweep_folder(arguments, name))
-                if name == "generate":
-                    sys.argv[1:] = [verbatim(argument) for argument in sys.argv[1:]]
-                if name == "pretrain":
-                    sys.argv[1:] = as_one_of_many(with_one_length(sys.argv[1:]))
+                if not prepared:
+                    sys.argv[1:] = _prepared(arguments, name)
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()
             except TrainingInterrupted as interrupted:
                 _exit_stopped(interrupted, name)
@@ -97,10 +94,28 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 raise InputError(line) from error
 
         single.command = name  # type: ignore[attr-defined]
-        main.job = single  # type: ignore[attr-defined]
         return main
 
     return decorate
+
+
+def _register_resolvers() -> None:
+    """What `conf/` calls by these names."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
+    for resolver in (tasks_per_node, gpus_per_node):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+
+
+def _prepared(arguments: list[str], name: str) -> list[str]:
+    """The arguments of a command as Hydra takes them."""
+    refuse_unknown_options(arguments)
+    if name == "pretrain":
+        refuse_launched_sweep(arguments)
+        arguments = with_sweep_folder(arguments)
+    if name == "generate":
+        arguments = [verbatim(argument) for argument in arguments]
+    arguments = with_run_folder(arguments)
+    return with_one_length(arguments) if name == "pretrain" else arguments
 
 
 def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
@@ -114,7 +129,7 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
     if line is not None:
         resumed = any(argument.startswith("resume=") for argument in arguments)
         if HydraConfig.initialized() and launched_rank() == 0 and not resumed:
-            (remove_untrained if name == "pretrain" else remove_empty)(Path(HydraConfig.get().runtime.output_dir))
+            remove_empty(Path(HydraConfig.get().runtime.output_dir))
         _exit(name, line, 2)
 
 

@@ -57,11 +57,11 @@ def bench(config: DictConfig) -> float:
     )
     trainer = instantiate(endless, callbacks=[clock], logger=False, default_root_dir=str(run.path), _convert_="all")
     data = build_data(config)
+    data.prepare_data()
+    data.setup()
     method = build_method(config, data)
     if config.compile:
         method.compile_parts()
-    data.prepare_data()
-    data.setup()
     if config.data.batch_size > len(data.train):
         raise InputError(
             f"data.batch_size={config.data.batch_size} is larger than the set of {len(data.train)} samples"

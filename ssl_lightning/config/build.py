@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,9 +26,6 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
 
     What stands as null in the config of the backbone and only `data` knows, its modality's `facts` tell.
     """
-    import lightning
-    import torch
-
     lightning.seed_everything(config.seed, verbose=False)
     facts = _facts(config.backbone, data)
     teacher = _run_folder(config.method.get("teacher"))
@@ -44,10 +43,8 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
-    unknown = {str(key) for key, value in backbone.items() if value is None}
-    if not unknown or data is None:
-        return {}
-    return {key: value for key, value in data.modality.facts.items() if key in unknown}
+    facts = {} if data is None else data.modality.facts
+    return {key: fact for key, fact in facts.items() if key in backbone and backbone[key] is None}
 
 
 def load_config(path: Path) -> DictConfig:

@@ -33,6 +33,7 @@ class UserInput:
 class Modality:
     """One kind of data. A DataModule holds it as `modality`; nothing else asks which kind it is."""
 
+    name: ClassVar[str]
     key: ClassVar[str]
     """Of the network's input in a batch."""
     option: ClassVar[str] = "input"

@@ -27,8 +27,8 @@ _UNSUPERVISED = ("probe/effective_rank", "probe/uniformity", "probe/alignment")
 
 
 @rank_zero_only
-def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *, resumed: bool) -> None:
-    """Method, data, size, device and folder, before anything slow begins."""
+def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *, resumed: int | None) -> None:
+    """Method, data, size, device and folder, before the training begins; `resumed`: after so many steps, if it is."""
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
     device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
     batch = _batch(config.data.batch_size, trainer.accumulate_grad_batches)
@@ -36,8 +36,10 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{batch} over {device}, {trainer.precision}",
-        "run": f"{run}{' (resumed)' if resumed else ''}",
-        "tracked": ", ".join(logger.where for logger in trainer.loggers if hasattr(logger, "where")),
+        "tracked": ", ".join(
+            where for logger in trainer.loggers if isinstance(where := getattr(logger, "where", None), str)
+        ),
+        "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     console = Console()
     for name, value in rows.items():

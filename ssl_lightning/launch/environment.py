@@ -2,11 +2,14 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any, Literal
+
+from ssl_lightning.runs.folder import claim
 
 
 def launcher() -> Literal["torchrun", "srun"] | None:
-    """What started this process as one of several; None: nothing did."""
+    """What started this process as one of several; None: nothing did, or a run on this machine itself."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun"
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
@@ -15,17 +18,23 @@ def launcher() -> Literal["torchrun", "srun"] | None:
 
 
 def launched_rank() -> int:
-    """Number of this process among those that torchrun or srun started, from 0."""
-    return int(os.environ.get({"torchrun": "RANK", "srun": "SLURM_PROCID"}.get(launcher() or "", ""), 0))
+    """Number of this process among those of its run, from 0."""
+    if launcher() == "srun":
+        return int(os.environ.get("SLURM_PROCID", 0))
+    return int(os.environ.get("RANK", 0)) if "LOCAL_RANK" in os.environ else 0
 
 
-def launched_again() -> bool:
-    """Whether SLURM (requeue) or torchrun (restart) started this job before."""
-    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0 or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def run_folder(parent: str) -> str:
+    """The folder of a run below `parent`: a new one, or that of the launch whose processes share one run.
+
+    A launch by torchrun or srun keeps the name of its folder when it is started again.
+    """
+    if launcher() is not None:
+        return str(Path(parent) / _launch_name())
+    return str(claim(Path(parent) / time.strftime("%Y-%m-%d_%H-%M-%S")))
 
 
-def launch_name() -> str:
-    """A name that the processes of one launch share, and keep when they are started again."""
+def _launch_name() -> str:
     if launcher() == "srun":
         return f"job_{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_STEP_ID', 0)}"
     try:

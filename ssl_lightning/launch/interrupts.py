@@ -1,9 +1,14 @@
-"""How a run says that it was asked to stop."""
+"""How runs are told to stop, and how they tell the processes that they started."""
 
 import os
 import signal as signals
 import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from ssl_lightning.errors import InputError
 
@@ -12,11 +17,51 @@ REQUEUE = tuple(getattr(signals, name) for name in ("SIGUSR1", "SIGUSR2") if has
 SIGNALS = (signals.SIGINT, signals.SIGTERM, *REQUEUE)
 
 
+@contextmanager
+def forwarded(processes: Mapping[Any, subprocess.Popen], numbers: tuple[int, ...] = SIGNALS) -> Iterator[list[int]]:
+    """Inside, hands signals on to processes in sessions of their own, which do not get them from the terminal.
+
+    Gives the signals that have arrived. The third that asks to end, SIGINT or SIGTERM, kills.
+    """
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        at_once = sum(each in (signals.SIGINT, signals.SIGTERM) for each in received) > 2
+        for process in list(processes.values()):
+            kill(process) if at_once else process.send_signal(number)
+
+    main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    before = {number: signals.signal(number, forward) for number in numbers} if main else {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signals.signal(number, handler)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Ends a process that leads a session, and all that it started there, at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signals.SIGKILL)
+
+
+def end_with_parent(number: int) -> None:
+    """From now on this process gets a signal when the one that started it is gone, which closes its standard input."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def requeue(limit: int, folder: Path) -> None:
     """Puts the SLURM job that this process is in, if any, back in the queue.
 
     Raises:
-        InputError: it was started `limit` times again, or SLURM refuses; the message says how to go on by hand.
+        InputError: it was started `limit` times again, or SLURM refuses; the message says how to resume by hand.
     """
     job = slurm_job()
     if job is None:
@@ -29,7 +74,7 @@ def requeue(limit: int, folder: Path) -> None:
         if done.returncode == 0:
             return
         refusal = f"could not be queued again ({' '.join(done.stderr.split())})"
-    raise InputError(f"job {job} {refusal}; go on with: ssl-pretrain resume={folder}")
+    raise InputError(f"job {job} {refusal}; resume it with: ssl-pretrain resume={folder}")
 
 
 def slurm_job() -> str | None:

@@ -1,26 +1,26 @@
-"""The jobs of a sweep: launched by whichever launcher there is, skipped or gone on with, and told about."""
+"""Runs the jobs of a sweep with any launcher, and reports those that fail.
 
-import re
+A job is the command in the job's own folder: what is finished there returns its objective, what was stopped resumes.
+"""
+
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from ssl_lightning.errors import InputError, TrainingInterrupted
-from ssl_lightning.launch.sweep_folder import SweepFailed, SweepStopped, finished, stored_objective
-from ssl_lightning.runs.folder import quoted
+from ssl_lightning.errors import InputError, TrainingInterrupted, described
+from ssl_lightning.launch.sweep_folder import SweepFailed, SweepStopped
 
 
-class JobFailed(RuntimeError):
-    """A job ended in a way that left no exception to show; the message says how and where to look."""
+class JobFailed(InputError):
+    """A job in a process of its own ended before its end; the message says how, and where to look."""
 
 
 @dataclass(frozen=True)
@@ -35,106 +35,63 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"job {self.number} ({self.words})" if self.words else f"job {self.number}"
+        return job_name(self.number, self.words)
 
 
-class Jobs:
-    """Runs jobs by their numbers; a number is also the name of a job's folder unless `hydra.sweep.subdir` is changed.
+def job_name(number: int, words: str) -> str:
+    """How a job is called on the screen."""
+    return f"job {number} ({words})" if words else f"job {number}"
+
+
+def run_jobs(sweeper: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Job]:
+    """Launches the jobs of these overrides, numbered from `first`; a failing one takes no other down.
+
+    All are composed before the first starts, so that a wrong word stops the sweep at once.
 
     Args:
-        config: the composed config of the sweep.
-        context: Hydra's loader of configs.
-        launcher: what starts the jobs.
+        sweeper: has `config` (of the sweep), `hydra_context` and `launcher`.
+        jobs: the overrides of each.
+        first: number of the first; a number is also the name of a job's folder unless `hydra.sweep.subdir` is changed.
+
+    Raises:
+        SweepStopped: a signal arrived.
     """
-
-    def __init__(self, config: DictConfig, context: HydraContext, launcher: Launcher) -> None:
-        self.config, self.context, self.launcher = config, context, launcher
-        self.folder = Path(str(config.hydra.sweep.dir)).resolve()
-
-    def run(self, jobs: Mapping[int, Sequence[str]], *, resume: bool = False) -> list[Job]:
-        """The jobs (number: overrides), over. A failing one takes no other down.
-
-        Args:
-            jobs: they are composed before the first starts, so that a wrong word stops the sweep at once.
-            resume: take the stored objective of those that are finished, go on with those that have a checkpoint.
-
-        Raises:
-            SweepStopped: a signal arrived.
-        """
-        words = differing(jobs)
-        over: dict[int, Job] = {}
-        waiting: dict[int, tuple[list[str], Path]] = {}
-        numbered = False
-        try:
-            for number, overrides in jobs.items():
-                config, folder = self.compose(number, overrides)
-                if resume and finished(folder):
-                    over[number] = Job(number, words[number], folder, stored_objective(folder, config.objective))
-                    continue
-                pinned = [f"hydra.sweep.subdir={quoted(folder)}", *_going_on(folder)] if resume else []
-                waiting[number] = [*overrides, *pinned], folder
-                numbered = numbered or not resume or _knows_its_number(config)
-            for numbers in batches(list(waiting), numbered):
-                returns = self.launcher.launch([waiting[number][0] for number in numbers], initial_job_idx=numbers[0])
-                for number, result in zip(numbers, returns, strict=True):
-                    over[number] = _over(Job(number, words[number], waiting[number][1]), result)
-        except TrainingInterrupted as interrupted:
-            raise SweepStopped(interrupted.signal, self.folder) from None
-        except KeyboardInterrupt:
-            raise SweepStopped(signal.SIGINT, self.folder) from None
-        return [over[number] for number in jobs]
-
-    def compose(self, number: int, overrides: Sequence[str]) -> tuple[DictConfig, Path]:
-        """The config of a job without Hydra's own, and its folder."""
-        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)
-        try:
-            folder = self.folder / str(config.hydra.sweep.subdir)
-        finally:
-            HydraConfig.instance().cfg = before
-        return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), folder
+    loader = sweeper.hydra_context.config_loader
+    folders = [compose_job(sweeper.config, loader, first + i, overrides)[1] for i, overrides in enumerate(jobs)]
+    try:
+        returns = sweeper.launcher.launch(jobs, initial_job_idx=first)
+    except (TrainingInterrupted, KeyboardInterrupt) as stop:
+        folder = Path(str(sweeper.config.hydra.sweep.dir)).resolve()
+        raise SweepStopped(getattr(stop, "signal", signal.SIGINT), folder) from None
+    jobs_over = zip(differing(jobs), folders, returns, strict=True)
+    return [_over(Job(first + i, words, folder), result) for i, (words, folder, result) in enumerate(jobs_over)]
 
 
-def differing(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
-    """What tells each of several jobs from the others: the overrides that not all of them have, but `resume=`."""
-    shared = set.intersection(*(set(overrides) for overrides in jobs.values())) if jobs else set()
-    return {
-        number: " ".join(
-            override
-            for override in filter_overrides(overrides)
-            if override not in shared and not override.startswith("resume=")
-        )
-        for number, overrides in jobs.items()
-    }
+def compose_job(
+    config: DictConfig, loader: ConfigLoader, number: int, overrides: Sequence[str]
+) -> tuple[DictConfig, Path]:
+    """The config of a job, Hydra's part included, and its folder."""
+    job = loader.load_sweep_config(config, list(overrides))
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(job)
+    try:
+        return job, Path(str(config.hydra.sweep.dir), str(job.hydra.sweep.subdir)).resolve()
+    finally:
+        HydraConfig.instance().cfg = before
 
 
-def _going_on(folder: Path) -> list[str]:
-    return [f"resume={quoted(folder)}"] if any((folder / "checkpoints").glob("*.ckpt")) else []
-
-
-def _knows_its_number(config: DictConfig) -> bool:
-    return re.search(r"hydra[:.]job\.(num|id)", str(OmegaConf.to_container(config, resolve=False))) is not None
-
-
-def batches(numbers: list[int], numbered: bool) -> Iterator[list[int]]:
-    """All at once; in runs without gaps where the numbers matter, because launchers count on from the first."""
-    first = 0
-    for index in range(1, len(numbers) + 1):
-        if index == len(numbers) or (numbered and numbers[index] != numbers[index - 1] + 1):
-            yield numbers[first:index]
-            first = index
+def differing(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each of several jobs from the others: the overrides that not all of them have."""
+    shared = set.intersection(*map(set, jobs)) if jobs else set()
+    return [" ".join(o for o in filter_overrides(overrides) if o not in shared) for overrides in jobs]
 
 
 def _over(job: Job, result: JobReturn) -> Job:
     if result.status is JobStatus.COMPLETED:
         return Job(job.number, job.words, job.folder, value=result.return_value)
-    error = result._return_value
-    first = next(iter(str(error).strip().splitlines()), "")
-    line = first if isinstance(error, InputError | JobFailed) else f"{type(error).__name__}: {first}"
-    return Job(job.number, job.words, job.folder, error=line)
+    return Job(job.number, job.words, job.folder, error=described(result._return_value))
 
 
 def tell_failed(jobs: Sequence[Job]) -> int:

@@ -1,4 +1,4 @@
-"""A search over overrides with Optuna; the study lies in the folder of the sweep and is gone on with from there."""
+"""A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from omegaconf import OmegaConf
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.launch.jobs import Job, Jobs, tell_failed
-from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep, stored_metrics
-from ssl_lightning.runs.folder import write_atomically
+from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
+from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
+from ssl_lightning.runs.folder import RunFolder, write_atomically
 from ssl_lightning.runs.metrics import direction_of
 
 try:
@@ -36,11 +36,11 @@ class Search:
     """Trials proposed by Optuna, run as jobs: a trial's number is its job's.
 
     What is proposed depends on the seed, the trial's number and the trials before it alone, so that a search that was
-    stopped and gone on with finds what an undisturbed one finds. A trial that was running when the search stopped goes
-    on from its checkpoint. The study is an Optuna journal (`study.log`), which also network file systems bear.
+    killed and resumed gives the same result. A trial that was running when the search stopped is started again, and so
+    resumes. The study is an Optuna journal (`study.log`), which also network file systems bear.
 
     Args:
-        jobs: runs them.
+        sweeper: has `config` (of the sweep), `hydra_context` and `launcher`.
         overrides: those with a range are searched, the others are given to every trial.
         direction: 'maximize' or 'minimize'; None: as it is better for the objective.
         sampler: 'tpe', 'gp' or 'random'.
@@ -51,16 +51,17 @@ class Search:
     """
 
     def __init__(
-        self, jobs: Jobs, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
+        self, sweeper: Any, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
     ) -> None:
         if sampler not in _SAMPLERS:
             raise InputError(f"sweep.sampler={sampler} is unknown; known: {', '.join(_SAMPLERS)}")
         if direction not in ("maximize", "minimize", None):
             raise InputError(f"sweep.direction={direction} is neither maximize nor minimize")
-        if not jobs.config.objective:
+        if not sweeper.config.objective:
             raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
-        self.jobs, self.sampler, self.seed = jobs, sampler, seed
-        self.objective = str(jobs.config.objective)
+        self.sweeper, self.sampler, self.seed = sweeper, sampler, seed
+        self.folder = Path(str(sweeper.config.hydra.sweep.dir)).resolve()
+        self.objective = str(sweeper.config.objective)
         named = {override.get_key_element(): override for override in overrides}
         self.space = {key: _distribution(override) for key, override in named.items() if override.is_sweep_override()}
         self.fixed = [
@@ -78,7 +79,7 @@ class Search:
 
     def _study(self, direction: str, settings: list[str]) -> "optuna.Study":
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        folder = self.jobs.folder
+        folder = self.folder
         log = folder / "study.log"
         if not log.exists() and (folder / "multirun.yaml").exists():
             raise InputError(f"{folder} holds a sweep without a study; give another hydra.sweep.dir")
@@ -92,7 +93,7 @@ class Search:
         known = {"settings": settings, "objective": self.objective, "direction": direction}
         before = study.user_attrs
         if not before:
-            save_sweep(self.jobs.config, folder)
+            save_sweep(self.sweeper.config, folder)
             for name, value in known.items():
                 study.set_user_attr(name, value)
         for name, value in known.items():
@@ -104,7 +105,7 @@ class Search:
         return study
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
-        """Goes on until the study has so many trials, `batch` at a time; tells the best and writes it down.
+        """Runs trials until the study has so many trials, `batch` at a time; tells the best and writes it down.
 
         Raises:
             InputError: a run logs no such objective.
@@ -113,7 +114,7 @@ class Search:
         """
         if n_trials < 1 or batch < 1:
             raise InputError(f"sweep.n_trials={n_trials} and sweep.batch={batch} must be 1 or more")
-        over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)], resume=True)
+        over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
         while (room := n_trials - len(self._trials())) > 0:
             over += self._finish([self._ask() for _ in range(min(batch, room))])
         self._close()
@@ -134,14 +135,14 @@ class Search:
         self.study.sampler = _SAMPLERS[self.sampler](seed=(self.seed * 1_000_003 + number) % 2**32)
         return self.study.ask(self.space)
 
-    def _finish(self, trials: Sequence[Any], resume: bool = False) -> list[Job]:
-        """Runs trials and tells the study what came of them."""
+    def _finish(self, trials: Sequence[Any]) -> list[Job]:
+        """Runs trials, which are the last ones of the study, and tells it what came of them."""
         if not trials:
             return []
-        over = self.jobs.run({t.number: [*self.fixed, *_overrides(t.params)] for t in trials}, resume=resume)
+        over = run_jobs(self.sweeper, [self._job(trial) for trial in trials], first=trials[0].number)
         for trial, job in zip(trials, over, strict=True):
             if job.error is None and job.value is None:
-                logged = ", ".join(stored_metrics(job.folder)) or "nothing"
+                logged = ", ".join(sorted(RunFolder(job.folder).read_results().get("metrics", {}))) or "nothing"
                 raise InputError(f"objective={self.objective} was not logged by {job.folder}, which logged {logged}")
             if job.error is None and math.isfinite(job.value):
                 self.study.tell(trial.number, job.value)
@@ -154,10 +155,13 @@ class Search:
                 tell_failed([job])
         return over
 
+    def _job(self, trial: Any) -> list[str]:
+        return [*self.fixed, *_overrides(trial.params)]
+
     def _close(self) -> None:
         """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
         done = self._trials(TrialState.COMPLETE)
-        folder = self.jobs.folder
+        folder = self.folder
         if not done:
             raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {folder}")
         best = self.study.best_trial
@@ -165,7 +169,8 @@ class Search:
         write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
         values = {trial.number: float(trial.value) for trial in done}
         _draw(values, best.number, self.objective, folder / "figures" / "search.png")
-        _, run = self.jobs.compose(best.number, [*self.fixed, *_overrides(best.params)])
+        loader = self.sweeper.hydra_context.config_loader
+        _, run = compose_job(self.sweeper.config, loader, best.number, self._job(best))
         words = " ".join(_overrides(best.params))
         print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
 

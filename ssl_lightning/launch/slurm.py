@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from ssl_lightning.errors import InputError
 
 
@@ -23,12 +21,6 @@ def tasks_per_node(devices: Any) -> int:
 def gpus_per_node(accelerator: str, devices: Any) -> int | None:
     """As many as tasks; None for `trainer.accelerator=cpu`."""
     return None if accelerator == "cpu" else tasks_per_node(devices)
-
-
-def register_resolvers() -> None:
-    """Makes both known to OmegaConf by their names."""
-    for function in (tasks_per_node, gpus_per_node):
-        OmegaConf.register_new_resolver(function.__name__, function, replace=True)
 
 
 def launcher_mistake(error: BaseException) -> str | None:

@@ -4,13 +4,17 @@ import io
 import os
 import pickle
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import RunFolder, written_beside
 
 
 class CorruptCheckpointError(InputError):
@@ -27,9 +31,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """
     content = io.BytesIO()  # torch.save to a full disk would raise a RuntimeError of its own
     torch.save(checkpoint, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_beside(path) as beside:
         with beside.open("wb") as file:
             file.write(content.getbuffer())
             file.flush()
@@ -38,9 +40,6 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
             previous = path.with_name("previous.ckpt")
             previous.unlink(missing_ok=True)
             os.link(path, previous)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -70,15 +69,70 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     return loaded
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file that has been read."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps before it was written."""
+        return int(self.content["global_step"])
+
+    def refuse_misfit(self, model: nn.Module) -> None:
+        """Looks at the names and shapes of all weights.
+
+        Raises:
+            InputError: they are not those of the model.
+        """
+        ours, theirs = (
+            {name: x.shape for name, x in state.items() if isinstance(x, Tensor)}
+            for state in (model.state_dict(), self.content["state_dict"])
+        )
+        if different := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
+            raise InputError(f"{self.path} does not fit the model: {different[0]} and {len(different) - 1} more differ")
+
+
+def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, and a line about damaged ones; None: there is none.
+
+    Raises:
+        InputError: there are some, and all are damaged.
+    """
+    damaged = []
+    for path in run.checkpoints:
+        try:
+            found = Checkpoint(path, read_checkpoint(path))
+        except CorruptCheckpointError as error:
+            damaged.append(str(error))
+            continue
+        if not {"global_step", "state_dict"} <= set(found.content):
+            raise InputError(f"{path} is not the checkpoint of a run")
+        if damaged:
+            _tell(f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
+        return found
+    if damaged:
+        raise InputError("; ".join(damaged))
+    return None
+
+
+@rank_zero_only
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
 class AtomicCheckpointIO(CheckpointIO):
     """Lightning's way to `write_checkpoint` and `read_checkpoint`.
 
     A file that cannot be written leaves its `failure` here instead of raising it: only the first process writes, and
-    the others wait for it behind the call.
+    the others wait for it behind the call. What has been `read` already is not read again.
     """
 
     def __init__(self) -> None:
         self.failure: OSError | None = None
+        self.read: Checkpoint | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         self.failure = None
@@ -88,7 +142,10 @@ class AtomicCheckpointIO(CheckpointIO):
             self.failure = error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read_checkpoint(path, map_location or "cpu")
+        if self.read is None or self.read.path != Path(path):
+            return read_checkpoint(path, map_location or "cpu")
+        content, self.read = self.read.content, None
+        return content
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)

@@ -1,10 +1,12 @@
 """A run folder: where everything that a run makes lies, and how to find it again."""
 
 import contextlib
+import fcntl
+import itertools
 import json
 import os
 import re
-import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,11 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.ckpt"
 
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Those that are there, the newest first."""
+        return [path for path in (self.last, self.previous, self.best) if path.exists()]
+
     def checkpoint(self, name: str) -> Path:
         """`last` or `best`, or a path of its own."""
         return {"last": self.last, "best": self.best}.get(name, Path(name))
@@ -55,6 +62,44 @@ class RunFolder:
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+    def read_results(self) -> dict[str, Any]:
+        """What `results.json` holds; nothing where there is none, or half of one."""
+        try:
+            results = json.loads(self.results.read_text())
+        except (OSError, ValueError):
+            return {}
+        return results if isinstance(results, dict) else {}
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process works in this folder. The system unlocks it when this process ends, however it does.
+
+        Raises:
+            InputError: another process has locked it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone: children do not inherit it
+            except (BlockingIOError, PermissionError):
+                raise InputError(f"another process trains in {self.path}: stop it, or give another folder") from None
+            except OSError:
+                pass  # a file system without locks
+            yield
+
+
+def claim(path: Path) -> Path:
+    """Makes a new folder at `path`, or at `path_2`, `path_3` ... where others have been quicker."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        place = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        try:
+            place.mkdir()
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError
 
 
 def find_run(where: str | Path) -> RunFolder:
@@ -89,30 +134,12 @@ def _newest(folder: Path) -> RunFolder:
     return RunFolder(configs[-1].parent.parent)
 
 
-_BEFORE_TRAINING = {
-    ".hydra",
-    ".lock",
-    "figures",
-    "metrics.csv",
-    "pretrain.log",
-    "results.json",
-    "tokenizer",
-    "wandb_id",
-}
-
-
-def remove_untrained(path: Path) -> None:
-    """Removes the run folder `path` if nothing was trained in it."""
-    metrics = RunFolder(path).metrics
-    rows = metrics.read_text().splitlines()[1:] if metrics.exists() else []
-    untouched = path.exists() and {file.name for file in path.iterdir()} <= _BEFORE_TRAINING
-    if untouched and all(row.startswith("0,") for row in rows):  # step 0 is the untrained encoder
-        shutil.rmtree(path, ignore_errors=True)
-    remove_empty(path)
-
-
 def remove_empty(path: Path) -> None:
-    """Removes a folder of an output and the two above it where they are empty and below the working directory."""
+    """Removes a refused command's folder and the two above it, if empty and below the working directory."""
+    with contextlib.suppress(OSError, InputError):
+        if [file.name for file in path.iterdir()] == [".lock"]:
+            with RunFolder(path).locked():
+                (path / ".lock").unlink()
     for folder in (path, path.parent, path.parent.parent):
         if Path.cwd() in folder.parents:
             with contextlib.suppress(OSError):
@@ -126,15 +153,22 @@ def quoted(text: Path | str) -> str:
     return f"'{escaped}'"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside and renames, so that a reader or a crash never meets half a file."""
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Gives a place beside `path` to write to, which is renamed to it: a reader or a crash never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text)
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes the whole of a text file or nothing."""
+    with written_beside(path) as beside:
+        beside.write_text(text)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -23,20 +23,27 @@ def direction_of(metric: str) -> Literal["min", "max"]:
 class Metrics(Logger):
     """Keeps all metrics in memory and on disk, a column a metric and a row a step, written anew at each `save`.
 
-    A resumed run reads the rows that are there and forgets those after the step from which it goes on. When the
-    disk is full the rows stay in memory until a later `save` succeeds.
+    When the disk is full the rows stay in memory until a later `save` succeeds.
+
+    Args:
+        path: the file.
+        step: the run resumes after this step and keeps the rows until there; None: it begins, and keeps none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, step: int | None = None) -> None:
         super().__init__()
         self.path = path
         self.rows: dict[int, dict[str, float]] = {}
         self.latest: dict[str, float] = {}
         """The last value of every metric."""
-        if path.exists():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    step = int(row.pop("step"))
+        if step is not None and path.exists():
+            self._read(step)
+
+    def _read(self, last: int) -> None:
+        with self.path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                step = int(row.pop("step"))
+                if step <= last:
                     self.rows[step] = {name: float(value) for name, value in row.items() if value}
                     self.latest.update(self.rows[step])
 
@@ -57,11 +64,6 @@ class Metrics(Logger):
         """The best value of each probe's accuracy and of each metric of the validation."""
         judged = [name for name in self.latest if name.startswith("val/") or re.fullmatch(r"probe/\w+accuracy", name)]
         return {name: {"min": min, "max": max}[direction_of(name)](self.curve(name)[1]) for name in judged}
-
-    def forget_after(self, step: int) -> None:
-        """Drops the rows of steps after `step`."""
-        self.rows = {at: row for at, row in self.rows.items() if at <= step}
-        self.latest = {name: value for at in sorted(self.rows) for name, value in self.rows[at].items()}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

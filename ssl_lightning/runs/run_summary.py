@@ -1,4 +1,4 @@
-"""The record of a run: its speed, and `results.json`."""
+"""The record of a run: its config, its speed, and `results.json`."""
 
 import time
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import TrainingInterrupted
 from ssl_lightning.record import record
 from ssl_lightning.runs.description import store_description
-from ssl_lightning.runs.folder import RunFolder, write_json
+from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
 
@@ -20,13 +22,15 @@ class RunSummary(lightning.Callback):
 
     The rate is that of training alone, from the end of the first step of an epoch, and of the first after a validation:
     validation, probes and compilation do not count. What was counted before a stop is counted on after a resume.
+
+    The folder is touched only once a training begins: a start that fails before leaves what a run before it left.
     """
 
     state_key = "RunSummary"
 
-    def __init__(self, run: RunFolder, metrics: Metrics, seed: int, config: str) -> None:
-        self.run, self.metrics, self.seed, self.config = run, metrics, seed, config
-        self.status = "running"
+    def __init__(self, run: RunFolder, metrics: Metrics, config: DictConfig) -> None:
+        self.run, self.metrics, self.config = run, metrics, config
+        self.status = "new"
         self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
         self.started = self.marked = time.perf_counter()
         self.opened = False
@@ -36,11 +40,12 @@ class RunSummary(lightning.Callback):
         return {"samples": self.samples, "training": self.training, "waiting": self.waiting, "wall": wall}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.__dict__.update(state_dict)
+        self.samples, self.training = state_dict["samples"], state_dict["training"]
+        self.waiting, self.wall = state_dict["waiting"], state_dict["wall"]
 
-    @rank_zero_only
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        store_description(self.run)
+        self.status = "running"
+        self._store_config()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.opened = False
@@ -76,13 +81,21 @@ class RunSummary(lightning.Callback):
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
-        self.write(trainer)
+        if self.status != "new":
+            self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
+            self.write(trainer)
 
     def finish(self, trainer: lightning.Trainer) -> None:
         """The run is whole: its last checkpoint is written too."""
         self.status = "finished"
+        self._store_config()
         self.write(trainer)
+
+    @rank_zero_only
+    def _store_config(self) -> None:
+        """All that made the run; every checkpoint has been loaded by then, so that it is known to fit."""
+        write_atomically(self.run.config, OmegaConf.to_yaml(self.config))
+        store_description(self.run)
 
     @rank_zero_only
     def write(self, trainer: lightning.Trainer) -> None:
@@ -107,4 +120,4 @@ class RunSummary(lightning.Callback):
 
     def provenance(self, trainer: lightning.Trainer) -> dict[str, Any]:
         """Code, packages, hardware and config that the figures of the run come from."""
-        return provenance(self.config, str(trainer.precision), trainer.world_size, self.seed)
+        return provenance(identity(self.config), str(trainer.precision), trainer.world_size, self.config.seed)

@@ -97,6 +97,8 @@ def main() -> None:
         overrides = ["experiment=shakespeare_char_cpu", f"data.root={args.root}", *args.overrides]
         config = compose("pretrain", overrides)
     data = build_data(config)
+    data.prepare_data()
+    data.setup()
     method = build_method(config, data)
     text = torch.from_numpy(data.train.tokens[:1_000_000].astype("int64"))
     vocabulary = data.modality.facts["vocab_size"]

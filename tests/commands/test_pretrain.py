@@ -1,4 +1,4 @@
-"""A run leaves what it promises, and can be stopped and gone on with."""
+"""A run leaves what it promises, and can be stopped and resumed."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs.harness import TINY, WATCHED, train
 
-from ssl_lightning.commands import pretrain as pretraining
+from ssl_lightning.commands import train as training
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
     options = (*WATCHED, f"method={method}")
     whole = train(tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "RunSummary", StoppingRecord)
+        patch.setattr(training, "RunSummary", StoppingRecord)
         patch.setattr(StoppingRecord, "at", step)
         with pytest.raises(TrainingInterrupted, match="resume="):
             train(tmp_path / "stopped", *options)
@@ -98,3 +98,72 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
 def test_resume_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"has no checkpoints/last\.ckpt"):
         train(tmp_path / "empty", *TINY, f"resume={tmp_path / 'empty'}")
+
+
+SHORT = (*TINY, "callbacks=minimal", "trainer.limit_val_batches=0")
+
+
+def left(run: RunFolder) -> dict[str, tuple[int, bytes]]:
+    """When each file of a run was written, and what is in it."""
+    files = sorted(file for file in run.path.rglob("*") if file.is_file())
+    return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def test_the_same_command_again_returns_what_it_has(tmp_path, capsys):
+    run = train(tmp_path / "run", *SHORT, "objective=train/loss")
+    before = left(run)
+    for options in ((), ("trainer.num_nodes=1", "data.num_workers=1"), (f"resume={run.path}",)):
+        train(run.path, *SHORT, "objective=train/loss", *options)
+        loss = json.loads(run.results.read_text())["metrics"]["train/loss"]
+        assert f"{run.path} is already finished: train/loss = {loss:.5g}" in capsys.readouterr().out
+    assert left(run) == before
+
+
+def test_a_stopped_run_resumes_by_the_same_command(tmp_path, capsys, monkeypatch):
+    whole = train(tmp_path / "whole", *SHORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "RunSummary", StoppingRecord)
+        patch.setattr(StoppingRecord, "at", 9)
+        with pytest.raises(TrainingInterrupted):
+            train(tmp_path / "stopped", *SHORT)
+    capsys.readouterr()
+    resumed = train(tmp_path / "stopped", *SHORT)
+    assert "(resumed at step 9)" in capsys.readouterr().out
+    assert_same(weights(whole), weights(resumed))
+    ours, theirs = (json.loads(run.results.read_text())["provenance"]["config_sha256"] for run in (whole, resumed))
+    assert ours == theirs
+
+
+def test_a_folder_takes_no_other_run(tmp_path):
+    run = train(tmp_path / "run", *SHORT)
+    before = left(run)
+    with pytest.raises(InputError, match=r"holds a run of another config: it differs in method\.temperature, seed;"):
+        train(run.path, *SHORT, "seed=1", "method.temperature=0.9")
+    assert left(run) == before
+
+
+def test_a_longer_training_reads_the_checkpoint_once(tmp_path, monkeypatch):
+    run = train(tmp_path / "run", *SHORT)
+    read, load = [], torch.load
+
+    def counted(file, *args, **kwargs):
+        read.append(file)
+        return load(file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", counted)
+    train(run.path, *SHORT, f"resume={run.path}", "trainer.max_epochs=3")
+    assert read == [run.last]
+    assert json.loads(run.results.read_text())["timing"]["steps"] == 21
+    train(run.path, *SHORT, "trainer.max_epochs=3")  # that is the run now
+    assert read == [run.last]
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"), [("backbone.width=16", r"last\.ckpt does not fit the model"), ("seed=-1", "is not a whole")]
+)
+def test_a_refused_resume_changes_nothing(tmp_path, option, answer):
+    run = train(tmp_path / "run", *SHORT)
+    before = left(run)
+    with pytest.raises(InputError, match=answer):
+        train(run.path, *SHORT, f"resume={run.path}", option)
+    assert left(run) == before

@@ -1,4 +1,4 @@
-"""Kill-anywhere: a run that is killed again and again, and gone on with, ends as one that was never disturbed."""
+"""Kill-anywhere: a run that is killed again and again, and resumed, ends as one that was never disturbed."""
 
 import csv
 import json
@@ -170,5 +170,5 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
     train(folder, *overrides("simclr"), f"resume={folder}")
     told = [line for line in capfd.readouterr().out.splitlines() if "is damaged" in line]
     assert len(told) == 1
-    assert "going on from previous.ckpt" in told[0]
+    assert "resuming from previous.ckpt" in told[0]
     assert_same(state(folder), undisturbed("simclr"))

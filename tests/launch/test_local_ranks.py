@@ -1,4 +1,4 @@
-"""Runs of several processes, as commands: started, stopped, killed, gone on with, and never left behind."""
+"""Runs of several processes, as commands: started, stopped, killed, resumed, and never left behind."""
 
 import csv
 import json

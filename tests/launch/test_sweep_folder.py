@@ -1,11 +1,11 @@
 """Sweeps as a user starts them: they survive failing jobs, kills and Ctrl-C, and go on where they were."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,15 +22,22 @@ from runs.harness import TINY, command, process, start_process, train
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
-from ssl_lightning.launch.jobs import Jobs, batches
-from ssl_lightning.launch.local_launcher import environment
+from ssl_lightning.launch.jobs import run_jobs
+from ssl_lightning.launch.local_launcher import environment, local_jobs
 from ssl_lightning.launch.optuna_search import Search
-from ssl_lightning.launch.sweep_folder import refuse_used, resumed_arguments, stored_objective
+from ssl_lightning.launch.sweep_folder import resumed_arguments, save_sweep
 from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import RunFolder, quoted
 
 ALONE = (*TINY, "callbacks=minimal", "objective=train/loss")
 LONG = (*ALONE, "trainer.max_epochs=10", "callbacks.progress.every_n_seconds=0")
 SIDE_BY_SIDE = ("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep")
+
+
+def stored_objective(folder: Path, name: str) -> float | None:
+    """The last value of a metric of a run, if it is finished."""
+    results = RunFolder(folder).read_results()
+    return results["metrics"].get(name) if results.get("status") == "finished" else None
 
 
 def read_until(process: subprocess.Popen, *words: str) -> None:
@@ -87,7 +94,8 @@ def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
     assert read_checkpoint(tmp_path / "sweep/1/checkpoints/last.ckpt")["global_step"] < 70
     result = command("pretrain", "resume_sweep=sweep", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "sweep/1 (going on)" in result.stdout
+    assert "sweep/0 is already finished: train/loss = " in result.stdout
+    assert "sweep/1 (resumed at step " in result.stdout
     assert left(tmp_path / "sweep/0") == before
     assert jobs(tmp_path / "sweep") == ["0", "1", "2"]
     for number, seed in enumerate((1, 2, 3)):
@@ -107,13 +115,13 @@ def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert f"go on with: ssl-pretrain resume_sweep={tmp_path / 'sweep'}" in said
+    assert f"resume it with: ssl-pretrain resume_sweep={tmp_path / 'sweep'}" in said
     assert "Traceback" not in said
     for log in logs:
         assert log.read_text().count("stopped after step") == 1
     result = command("pretrain", "resume_sweep=sweep", "hydra.launcher.threads=1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert all("(going on)" in log.read_text() for log in logs)
+    assert all("(resumed at step " in log.read_text() for log in logs)
     for number, seed in enumerate((1, 2)):
         whole = train(tmp_path / f"whole{seed}", *LONG, f"seed={seed}")
         assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
@@ -250,7 +258,7 @@ def test_a_sweep_is_gone_on_with_as_it_was_started(tmp_path):
     quoted = "'" + str(folder).replace("'", "\\'") + "'"
     assert resumed_arguments(str(folder), ["hydra.launcher.n_jobs=4", "-m"]) == [
         "-m", "hydra.launcher.n_jobs=4", "hydra/launcher=local", "seed=1,2", "~logger", "+data.extra=1",
-        f"hydra.sweep.dir={quoted}", "hydra.sweeper.resume=true",
+        f"hydra.sweep.dir={quoted}",
     ]  # fmt: skip
 
 
@@ -269,6 +277,10 @@ def test_a_sweep_is_gone_on_with_as_it_was_started(tmp_path):
         "hydra.sweeper.params={hydra.searchpath: theirs}",
         "hydra.sweep.subdir=/etc",
         "--config-dir=/theirs",
+        "+experiment@_global_=../../theirs",
+        "+data@_global_.hydra.callbacks.one=../../theirs",
+        "+hydra.sweeper.params.experiment=../../theirs",
+        "seed=${oc.${r}:theirs}",
     ],
 )
 def test_a_folder_has_no_say_in_what_hydra_runs(tmp_path, override):
@@ -296,62 +308,59 @@ def test_what_is_no_sweep_is_said_to_be_none(tmp_path, made, answer):
         resumed_arguments(str(tmp_path / "folder"), [])
 
 
-def test_an_unfinished_run_has_no_objective(tmp_path):
-    for status, value in (("running", None), ("stopped", None), ("finished", 2.0)):
-        (tmp_path / "results.json").write_text(json.dumps({"status": status, "metrics": {"train/loss": 2.0}}))
-        assert stored_objective(tmp_path, "train/loss") == value
-    (tmp_path / "results.json").write_text("{")
-    assert stored_objective(tmp_path, "train/loss") is None
+class Sweep:
+    """What `run_jobs` needs of a sweeper: Hydra's own launcher, each job a call of `task`."""
+
+    def __init__(self, folder: Path, task: Any, *overrides: str) -> None:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            wanted = [*overrides, f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
+            self.config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
+            self.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
+            self.launcher = task and Plugins.instance().instantiate_launcher(
+                hydra_context=self.hydra_context, task_function=task, config=self.config
+            )
 
 
-def jobs_of(sweep: Path, task: Any, *overrides: str) -> Jobs:
-    """The jobs of a sweep by Hydra's own launcher, each a call of `task`."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        wanted = [*overrides, f"hydra.sweep.dir={sweep}", "hydra.mode=MULTIRUN"]
-        config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
-        context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    return Jobs(config, context, launcher)
-
-
-@pytest.mark.parametrize("seed", ["7", "${hydra:job.num}"])
-def test_jobs_keep_their_folders_and_numbers_when_some_are_skipped(tmp_path, seed):
+def test_jobs_have_numbers_and_folders_and_a_failing_one_ends_no_other(tmp_path):
     seen = []
 
     def task(config: DictConfig) -> float:
-        seen.append((Path(HydraConfig.get().runtime.output_dir).name, config.seed, config.resume))
-        if seen[-1][0] == "3":
+        seen.append((Path(HydraConfig.get().runtime.output_dir).name, config.seed))
+        if seen[-1][0] == "4":
             raise ValueError("boom\nand more")
-        return 1.0
+        return config.optimizer.lr
 
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1/results.json").write_text('{"status": "finished", "metrics": {"train/loss": 2.0}}')
-    (tmp_path / "2/checkpoints").mkdir(parents=True)
-    (tmp_path / "2/checkpoints/last.ckpt").touch()
-    wanted = {number: [f"seed={seed}", "objective=train/loss", f"optimizer.lr={number}"] for number in range(4)}
-    done = jobs_of(tmp_path, task).run(wanted, resume=True)
-    number = int if seed != "7" else lambda name: 7
-    assert seen == [("0", number("0"), None), ("2", number("2"), str(tmp_path / "2")), ("3", number("3"), None)]
-    assert [job.value for job in done] == [1.0, 2.0, 1.0, None]
-    assert [job.folder.name for job in done] == ["0", "1", "2", "3"]
-    assert done[3].error == "ValueError: boom"
-    assert done[3].name == "job 3 (optimizer.lr=3)"
+    wanted = [["seed=${hydra:job.num}", "objective=train/loss", f"optimizer.lr={number}"] for number in (3, 4, 5)]
+    done = run_jobs(Sweep(tmp_path, task), wanted, first=3)
+    assert seen == [("3", 3), ("4", 4), ("5", 5)]
+    assert [job.value for job in done] == [3, None, 5]
+    assert [job.folder for job in done] == [tmp_path / name for name in "345"]
+    assert done[1].error == "ValueError: boom"
+    assert done[1].name == "job 4 (optimizer.lr=4)"
 
 
-def test_jobs_are_launched_at_once_or_in_runs_without_gaps():
-    assert list(batches([0, 2, 3, 5], numbered=False)) == [[0, 2, 3, 5]]
-    assert list(batches([0, 2, 3, 5], numbered=True)) == [[0], [2, 3], [5]]
-    assert list(batches([], numbered=True)) == []
+def test_a_local_job_is_the_command_with_its_own_words_and_folder(tmp_path):
+    sweep = Sweep(tmp_path / "it's", None, "hydra/launcher=local", "hydra.launcher.n_jobs=3", "method=moco")
+    first, second = local_jobs(sweep.config, sweep.hydra_context.config_loader, [["seed=1"], ["seed=2"]], 5)
+    quoted = "'" + str(tmp_path / "it's" / "6").replace("'", "\\'") + "'"
+    assert second.arguments[-5:] == [
+        "seed=2", "hydra.mode=RUN", f"hydra.run.dir={quoted}", "hydra.job.num=6", "hydra.job.id='6'",
+    ]  # fmt: skip
+    assert "hydra.launcher.n_jobs=3" in second.arguments
+    assert (first.name, first.config.seed) == ("job 5 (seed=1)", 1)
+    assert first.log == tmp_path / "it's" / "5" / "output.log"
 
 
-def test_a_sweep_begins_in_a_folder_without_jobs(tmp_path):
-    refuse_used(tmp_path)
-    refuse_used(tmp_path / "new")
-    (tmp_path / "0/.hydra").mkdir(parents=True)
-    with pytest.raises(InputError, match="holds jobs already; go on with them by resume_sweep="):
-        refuse_used(tmp_path)
+def test_a_folder_holds_one_sweep(tmp_path):
+    def sweep(*overrides: str) -> DictConfig:
+        return OmegaConf.create({"hydra": {"overrides": {"task": list(overrides)}}})
+
+    save_sweep(sweep("seed=1,2", "sweep.n_trials=3"), tmp_path / "sweep")
+    save_sweep(sweep("sweep.n_trials=5", "seed=1,2"), tmp_path / "sweep")
+    with pytest.raises(InputError, match=r"holds a sweep of seed=1,2, not seed=3; give another hydra\.sweep\.dir"):
+        save_sweep(sweep("seed=3"), tmp_path / "sweep")
 
 
 def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
@@ -390,5 +399,5 @@ def test_a_search_goes_where_its_objective_is_better(tmp_path, typed, direction)
         config = compose("pretrain", typed, return_hydra_config=True)
     overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
     settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
-    search = Search(Jobs(config, None, None), overrides, **settings)
+    search = Search(SimpleNamespace(config=config), overrides, **settings)
     assert search.study.direction.name.lower() == direction

@@ -41,11 +41,8 @@ def train(folder: Path, *overrides: str) -> RunFolder:
         config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)
     task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    run = RunFolder(folder)
-    run.config.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(task, run.config)
     pretrain(task)
-    return run
+    return RunFolder(folder)
 
 
 def command(

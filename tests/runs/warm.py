@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import torch
 
-_COMMANDS = ("pretrain", "evaluate", "bench", "export", "generate_text", "generate_images")
+_COMMANDS = ("train", "evaluate", "bench", "export", "generate_text", "generate_images")
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
 
 context = mp.get_context("forkserver")

@@ -22,6 +22,7 @@ from ssl_lightning.transforms.views import EvaluationView
 class ImageModality(Modality):
     """`image` (B, C, H, W) uint8; networks see `channels` of `image_size` squared, normalized by `mean` and `std`."""
 
+    name = "image"
     key = "image"
 
     def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:

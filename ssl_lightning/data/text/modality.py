@@ -21,6 +21,7 @@ class TextModality(Modality):
     `make` is called once, when the tokenizer is first needed.
     """
 
+    name = "text"
     key = "tokens"
     option = "text"
 

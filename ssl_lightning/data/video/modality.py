@@ -17,6 +17,7 @@ from ssl_lightning.figures.clips import clip_figure, write_gif
 class VideoModality(ImageModality):
     """`video` (B, T, C, H, W) uint8, each frame as an image."""
 
+    name = "video"
     key = "video"
 
     def evaluation_view(self, batch: Batch) -> Batch:

@@ -1,5 +1,6 @@
 """`sweep=grid`: every combination of the values."""
 
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -7,35 +8,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which also goes on with a sweep and tells of every job that failed, not of the first.
-
-    Args:
-        max_batch_size: jobs handed to the launcher at once; None for all.
-        params: values of keys, as on the command line.
-        resume: skip the finished jobs of the sweep in this folder.
-    """
-
-    def __init__(
-        self, max_batch_size: int | None = None, params: dict[str, str] | None = None, resume: bool = False
-    ) -> None:
-        super().__init__(max_batch_size, params)
-        self.resume = resume
+    """Hydra's own sweeper, which also tells of every job that failed, not of the first alone."""
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        from ssl_lightning.launch.jobs import Jobs, raise_if_failed
-        from ssl_lightning.launch.sweep_folder import refuse_used, save_sweep
+        from ssl_lightning.launch.jobs import raise_if_failed, run_jobs
+        from ssl_lightning.launch.sweep_folder import save_sweep
 
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        jobs = Jobs(self.config, self.hydra_context, self.launcher)
-        if not self.resume:
-            refuse_used(jobs.folder)
-            save_sweep(self.config, jobs.folder)
+        overrides = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        folder = Path(str(self.config.hydra.sweep.dir)).resolve()
+        save_sweep(self.config, folder)
         over: list[Any] = []
         for batch in self.split_arguments(overrides, self.max_batch_size):
-            over += jobs.run(dict(enumerate(batch, start=len(over))), resume=self.resume)
-        raise_if_failed(over, jobs.folder)
+            over += run_jobs(self, batch, first=len(over))
+        raise_if_failed(over, folder)
         return over

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hydra.core.utils import JobReturn, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 
 class LocalLauncher(Launcher):
@@ -23,15 +23,9 @@ class LocalLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from ssl_lightning.launch.local_launcher import run_side_by_side
+        from ssl_lightning.launch.local_launcher import local_jobs, run_side_by_side
 
         setup_globals()
-        configs = []
-        for number, overrides in enumerate(job_overrides, start=initial_job_idx):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number
-                config.hydra.sweep.dir = str(self.config.hydra.sweep.dir)
-            configs.append(config)
+        jobs = local_jobs(self.config, self.hydra_context.config_loader, job_overrides, initial_job_idx)
         command = getattr(self.task_function, "command", "pretrain")
-        return run_side_by_side(configs, command=command, n_jobs=self.n_jobs, threads=self.threads)
+        return run_side_by_side(jobs, command=command, n_jobs=self.n_jobs, threads=self.threads)

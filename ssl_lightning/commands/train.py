@@ -1,0 +1,120 @@
+"""The training of a run in this process, which may be one of several, by Lightning."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.distributed import wait_for_all
+from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.figures.console import print_run_header, print_run_summary
+from ssl_lightning.launch.interrupts import REQUEUE, requeue
+from ssl_lightning.runs.checkpoints import Checkpoint, newest_checkpoint
+from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.metrics import Metrics
+from ssl_lightning.runs.run_summary import RunSummary
+
+
+def train(config: DictConfig) -> float | None:
+    """Trains what `config` composes in Hydra's output folder, from its newest checkpoint if there is one.
+
+    Returns:
+        The last value of the metric `config.objective`.
+
+    Raises:
+        InputError: as `pretrain`.
+        TrainingInterrupted: a signal stopped the run.
+    """
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    checkpoint = newest_checkpoint(run)
+    if config.resume and checkpoint is None:
+        raise InputError(f"{run.path} has no checkpoints/last.ckpt to resume from; start it anew without resume=")
+    step = None if checkpoint is None else checkpoint.step
+    metrics = Metrics(run.metrics, step)
+    summary = RunSummary(run, metrics, config)
+    trainer = _trainer(config, run, metrics, summary)
+    data = build_data(config)
+    if checkpoint is not None:
+        data.restore(run.path)
+    _prepare(data, trainer)
+    method = build_method(config, data)
+    if checkpoint is not None:
+        checkpoint.refuse_misfit(method)
+    if config.compile:
+        method.compile_parts()
+    lightning.seed_everything(config.seed, verbose=False)
+    if trainer.is_global_zero:
+        data.store(run.path)
+    _describe(config, data, trainer, summary)
+    print_run_header(config, run.path, method, trainer, resumed=step)
+    try:
+        _fit(trainer, method, data, checkpoint, summary)
+    except TrainingInterrupted as stop:
+        if stop.signal in REQUEUE and trainer.is_global_zero:
+            requeue(config.max_requeues, run.path)
+        raise TrainingInterrupted(stop.signal, stop.step, run.path) from None
+    untrained, next_command = metrics.rows.get(0, {}), _next_command(run, method, data)
+    print_run_summary(run.path, trainer.global_step, metrics.latest, untrained, method.figures, next_command)
+    return metrics.latest.get(config.objective) if config.objective else None
+
+
+def _trainer(config: DictConfig, run: RunFolder, metrics: Metrics, summary: RunSummary) -> lightning.Trainer:
+    callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
+    trainer: lightning.Trainer = instantiate(
+        config.trainer,
+        callbacks=[*callbacks, summary],
+        logger=[metrics, *instantiate(config.get("logger") or {}).values()],
+        default_root_dir=str(run.path),
+        _convert_="all",
+    )
+    return trainer
+
+
+def _prepare(data: Any, trainer: lightning.Trainer) -> None:
+    """Downloads, decodes and tokenizes in the first process of each machine while the others wait; then opens the data.
+
+    The processes are connected here, and Lightning finds them so.
+    """
+    trainer.strategy.connect(lightning.LightningModule())  # FSDP asks for one
+    trainer.strategy.setup_environment()
+    if trainer.local_rank == 0:
+        data.prepare_data()
+    wait_for_all()
+    data.setup()
+
+
+def _fit(
+    trainer: lightning.Trainer, method: Any, data: Any, checkpoint: Checkpoint | None, summary: RunSummary
+) -> None:
+    trainer.strategy.checkpoint_io.read = checkpoint  # type: ignore[attr-defined]
+    try:
+        trainer.fit(method, data, ckpt_path=None if checkpoint is None else checkpoint.path)
+        summary.finish(trainer)
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("finished")
+            if hasattr(logger, "close"):
+                logger.close(summary.status)
+
+
+def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary: RunSummary) -> None:
+    """Tells the loggers what the run is: its config, its modality, and where its figures come from."""
+    composed: Any = OmegaConf.to_container(config, resolve=True)
+    facts = {"modality": data.modality.name, "provenance": summary.provenance(trainer)}
+    for logger in trainer.loggers:
+        logger.log_hyperparams({**composed, **facts})
+
+
+def _next_command(run: RunFolder, method: Any, data: Any) -> str:
+    """A command that works on what this run trained."""
+    if data.probe_train is not None:
+        return f"ssl-evaluate run={run.path}"
+    if data.modality.option == "text" or method.declares("show"):
+        return f"ssl-generate run={run.path} {data.modality.option}=..."
+    return f"ssl-evaluate run={run.path} data.root=FOLDER_OF_CLASSES"

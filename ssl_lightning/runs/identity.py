@@ -1,0 +1,65 @@
+"""What makes a run this run and no other: its composed config but for where and by what it is computed."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.runs.folder import RunFolder
+
+_ELSEWHERE = (
+    *("resume", "resume_sweep", "sweep", "max_requeues", "objective", "logger"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("data.num_workers", "data.workers", "data.cache"),
+)
+"""Keys, with all below them, that may change from one start of a run to the next."""
+
+
+def identity(config: DictConfig) -> str:
+    """The part of a config that makes its run, as canonical JSON; interpolations as they are written."""
+    return json.dumps(_flat(config), sort_keys=True)
+
+
+def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
+    """The keys in which two runs differ, in alphabetical order."""
+    ours, theirs = _flat(one), _flat(other)
+    return sorted(key for key in ours | theirs if ours.get(key, _flat) != theirs.get(key, _flat))
+
+
+def is_finished(run: RunFolder, config: DictConfig) -> bool:
+    """Whether the run of this config came to its end in this folder."""
+    stored = run.read_results()
+    digest = stored.get("provenance", {}).get("config_sha256")
+    return stored.get("status") == "finished" and digest == hashlib.sha256(identity(config).encode()).hexdigest()
+
+
+def refuse_another(run: RunFolder, config: DictConfig) -> None:
+    """A folder that has a checkpoint or the results of one run does not take another.
+
+    Raises:
+        InputError: it holds a run of another config; the message names the first keys that differ.
+    """
+    if not run.config.is_file() or not (run.checkpoints or run.read_results().get("status") == "finished"):
+        return
+    stored = OmegaConf.load(run.config)
+    keys = differing_keys(stored, config) if isinstance(stored, DictConfig) else ["all of it"]
+    if keys:
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        raise InputError(
+            f"{run.path} holds a run of another config: it differs in {', '.join(keys[:3])}{more};"
+            f" give another hydra.run.dir, or change that run by resume={run.path}"
+        )
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    return dict(_leaves(OmegaConf.to_container(config, resolve=False), ""))
+
+
+def _leaves(node: Any, key: str) -> list[tuple[str, Any]]:
+    if key in _ELSEWHERE:
+        return []
+    if isinstance(node, dict) and node:
+        return [leaf for name, child in node.items() for leaf in _leaves(child, f"{key}.{name}".strip("."))]
+    return [(key, node)]
