@@ -115,7 +115,7 @@ def test_answers_that_need_no_torch_do_not_import_it(tmp_path, name, arguments):
         (["data=mnist", "data.root=nowhere"], "put train-images-idx3-ubyte.gz"),
         (["data=image_folder", "data.root=nowhere"], "nowhere does not exist"),
         (["data=image_folder", "data.root=empty"], "empty"),
-        (["data=image_folder", "data.root=flat", "data.val_size=2"], "set of 6 samples; try data.batch_size=4"),
+        (["data=image_folder", "data.root=flat", "data.val_size=2"], "set of 8 samples; try data.batch_size=8"),
         (
             ["data=image_folder", "data.root=broken", "data.source.on_corrupt=raise", "data.val_size=2"],
             "broken/a/text.png",

@@ -11,7 +11,8 @@ from typing import Any
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.choices import choices_that_fit, load_choice
+from ssl_lightning.config.choices import choices_that_fit
+from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 
@@ -129,7 +130,8 @@ def validate_keys(config: DictConfig) -> None:
     Raises:
         InputError: a top-level key that neither `ssl-pretrain` nor `ssl-bench` has.
     """
-    known = {*_PARTS, *map(str, load_choice("", "bench"))} - {"hydra"}
+    files = [OmegaConf.load(CONFIG_DIR / f"{command}.yaml") for command in ("pretrain", "bench")]
+    known = {*_PARTS, *(str(key) for file in files for key in file)} - {"defaults", "hydra"}
     for key in map(str, config):
         if key not in known:
             near = [f"{part}.{key}" for part in _PARTS if OmegaConf.is_dict(config.get(part)) and key in config[part]]

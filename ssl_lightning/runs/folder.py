@@ -137,9 +137,11 @@ def _newest(folder: Path) -> RunFolder:
 def remove_empty(path: Path) -> None:
     """Removes a refused command's folder and the two above it, if empty and below the working directory."""
     with contextlib.suppress(OSError, InputError):
-        if [file.name for file in path.iterdir()] == [".lock"]:
+        files = list(path.iterdir())
+        if {file.name for file in files} <= {".lock", "wandb_id"}:
             with RunFolder(path).locked():
-                (path / ".lock").unlink()
+                for file in files:
+                    file.unlink()
     for folder in (path, path.parent, path.parent.parent):
         if Path.cwd() in folder.parents:
             with contextlib.suppress(OSError):

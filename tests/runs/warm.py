@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
@@ -17,7 +18,7 @@ from typing import IO, Any
 
 import torch
 
-_COMMANDS = ("train", "evaluate", "bench", "export", "generate_text", "generate_images")
+_COMMANDS = ("train", "evaluate", "bench", "export", "generate")
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
 
 context = mp.get_context("forkserver")
@@ -40,12 +41,20 @@ def start(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
 
 def _enter(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setsid()
+    _forget_exit_hooks()
     mp.set_start_method(None, force=True)  # Python's own for what it starts in turn, not that of this module
     torch.set_num_threads(1)
     try:
         function(*arguments)
     finally:
         atexit._run_exitfuncs()
+
+
+def _forget_exit_hooks() -> None:
+    """Those of the warm process are not this one's: they would remove temporary folders that all of its forks share."""
+    atexit._clear()
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
 
 
 class Command:
