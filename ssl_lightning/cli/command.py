@@ -134,9 +134,10 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
 def _remove_empty_folder(arguments: list[str]) -> None:
     """A refused command leaves no folder behind, unless it was to resume what is in it."""
     resumed = any(argument.startswith("resume=") for argument in arguments)
-    if resumed or launched_rank() > 0 or not HydraConfig.initialized():
+    composed = HydraConfig.instance().cfg
+    if composed is None or resumed or launched_rank() > 0:
         return
-    if folder := OmegaConf.select(HydraConfig.get(), "runtime.output_dir"):
+    if folder := OmegaConf.select(composed, "hydra.runtime.output_dir"):
         remove_empty(Path(folder))
 
 
