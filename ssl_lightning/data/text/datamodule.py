@@ -90,7 +90,7 @@ class TextDataModule(DataModule):
         """The whole texts of the samples of a labeled split, in its order."""
         part = getattr(self, split)
         corpus = self._texts["test" if split == "test" else "train"]
-        return ["".join(corpus.subset(np.array([row])).texts()) for row in part.groups]
+        return [corpus.text(row) for row in part.groups]
 
     def prepare_data(self) -> None:
         """Trains the tokenizer and tokenizes, on one process of each machine, before the others read the result."""
@@ -142,10 +142,10 @@ class TextDataModule(DataModule):
             return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held)
-        home = (
-            cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
-        )
-        cached_dir(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
+        learned = training.spread(LEARN_FROM)
+        key = digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
+        home = cache_folder(self.cache) / "tokenizers" / key
+        cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in learned.pieces()).save(folder))
         return load(home)
 
     def _tokenize(self, corpus: Corpus) -> Tokenized:
