@@ -140,11 +140,9 @@ class TextDataModule(DataModule):
         if not learns(self.tokenizer):
             return self.tokenizer(())
         corpus, held = self._corpus
-        training = corpus.subset(~held)
-        learned = training.spread(LEARN_FROM)
-        key = digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
-        home = cache_folder(self.cache) / "tokenizers" / key
-        cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in learned.pieces()).save(folder))
+        training = corpus.subset(~held).spread(LEARN_FROM)
+        home = cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer))
+        cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:

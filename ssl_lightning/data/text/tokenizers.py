@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
-ALPHABET = 1000  # characters that WordPiece keeps, the most frequent ones; the others are [UNK]
 
 
 def _byte_characters() -> list[str]:
@@ -214,17 +213,11 @@ def wordpiece(
     fast.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     fast.decoder = decoders.WordPiece()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text)))
-    characters: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            characters[character] += count
-    alphabet = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:ALPHABET])
-    known = set(alphabet)
-    words = Counter({word: count for word, count in words.items() if known.issuperset(word)})  # the others are [UNK]
-    inner = sorted({character for word in words for character in word[1:]})
+    words = Counter(
+        word for text in texts for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))
+    )
+    alphabet = sorted(set().union(*words))
+    inner = sorted(set().union(*(word[1:] for word in words)))
     fixed = [*SPECIALS.values(), *alphabet, *(f"##{character}" for character in inner)]
     _refuse_small(vocab_size, len(fixed))
     learner = Fast(models.WordPiece(unk_token=SPECIALS["unk"]))
