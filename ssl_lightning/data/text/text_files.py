@@ -31,7 +31,7 @@ def text_files(
     column: str | int = "text",
     label: str | int | None = None,
     split_on: str | None = None,
-    encoding: str | Sequence[str] = "utf-8",
+    encoding: str = "utf-8",
     test_files: str | None = None,
     test_size: int | float = 0.2,
     seed: int = 0,
@@ -51,8 +51,8 @@ def text_files(
             its suffix or else its stem, and each line is a text.
         split_on: what separates the documents of a plain file: "blank_line", "line" or a text such as
             "<|endoftext|>". None or "file": nothing. Space around the documents is dropped.
-        encoding: of plain text, .csv and .tsv: a name that Python knows, or several, of which each file is read in the
-            first that fits it.
+        encoding: of plain text, .csv and .tsv: a name that Python knows, or several with spaces between them
+            ("utf-8 latin-1"), of which each file is read in the first that fits it.
         test_files: where the test set has files of its own. None: `test_size` (count or fraction) is held out by
             label, fixed by `seed`.
         cache: holds a copy of the documents, which is used until a file's path, length or time of change differs;
@@ -64,7 +64,7 @@ def text_files(
     if split_on == "":
         raise InputError("data.source.split_on is empty: choose file, blank_line, line or the text of a separator")
     separator = None if split_on == "file" else split_on
-    encodings = [encoding] if isinstance(encoding, str) else list(encoding)
+    encodings = encoding.split() or [encoding]
     folder = Path(root).expanduser()
 
     def read(files: str) -> tuple[Corpus, list[str] | None]:
