@@ -36,9 +36,6 @@ _HARMLESS = (
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 """Not Lightning's 16-true: without scaling of the loss, gradients and Adam's second moments vanish in it."""
 
-_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
-"""What Lightning's ModelParallelStrategy knows."""
-
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """'auto' becomes bf16 autocast where a GPU computes in it, and float32 elsewhere.
@@ -65,9 +62,9 @@ class SyncedBatchNorm(lightning.Callback):
     """Batch normalization over the batches of all devices: torch's own on GPUs, ours on CPUs, which torch's refuses."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        convert_sync_batchnorm(pl_module) if trainer.strategy.root_device.type == "cuda" else gather_batch_norm(
-            pl_module
-        )
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        convert = convert_sync_batchnorm if on_gpu else gather_batch_norm
+        convert(pl_module)
 
 
 def buffers_broadcast(on: bool) -> dict[str, Any]:
@@ -83,15 +80,6 @@ def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
         return "auto"
     # With synchronized statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
     return DDPStrategy(gradient_as_bucket_view=True, **buffers_broadcast(not sync_batchnorm))
-
-
-def _refuse_precision(chosen: str, strategy: str) -> None:
-    if chosen not in get_args(Precision):
-        raise InputError(f"precision={chosen} is unknown; known: {', '.join(get_args(Precision))}")
-    if strategy == "fsdp" and chosen not in _SHARDED_PRECISIONS:
-        raise InputError(
-            f"trainer.strategy=fsdp does not train in precision={chosen}; it can in {', '.join(_SHARDED_PRECISIONS)}"
-        )
 
 
 def _environment() -> ClusterEnvironment:
@@ -112,9 +100,6 @@ def make_trainer(
     sync_batchnorm: bool = True,
     max_epochs: int | None = None,
     max_steps: int = -1,
-    accumulate_grad_batches: int = 1,
-    gradient_clip_val: float | None = None,
-    log_every_n_steps: int = 50,
     callbacks: list[lightning.Callback],
     **options: Any,
 ) -> lightning.Trainer:
@@ -142,9 +127,10 @@ def make_trainer(
         _keep_freed_memory()
     if strategy not in ("auto", "ddp", "fsdp"):
         raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
-    total = num_nodes * local_devices(accelerator, devices, strategy)
     chosen = choose_precision(precision, accelerator)
-    _refuse_precision(chosen, strategy)
+    if chosen not in get_args(Precision):
+        raise InputError(f"precision={chosen} is unknown; known: {', '.join(get_args(Precision))}")
+    total = num_nodes * local_devices(accelerator, devices, strategy)
     synced = total > 1 and sync_batchnorm
     try:
         trainer = lightning.Trainer(
@@ -157,9 +143,6 @@ def make_trainer(
             strategy=_strategy(strategy, total, synced),
             max_epochs=max_epochs if max_steps < 0 else None,
             max_steps=max_steps,
-            accumulate_grad_batches=accumulate_grad_batches,
-            gradient_clip_val=gradient_clip_val,
-            log_every_n_steps=log_every_n_steps,
             callbacks=[*callbacks, *([SyncedBatchNorm()] if synced else [])],
             plugins=[AtomicCheckpointIO(), _environment()],
             use_distributed_sampler=False,

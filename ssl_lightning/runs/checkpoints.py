@@ -111,16 +111,13 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         if not {"global_step", "state_dict"} <= set(found.content):
             raise InputError(f"{path} is not the checkpoint of a run")
         if damaged:
-            _tell(f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
+            rank_zero_only(print)(
+                f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}", flush=True
+            )
         return found
     if damaged:
         raise InputError("; ".join(damaged))
     return None
-
-
-@rank_zero_only
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 class AtomicCheckpointIO(CheckpointIO):
