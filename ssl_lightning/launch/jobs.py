@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import DictConfig, open_dict
 
-from ssl_lightning.errors import InputError, TrainingInterrupted, described
+from ssl_lightning.errors import TrainingInterrupted, described
 from ssl_lightning.launch.sweep_folder import SweepFailed, SweepStopped
-
-
-class JobFailed(InputError):
-    """A job in a process of its own ended before its end; the message says how, and where to look."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,12 @@ def _over(name: str, folder: Path, result: JobReturn) -> Job:
     if result.status is JobStatus.COMPLETED:
         return Job(name, folder, value=result.return_value)
     return Job(name, folder, error=described(result._return_value))
+
+
+def parsed_overrides(sweeper: Any, arguments: list[str]) -> list[Override]:
+    """What a sweep is over: the `params` of its config and the arguments of the command line."""
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    return parser.parse_overrides([*(f"{key}={value}" for key, value in sweeper.params.items()), *arguments])
 
 
 def compose_job(sweep: Any, number: int, overrides: Sequence[str]) -> tuple[DictConfig, Path]:

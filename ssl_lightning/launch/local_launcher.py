@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
 from ssl_lightning.launch.interrupts import forwarded, kill
-from ssl_lightning.launch.jobs import JobFailed, compose_job, job_names
+from ssl_lightning.launch.jobs import compose_job, job_names
 from ssl_lightning.launch.sweep_folder import as_written
 from ssl_lightning.runs.folder import RunFolder, quoted
 
@@ -73,11 +73,11 @@ class LocalJob:
     def _failure(self, status: int) -> InputError:
         number = -status if status < 0 else status - 128
         if number in list(signal.Signals):
-            return JobFailed(f"it was ended by {signal.Signals(number).name}; see {self.log}")
+            return InputError(f"it was ended by {signal.Signals(number).name}; see {self.log}")
         last = (self.log.read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
         if status == 2:  # a mistake, in one line
             return InputError(last.partition(": ")[2] if last.startswith("ssl-") else last)
-        return JobFailed(f"{last[:1000]}; see {self.log}")
+        return InputError(f"{last[:1000]}; see {self.log}")
 
 
 def local_jobs(sweep: Any, overrides: Sequence[Sequence[str]], first: int) -> list[LocalJob]:

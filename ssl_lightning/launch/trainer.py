@@ -36,6 +36,9 @@ _HARMLESS = (
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
 """Not Lightning's 16-true: without scaling of the loss, gradients and Adam's second moments vanish in it."""
 
+_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+"""What Lightning's ModelParallelStrategy knows."""
+
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """'auto' becomes bf16 autocast where a GPU computes in it, and float32 elsewhere.
@@ -128,8 +131,9 @@ def make_trainer(
     if strategy not in ("auto", "ddp", "fsdp"):
         raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
     chosen = choose_precision(precision, accelerator)
-    if chosen not in get_args(Precision):
-        raise InputError(f"precision={chosen} is unknown; known: {', '.join(get_args(Precision))}")
+    known = _SHARDED_PRECISIONS if strategy == "fsdp" else get_args(Precision)
+    if chosen not in known:
+        raise InputError(f"trainer.strategy={strategy} does not train in precision={chosen}; known: {', '.join(known)}")
     total = num_nodes * local_devices(accelerator, devices, strategy)
     synced = total > 1 and sync_batchnorm
     try:
