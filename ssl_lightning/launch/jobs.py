@@ -10,37 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import DictConfig, open_dict
 
-from ssl_lightning.errors import InputError, TrainingInterrupted, described
+from ssl_lightning.errors import TrainingInterrupted, described
 from ssl_lightning.launch.sweep_folder import SweepFailed, SweepStopped
-
-
-class JobFailed(InputError):
-    """A job in a process of its own ended before its end; the message says how, and where to look."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One job, over: its objective, or why it failed."""
 
-    number: int
-    words: str
+    name: str
     folder: Path
     value: Any = None
     error: str | None = None
-
-    @property
-    def name(self) -> str:
-        return job_name(self.number, self.words)
-
-
-def job_name(number: int, words: str) -> str:
-    """How a job is called on the screen."""
-    return f"job {number} ({words})" if words else f"job {number}"
 
 
 def run_jobs(sweeper: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Job]:
@@ -56,42 +43,45 @@ def run_jobs(sweeper: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Jo
     Raises:
         SweepStopped: a signal arrived.
     """
-    loader = sweeper.hydra_context.config_loader
-    folders = [compose_job(sweeper.config, loader, first + i, overrides)[1] for i, overrides in enumerate(jobs)]
+    folders = [compose_job(sweeper, number, overrides)[1] for number, overrides in enumerate(jobs, start=first)]
     try:
         returns = sweeper.launcher.launch(jobs, initial_job_idx=first)
     except (TrainingInterrupted, KeyboardInterrupt) as stop:
         folder = Path(str(sweeper.config.hydra.sweep.dir)).resolve()
         raise SweepStopped(getattr(stop, "signal", signal.SIGINT), folder) from None
-    jobs_over = zip(differing(jobs), folders, returns, strict=True)
-    return [_over(Job(first + i, words, folder), result) for i, (words, folder, result) in enumerate(jobs_over)]
+    return [_over(*job) for job in zip(job_names(jobs, first), folders, returns, strict=True)]
 
 
-def compose_job(
-    config: DictConfig, loader: ConfigLoader, number: int, overrides: Sequence[str]
-) -> tuple[DictConfig, Path]:
-    """The config of a job, Hydra's part included, and its folder."""
-    job = loader.load_sweep_config(config, list(overrides))
+def _over(name: str, folder: Path, result: JobReturn) -> Job:
+    if result.status is JobStatus.COMPLETED:
+        return Job(name, folder, value=result.return_value)
+    return Job(name, folder, error=described(result._return_value))
+
+
+def parsed_overrides(sweeper: Any, arguments: list[str]) -> list[Override]:
+    """What a sweep is over: the `params` of its config and the arguments of the command line."""
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    return parser.parse_overrides([*(f"{key}={value}" for key, value in sweeper.params.items()), *arguments])
+
+
+def compose_job(sweep: Any, number: int, overrides: Sequence[str]) -> tuple[DictConfig, Path]:
+    """The config of a job, Hydra's part included, and its folder; `sweep` is its sweeper or launcher."""
+    job = sweep.hydra_context.config_loader.load_sweep_config(sweep.config, list(overrides))
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(job)
     try:
-        return job, Path(str(config.hydra.sweep.dir), str(job.hydra.sweep.subdir)).resolve()
+        return job, Path(str(sweep.config.hydra.sweep.dir), str(job.hydra.sweep.subdir)).resolve()
     finally:
         HydraConfig.instance().cfg = before
 
 
-def differing(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each of several jobs from the others: the overrides that not all of them have."""
+def job_names(jobs: Sequence[Sequence[str]], first: int) -> list[str]:
+    """How jobs are called on the screen: by number, and by the overrides that not all of them have."""
     shared = set.intersection(*map(set, jobs)) if jobs else set()
-    return [" ".join(o for o in filter_overrides(overrides) if o not in shared) for overrides in jobs]
-
-
-def _over(job: Job, result: JobReturn) -> Job:
-    if result.status is JobStatus.COMPLETED:
-        return Job(job.number, job.words, job.folder, value=result.return_value)
-    return Job(job.number, job.words, job.folder, error=described(result._return_value))
+    words = [" ".join(o for o in filter_overrides(overrides) if o not in shared) for overrides in jobs]
+    return [f"job {number} ({own})" if own else f"job {number}" for number, own in enumerate(words, start=first)]
 
 
 def tell_failed(jobs: Sequence[Job]) -> int:

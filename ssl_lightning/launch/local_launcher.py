@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
 from ssl_lightning.launch.interrupts import forwarded, kill
-from ssl_lightning.launch.jobs import JobFailed, compose_job, differing, job_name
+from ssl_lightning.launch.jobs import compose_job, job_names
 from ssl_lightning.launch.sweep_folder import as_written
 from ssl_lightning.runs.folder import RunFolder, quoted
 
@@ -74,27 +73,24 @@ class LocalJob:
     def _failure(self, status: int) -> InputError:
         number = -status if status < 0 else status - 128
         if number in list(signal.Signals):
-            return JobFailed(f"it was ended by {signal.Signals(number).name}; see {self.log}")
+            return InputError(f"it was ended by {signal.Signals(number).name}; see {self.log}")
         last = (self.log.read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
         if status == 2:  # a mistake, in one line
             return InputError(last.partition(": ")[2] if last.startswith("ssl-") else last)
-        return JobFailed(f"{last[:1000]}; see {self.log}")
+        return InputError(f"{last[:1000]}; see {self.log}")
 
 
-def local_jobs(
-    config: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int
-) -> list[LocalJob]:
-    """The jobs of a sweep, numbered from `first`, as commands of their own."""
-    sources = [source for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
+def local_jobs(sweep: Any, overrides: Sequence[Sequence[str]], first: int) -> list[LocalJob]:
+    """The jobs of a sweep, numbered from `first`, as commands of their own; `sweep` is its sweeper or launcher."""
+    sources = [s for s in sweep.config.hydra.runtime.config_sources if s.provider == "command-line"]
     options = [f"--config-dir={source.path.removeprefix('file://')}" for source in sources]
-    options += as_written(config.hydra.overrides.hydra)
+    options += as_written(sweep.config.hydra.overrides.hydra)
     jobs = []
-    for number, (words, own) in enumerate(zip(differing(overrides), overrides, strict=True), start=first):
-        composed, folder = compose_job(config, loader, number, own)
-        numbered = [f"hydra.job.num={number}", f"hydra.job.id='{number}'"]
-        run = ["hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}", *numbered]
-        arguments = [*options, *own, *run]
-        jobs.append(LocalJob(job_name(number, words), arguments, composed, folder))
+    for number, (name, own) in enumerate(zip(job_names(overrides, first), overrides, strict=True), start=first):
+        config, folder = compose_job(sweep, number, own)
+        run = ["hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
+        run += [f"hydra.job.num={number}", f"hydra.job.id='{number}'"]
+        jobs.append(LocalJob(name, [*options, *own, *run], config, folder))
     return jobs
 
 

@@ -1,13 +1,13 @@
 """A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from omegaconf import OmegaConf
 
 from ssl_lightning.errors import InputError
@@ -19,9 +19,11 @@ from ssl_lightning.runs.metrics import direction_of
 try:
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.exceptions import ExperimentalWarning
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
+    from optuna.visualization.matplotlib import plot_optimization_history
 except ImportError as missing:
     raise InputError("sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'") from missing
 
@@ -73,36 +75,17 @@ class Search:
             raise InputError(
                 "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
             )
-        searched = [str(override.input_line) for key, override in named.items() if key in self.space]
-        direction = direction or f"{direction_of(self.objective)}imize"
-        self.study = self._study(direction, sorted([*self.fixed, *searched]))
+        self.study = self._study(direction or f"{direction_of(self.objective)}imize")
 
-    def _study(self, direction: str, settings: list[str]) -> "optuna.Study":
+    def _study(self, direction: str) -> "optuna.Study":
+        save_sweep(self.sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        folder = self.folder
-        log = folder / "study.log"
-        if not log.exists() and (folder / "multirun.yaml").exists():
-            raise InputError(f"{folder} holds a sweep without a study; give another hydra.sweep.dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(log))),
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
             study_name="sweep",
             direction=direction,  # type: ignore[arg-type]
             load_if_exists=True,
         )
-        known = {"settings": settings, "objective": self.objective, "direction": direction}
-        before = study.user_attrs
-        if not before:
-            save_sweep(self.sweeper.config, folder)
-            for name, value in known.items():
-                study.set_user_attr(name, value)
-        for name, value in known.items():
-            if name in before and before[name] != value:
-                raise InputError(
-                    f"{folder} holds a search with other {name} ({_words(before[name])}, not {_words(value)});"
-                    " give another hydra.sweep.dir"
-                )
-        return study
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
         """Runs trials until the study has so many trials, `batch` at a time; tells the best and writes it down.
@@ -144,15 +127,14 @@ class Search:
             if job.error is None and job.value is None:
                 logged = ", ".join(sorted(RunFolder(job.folder).read_results().get("metrics", {}))) or "nothing"
                 raise InputError(f"objective={self.objective} was not logged by {job.folder}, which logged {logged}")
-            if job.error is None and math.isfinite(job.value):
+            if job.error is None and not math.isfinite(job.value):
+                job = replace(job, error=f"{self.objective} is {job.value}")
+            if tell_failed([job]):
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            else:
                 self.study.tell(trial.number, job.value)
                 words = " ".join(_overrides(trial.params))
-                print(f"trial {job.number}: {self.objective} = {job.value:.5g} with {words}", flush=True)
-            else:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-                if job.error is None:
-                    job = Job(job.number, job.words, job.folder, error=f"{self.objective} is {job.value}")
-                tell_failed([job])
+                print(f"trial {trial.number}: {self.objective} = {job.value:.5g} with {words}", flush=True)
         return over
 
     def _job(self, trial: Any) -> list[str]:
@@ -167,12 +149,18 @@ class Search:
         best = self.study.best_trial
         results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
         write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
-        values = {trial.number: float(trial.value) for trial in done}
-        _draw(values, best.number, self.objective, folder / "figures" / "search.png")
-        loader = self.sweeper.hydra_context.config_loader
-        _, run = compose_job(self.sweeper.config, loader, best.number, self._job(best))
+        self._draw(folder / "figures" / "search.png")
+        _, run = compose_job(self.sweeper, best.number, self._job(best))
         words = " ".join(_overrides(best.params))
         print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
+
+    def _draw(self, path: Path) -> None:
+        """The objective of every trial and the best so far, by Optuna."""
+        path.parent.mkdir(exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            axes: Any = plot_optimization_history(self.study, target_name=self.objective)
+        axes.figure.savefig(path, bbox_inches="tight")
 
 
 def _distribution(override: Override) -> "BaseDistribution":
@@ -193,20 +181,3 @@ def _distribution(override: Override) -> "BaseDistribution":
 
 def _overrides(params: Mapping[str, Any]) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else repr(value)}" for key, value in params.items()]
-
-
-def _words(value: Any) -> str:
-    return value if isinstance(value, str) else " ".join(value)
-
-
-def _draw(values: Mapping[int, float], best: int, objective: str, path: Path) -> None:
-    """The objective of every trial, the best one marked."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(list(values), list(values.values()), "o", color="#4477aa")
-    axes.plot([best], [values[best]], "*", markersize=16, color="#cc6677", label=f"best: trial {best}")
-    axes.set(xlabel="trial", ylabel=objective)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path)

@@ -13,6 +13,9 @@ from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.runs.folder import quoted
 
+_ANEW = ("sweep.n_trials", "sweep.batch", "sweep.sampler", "sweep.seed")
+"""Keys of a search that may change when it resumes."""
+
 
 class SweepStopped(TrainingInterrupted):
     """A signal stopped a sweep; what it had done stays, and it can be resumed."""
@@ -111,7 +114,7 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
     if (folder / "multirun.yaml").is_file():
         stored = OmegaConf.load(folder / "multirun.yaml")
         before, now = (
-            sorted(override for override in as_written(one.hydra.overrides.task) if not override.startswith("sweep."))
+            sorted(override for override in as_written(one.hydra.overrides.task) if _key(override) not in _ANEW)
             for one in (stored, config)
         )
         if before != now:

@@ -65,9 +65,9 @@ class SyncedBatchNorm(lightning.Callback):
     """Batch normalization over the batches of all devices: torch's own on GPUs, ours on CPUs, which torch's refuses."""
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        convert_sync_batchnorm(pl_module) if trainer.strategy.root_device.type == "cuda" else gather_batch_norm(
-            pl_module
-        )
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        convert = convert_sync_batchnorm if on_gpu else gather_batch_norm
+        convert(pl_module)
 
 
 def buffers_broadcast(on: bool) -> dict[str, Any]:
@@ -83,15 +83,6 @@ def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
         return "auto"
     # With synchronized statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
     return DDPStrategy(gradient_as_bucket_view=True, **buffers_broadcast(not sync_batchnorm))
-
-
-def _refuse_precision(chosen: str, strategy: str) -> None:
-    if chosen not in get_args(Precision):
-        raise InputError(f"precision={chosen} is unknown; known: {', '.join(get_args(Precision))}")
-    if strategy == "fsdp" and chosen not in _SHARDED_PRECISIONS:
-        raise InputError(
-            f"trainer.strategy=fsdp does not train in precision={chosen}; it can in {', '.join(_SHARDED_PRECISIONS)}"
-        )
 
 
 def _environment() -> ClusterEnvironment:
@@ -112,9 +103,6 @@ def make_trainer(
     sync_batchnorm: bool = True,
     max_epochs: int | None = None,
     max_steps: int = -1,
-    accumulate_grad_batches: int = 1,
-    gradient_clip_val: float | None = None,
-    log_every_n_steps: int = 50,
     callbacks: list[lightning.Callback],
     **options: Any,
 ) -> lightning.Trainer:
@@ -142,9 +130,11 @@ def make_trainer(
         _keep_freed_memory()
     if strategy not in ("auto", "ddp", "fsdp"):
         raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
-    total = num_nodes * local_devices(accelerator, devices, strategy)
     chosen = choose_precision(precision, accelerator)
-    _refuse_precision(chosen, strategy)
+    known = _SHARDED_PRECISIONS if strategy == "fsdp" else get_args(Precision)
+    if chosen not in known:
+        raise InputError(f"trainer.strategy={strategy} does not train in precision={chosen}; known: {', '.join(known)}")
+    total = num_nodes * local_devices(accelerator, devices, strategy)
     synced = total > 1 and sync_batchnorm
     try:
         trainer = lightning.Trainer(
@@ -157,9 +147,6 @@ def make_trainer(
             strategy=_strategy(strategy, total, synced),
             max_epochs=max_epochs if max_steps < 0 else None,
             max_steps=max_steps,
-            accumulate_grad_batches=accumulate_grad_batches,
-            gradient_clip_val=gradient_clip_val,
-            log_every_n_steps=log_every_n_steps,
             callbacks=[*callbacks, *([SyncedBatchNorm()] if synced else [])],
             plugins=[AtomicCheckpointIO(), _environment()],
             use_distributed_sampler=False,

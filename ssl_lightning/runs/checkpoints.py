@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.runs.folder import RunFolder, written_beside
 
 
@@ -52,20 +52,16 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
-    if not zipfile.is_zipfile(path):
-        raise CorruptCheckpointError(f"{path} is damaged or not a checkpoint")
     try:
         with zipfile.ZipFile(path) as content:
             wrong = content.testzip()  # torch.load itself does not look at the checksums
         if wrong is not None:
-            raise CorruptCheckpointError(f"{path} is damaged: the checksum of {wrong} is wrong")
+            raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
         loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
-    except CorruptCheckpointError:
-        raise
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise CorruptCheckpointError(f"{path} is damaged and cannot be read ({type(error).__name__})") from error
+        raise CorruptCheckpointError(f"{path} is damaged or not a checkpoint ({described(error)})") from error
     return loaded
 
 
@@ -111,16 +107,13 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         if not {"global_step", "state_dict"} <= set(found.content):
             raise InputError(f"{path} is not the checkpoint of a run")
         if damaged:
-            _tell(f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
+            rank_zero_only(print)(
+                f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}", flush=True
+            )
         return found
     if damaged:
         raise InputError("; ".join(damaged))
     return None
-
-
-@rank_zero_only
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from ssl_lightning.distributed import unsharded
@@ -21,16 +22,12 @@ def run_pretext_task(
     """
     weight = next(method.parameters())
 
-    def fit(value: Any) -> Any:
-        if isinstance(value, list):
-            return [fit(x) for x in value]
-        if not isinstance(value, Tensor):
-            return value
+    def fit(value: Tensor) -> Tensor:
         return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
 
     gpus = [weight.device] if weight.device.type == "cuda" else []
     with evaluating(method), unsharded(method), torch.random.fork_rng(gpus):
         torch.manual_seed(seed)
-        fitted = {key: fit(value) for key, value in batch.items()}
+        fitted = apply_to_collection(dict(batch), Tensor, fit)
         columns = method.show(fitted) if options is None else method.generate(fitted, options)
     return {name: column.detach().float().cpu() for name, column in (columns or {}).items()}

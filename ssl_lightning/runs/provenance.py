@@ -4,20 +4,22 @@ import functools
 import hashlib
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "timm", "transformers", "ssl-lightning")
+import ssl_lightning
+
+_PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "timm", "transformers")
 
 
 def provenance(config_text: str, precision: str, devices: int, seed: int) -> dict[str, Any]:
     """What `results.json` states so that a figure can be traced and made again."""
     return {
         "git_commit": git_commit(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: version(name) for name in _PACKAGES} | {"ssl-lightning": ssl_lightning.__version__},
         "hardware": hardware(),
         "precision": precision,
         "devices": devices,
@@ -32,14 +34,11 @@ def git_commit() -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
-        commit, changes = (
-            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit + ("+changes" if changes else "")
 
 
 def hardware() -> str:
@@ -55,10 +54,3 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

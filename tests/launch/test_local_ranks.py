@@ -50,10 +50,8 @@ def test_a_multirun_makes_one_folder_a_job(sweep: Path) -> None:
 
 def test_evaluation_counts_each_sample_once(sweep: Path, tmp_path: Path) -> None:
     """The untrained encoder, the same in one process, has the very same accuracies and as many samples."""
-    assert (
-        command("pretrain", *WATCHED, "seed=1", "trainer.max_steps=1", "hydra.run.dir=run", cwd=tmp_path).returncode
-        == 0
-    )
+    done = command("pretrain", *WATCHED, "seed=1", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     alone, several = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "run", sweep / "0"))
     assert alone["controls"] == several["controls"]
 

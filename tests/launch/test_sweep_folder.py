@@ -192,7 +192,10 @@ def test_the_same_search_again_repeats_nothing_and_refuses_other_settings(search
     assert {number: left(searched / number) for number in "0123"} == before
     result = command("pretrain", *arguments, "seed=5", cwd=searched)
     assert result.returncode == 2
-    assert "holds a search with other settings" in result.stderr
+    assert f"{searched} holds a sweep of " in result.stderr
+    result = command("pretrain", *arguments, "sweep.n_trials=4", "sweep.direction=minimize", cwd=searched)
+    assert result.returncode == 2
+    assert f"{searched} holds a sweep of " in result.stderr
 
 
 def test_failed_trials_do_not_end_a_search(tmp_path):
@@ -343,7 +346,7 @@ def test_jobs_have_numbers_and_folders_and_a_failing_one_ends_no_other(tmp_path)
 
 def test_a_local_job_is_the_command_with_its_own_words_and_folder(tmp_path):
     sweep = Sweep(tmp_path / "it's", None, "hydra/launcher=local", "hydra.launcher.n_jobs=3", "method=moco")
-    first, second = local_jobs(sweep.config, sweep.hydra_context.config_loader, [["seed=1"], ["seed=2"]], 5)
+    first, second = local_jobs(sweep, [["seed=1"], ["seed=2"]], 5)
     quoted = "'" + str(tmp_path / "it's" / "6").replace("'", "\\'") + "'"
     assert second.arguments[-5:] == [
         "seed=2", "hydra.mode=RUN", f"hydra.run.dir={quoted}", "hydra.job.num=6", "hydra.job.id='6'",

@@ -4,20 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class GridSweeper(BasicSweeper):
     """Hydra's own sweeper, which also tells of every job that failed, not of the first alone."""
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        from ssl_lightning.launch.jobs import raise_if_failed, run_jobs
+        from ssl_lightning.launch.jobs import parsed_overrides, raise_if_failed, run_jobs
         from ssl_lightning.launch.sweep_folder import save_sweep
 
         assert self.config is not None
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        overrides = parsed_overrides(self, arguments)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
         save_sweep(self.config, folder)
         over: list[Any] = []

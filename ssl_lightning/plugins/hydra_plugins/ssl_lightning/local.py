@@ -26,6 +26,6 @@ class LocalLauncher(Launcher):
         from ssl_lightning.launch.local_launcher import local_jobs, run_side_by_side
 
         setup_globals()
-        jobs = local_jobs(self.config, self.hydra_context.config_loader, job_overrides, initial_job_idx)
+        jobs = local_jobs(self, job_overrides, initial_job_idx)
         command = getattr(self.task_function, "command", "pretrain")
         return run_side_by_side(jobs, command=command, n_jobs=self.n_jobs, threads=self.threads)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class OptunaSweeper(BasicSweeper):
@@ -31,12 +30,11 @@ class OptunaSweeper(BasicSweeper):
         self.n_trials, self.direction, self.sampler, self.seed = n_trials, direction, sampler, seed
 
     def sweep(self, arguments: list[str]) -> Any:
+        from ssl_lightning.launch.jobs import parsed_overrides
         from ssl_lightning.launch.optuna_search import Search
 
         assert self.config is not None
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        overrides = parsed_overrides(self, arguments)
         batch = self.max_batch_size or self.config.hydra.launcher.get("n_jobs") or 1
         search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
         return search.run(n_trials=self.n_trials, batch=batch)
