@@ -137,7 +137,7 @@ def _remove_empty_folder(arguments: list[str]) -> None:
     composed = HydraConfig.instance().cfg
     if composed is None or resumed or launched_rank() > 0:
         return
-    if folder := OmegaConf.select(composed, "hydra.runtime.output_dir")  # type: ignore[arg-type]:
+    if folder := OmegaConf.select(composed, "hydra.runtime.output_dir"):  # type: ignore[arg-type]
         remove_empty(Path(folder))
 
 
