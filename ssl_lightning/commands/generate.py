@@ -15,6 +15,7 @@ from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
 from ssl_lightning.config.choices import methods_that_declare
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.table import print_lines
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
@@ -46,7 +47,7 @@ def generate(config: DictConfig) -> None:
     written = f"{path.with_name(made['figure'])} and {path.name}" if "figure" in made else path
     left_out = made.get("left_out", 0)
     more = f" ({left_out} more pictures are left out: max_images={config.max_images})" if left_out else ""
-    Console(stderr=True).print(f"[bold]wrote[/] {written}{more}", highlight=False, soft_wrap=True)
+    print_lines(Console(stderr=True), {"wrote": f"{written}{more}"})
 
 
 def _from_text(config: DictConfig) -> dict[str, Any]:
