@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ssl_lightning.figures.table import print_lines, print_table
+from ssl_lightning.record import TakesResults
 
 _FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
@@ -37,9 +38,7 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{batch} over {device}, {trainer.precision}",
-        "tracked": ", ".join(
-            where for logger in trainer.loggers if isinstance(where := getattr(logger, "where", None), str)
-        ),
+        "tracked": ", ".join(logger.where() for logger in trainer.loggers if isinstance(logger, TakesResults)),
         "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     print_lines(Console(), rows)
