@@ -1,9 +1,37 @@
-"""Figures go to every logger at once, and to where Lightning's own callbacks look for them."""
+"""What loggers take: figures, which all of them and Lightning's own callbacks get at once, and what else some take."""
 
 from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import torch
+
+
+@runtime_checkable
+class TakesImages(Protocol):
+    """A logger that shows image files."""
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None) -> None: ...
+
+
+@runtime_checkable
+class TakesFilms(Protocol):
+    """A logger that shows GIF files."""
+
+    def log_video(self, key: str, videos: list[Any], step: int | None = None, **kwargs: Any) -> None: ...
+
+
+@runtime_checkable
+class TakesResults(Protocol):
+    """A logger that compares runs: it takes their `results.json`, and is closed with their status."""
+
+    def where(self) -> str:
+        """Where its user finds the run."""
+        ...
+
+    def log_results(self, results: Mapping[str, Any], best: Mapping[str, float]) -> None: ...
+
+    def close(self, status: str) -> None: ...
 
 
 def record(trainer: lightning.Trainer, figures: Mapping[str, float], step: int | None = None) -> None:

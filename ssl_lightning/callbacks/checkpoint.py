@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
+from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import all_reduce_max
@@ -47,27 +47,25 @@ class LastAndBest(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
         if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self.saved_at:
             self._save(trainer, self.run.last)
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.check_val_every_n_epoch is None:  # validation goes by steps
             self._keep_best(trainer)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.check_val_every_n_epoch is not None:
             self._keep_best(trainer)
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer, self.run.last)
 
-    def _keep_best(self, trainer: lightning.Trainer) -> None:
+    def _keep_best(self, trainer: Trainer) -> None:
         here = self.sign * float(trainer.callback_metrics.get(self.monitor, -self.sign * math.inf))
         score = trainer.strategy.broadcast(here)  # a callback of the user's may log on the first process alone
         if score > self.best:
@@ -75,17 +73,15 @@ class LastAndBest(Checkpoint):
             if not self._save(trainer, self.run.best):
                 self.best = before
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         if isinstance(exception, TrainingInterrupted):
             self._save_somewhere(trainer)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.saved_at != trainer.global_step:
             self._save_somewhere(trainer)
 
-    def _save(self, trainer: lightning.Trainer, path: Path) -> bool:
+    def _save(self, trainer: Trainer, path: Path) -> bool:
         for logger in trainer.loggers:
             logger.save()  # first, so that no row is lost that a run going on from here would not write again
         trainer.save_checkpoint(path)
@@ -101,7 +97,7 @@ class LastAndBest(Checkpoint):
             self.saved_at = trainer.global_step
         return True
 
-    def _save_somewhere(self, trainer: lightning.Trainer) -> None:
+    def _save_somewhere(self, trainer: Trainer) -> None:
         if self._save(trainer, self.run.last):
             return
         folder = tempfile.mkdtemp(prefix="ssl-lightning-") if trainer.is_global_zero else ""

@@ -4,7 +4,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-import lightning
+from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import all_reduce_max
@@ -32,7 +32,7 @@ class GracefulStop(Checkpoint):
         self.received = 0
         self.before: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.received = 0
         for number in SIGNALS:  # only now: Lightning sets its own a moment before
             self.before[number] = signal.signal(number, self._receive)
@@ -50,12 +50,10 @@ class GracefulStop(Checkpoint):
             signal.signal(number, handler)
         self.before.clear()
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if (whole_step or trainer.is_last_batch) and (weight := all_reduce_max(_weight(self.received))):
             raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self._restore()

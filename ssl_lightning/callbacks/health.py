@@ -3,8 +3,8 @@
 from collections import deque
 from typing import Any
 
-import lightning
 import torch
+from lightning import Callback, Trainer
 from torch import Tensor
 
 from ssl_lightning.distributed import gather_variable_length, rank, world_size
@@ -18,7 +18,7 @@ class Collapse(InputError):
     """The embedding has collapsed and the run was asked to stop when it does."""
 
 
-class Health(lightning.Callback):
+class Health(Callback):
     """Logs spread, effective rank and uniformity of training embeddings, and alignment where validation has two views.
 
     Before the first step and at the end it measures the frozen encoder too, without labels: `probe/effective_rank`,
@@ -56,20 +56,18 @@ class Health(lightning.Callback):
         if state_dict["recent"] is not None:
             self.recent = deque(state_dict["recent"].chunk(world_size())[rank()].chunk(state_dict["batches"]))
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:
             self._measure_frozen(trainer, pl_module)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._measure_frozen(trainer, pl_module)
 
-    def _measure_frozen(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def _measure_frozen(self, trainer: Trainer, pl_module: Any) -> None:
         if (data := trainer.datamodule) is not None:  # type: ignore[attr-defined]
             record(trainer, label_free_figures(pl_module, data))
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         h = outputs["embedding"]
         self.recent.append(h)
         while sum(len(h) for h in list(self.recent)[1:]) >= self.samples:
@@ -77,9 +75,8 @@ class Health(lightning.Callback):
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.judged_at:
             self.judged_at = step
-            h = gather_variable_length(
-                torch.cat([part.to(h.device) for part in self.recent]).float()
-            )  # of all ranks, so that they judge alike
+            recent = torch.cat([part.to(h.device) for part in self.recent]).float()
+            h = gather_variable_length(recent)  # of all ranks, so that they judge alike
             figures = {
                 "health/embedding_std": float(embedding_std(h)),
                 "health/effective_rank": float(effective_rank(h)),
@@ -90,8 +87,8 @@ class Health(lightning.Callback):
 
     def on_validation_batch_end(
         self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
+        trainer: Trainer,
+        pl_module: Any,
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -102,14 +99,8 @@ class Health(lightning.Callback):
             record(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
 
     def _judge(self, figures: dict[str, float]) -> None:
-        broken = [
-            f"{name} = {value:.3g} < {least:g}"
-            for name, value, least in (
-                ("health/embedding_std", figures["health/embedding_std"], self.min_std),
-                ("health/effective_rank", figures["health/effective_rank"], self.min_rank),
-            )
-            if not value >= least
-        ]
+        least = {"health/embedding_std": self.min_std, "health/effective_rank": self.min_rank}
+        broken = [f"{name} = {figures[name]:.3g} < {low:g}" for name, low in least.items() if not figures[name] >= low]
         if broken and self.suspected and not self.told:
             message = f"the embedding has collapsed: {' and '.join(broken)}, twice in a row"
             if self.stop:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import lightning
 import torch
+from lightning import Callback, Trainer
 
 from ssl_lightning.evaluation.language import likelihood
 from ssl_lightning.record import record
@@ -13,7 +13,7 @@ PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 12
 """Dense half-precision operations a second by NVIDIA's data sheets."""
 
 
-class LanguageModelMetrics(lightning.Callback):
+class LanguageModelMetrics(Callback):
     """Logs `val/perplexity` and `val/bits_per_byte`, `time/tokens_per_second` and, on GPUs, `time/mfu`.
 
     Bits per byte are the loss of a token in bits over the bytes of text that a held-out token stands for. (For a masked
@@ -21,15 +21,14 @@ class LanguageModelMetrics(lightning.Callback):
     token (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, Sec. 2.1) over what the device could do.
     """
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        method: Any = pl_module
-        if method.token_loss is None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if pl_module.token_loss is None:
             return
-        loss = float(trainer.callback_metrics[f"val/{method.token_loss}"])
+        loss = float(trainer.callback_metrics[f"val/{pl_module.token_loss}"])
         figures = likelihood(loss, trainer.datamodule.bytes_per_token)  # type: ignore[attr-defined]
         record(trainer, {f"val/{name}": value for name, value in figures.items()})
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         summaries = (callback for callback in trainer.callbacks if isinstance(callback, RunSummary))  # type: ignore[attr-defined]
         rate = next((summary.rates()["time/samples_per_second"] for summary in summaries), 0.0)
         tokens = rate * trainer.datamodule.length  # type: ignore[attr-defined]

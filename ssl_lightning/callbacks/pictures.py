@@ -3,20 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
+from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.figures.curves import curves_figure, map_figure
+from ssl_lightning.record import TakesFilms, TakesImages
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import split_features
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.pretext import run_pretext_task
 
 
-class Pictures(lightning.Callback):
+class Pictures(Callback):
     """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the validation set,
     and `task.png`, the method's pretext task on held-out samples; of clips also `task.gif`.
 
@@ -28,11 +29,11 @@ class Pictures(lightning.Callback):
     def __init__(self, images: int = 8, points: int = 1000) -> None:
         self.images, self.points = images, points
 
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
     @rank_zero_only
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if "views" not in data.transform.produces:
             return
@@ -46,10 +47,10 @@ class Pictures(lightning.Callback):
         count = min(self.images, len(part))
         return part.__getitems__([row * len(part) // count for row in range(count)])
 
-    def _transformed(self, samples: dict[str, Tensor], data: Any, pl_module: lightning.LightningModule) -> dict:
+    def _transformed(self, samples: dict[str, Tensor], data: Any, pl_module: Any) -> dict:
         return data.augment({key: value.to(pl_module.device) for key, value in samples.items()}, seed=data.seed)
 
-    def _save_columns(self, trainer: lightning.Trainer, name: str, columns: dict[str, Tensor]) -> None:
+    def _save_columns(self, trainer: Trainer, name: str, columns: dict[str, Tensor]) -> None:
         modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
         self._save(trainer, name, modality.draw(columns))
         film = self.run.figures / f"{name}.gif"
@@ -59,39 +60,37 @@ class Pictures(lightning.Callback):
             print(f"\nwarning: {film} was not written ({error.strerror})")
             return
         for logger in trainer.loggers:
-            if moves and hasattr(logger, "log_video"):
+            if moves and isinstance(logger, TakesFilms):
                 logger.log_video(f"figures/{name}_film", [str(film)], step=trainer.global_step, format=["gif"])
 
     @rank_zero_only
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         for metrics in trainer.loggers:
             if isinstance(metrics, Metrics):  # without it no curve is kept that could be drawn
                 curves = {name: metrics.curve(name) for name in metrics.latest}
-                self._save(trainer, "curves", curves_figure(curves, pl_module.figures))  # type: ignore[arg-type]
+                self._save(trainer, "curves", curves_figure(curves, pl_module.figures))
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.val is None or len(data.val) < 4:
             return
-        if pl_module.declares("show"):  # type: ignore[operator]
+        if pl_module.declares("show"):
             self._show_task(trainer, pl_module)
         found = split_features(pl_module, data, "val")
-        if not trainer.is_global_zero:
-            return
-        if not found["features"].isfinite().all():
+        if not trainer.is_global_zero or not found["features"].isfinite().all():
             return
         chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
         labels = found["labels"][chosen] if "labels" in found else None
         self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))
 
-    def _show_task(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def _show_task(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = self._transformed(self._spread(data.val), data, pl_module)
         columns = run_pretext_task(pl_module, batch, data.seed)
         if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
             self._save_columns(trainer, "task", columns)
 
-    def _save(self, trainer: lightning.Trainer, name: str, figure: Figure) -> None:
+    def _save(self, trainer: Trainer, name: str, figure: Figure) -> None:
         path = self.run.figures / f"{name}.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,5 +99,5 @@ class Pictures(lightning.Callback):
             print(f"\nwarning: {path} was not written ({error.strerror})")
             return
         for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
+            if isinstance(logger, TakesImages):
                 logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import lightning
 import torch
+from lightning import Callback, Trainer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
@@ -13,7 +13,7 @@ from ssl_lightning.runs.frozen_features import split_features
 Features = dict[str, torch.Tensor]
 
 
-class Probe(lightning.Callback):
+class Probe(Callback):
     """Runs an evaluation protocol on labeled training samples and held-out validation samples, never on the test set.
 
     The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
@@ -39,27 +39,27 @@ class Probe(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.measured_at = state_dict["measured_at"]
 
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.lacking = _lacking(trainer.datamodule)  # type: ignore[attr-defined]
         if self.lacking and trainer.is_global_zero:
             print(f"no probe of kNN and linear accuracy: {self.lacking}", flush=True)
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if self.measured_at < 0:
             if not self.lacking and trainer.is_global_zero:
                 print("probing the untrained encoder ...", flush=True)
             self.measure(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         total = trainer.estimated_stepping_batches
         if trainer.global_step * self.times // total > max(0, self.measured_at) * self.times // total:
             self.measure(trainer, pl_module)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.measured_at != trainer.global_step:
             self.measure(trainer, pl_module)
 
-    def measure(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def measure(self, trainer: Trainer, pl_module: Any) -> None:
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
         if self.lacking:
             return

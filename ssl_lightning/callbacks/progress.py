@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-import lightning
+from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -29,7 +29,7 @@ class TrainingProgress(ProgressBar):
     def enable(self) -> None:
         self.enabled = True
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.total = int(trainer.estimated_stepping_batches)
         self.first = trainer.global_step
         self.began = self.shown = 0.0
@@ -46,15 +46,11 @@ class TrainingProgress(ProgressBar):
             self.bar.start()
             self.task = self.bar.add_task("training", total=self.total, completed=self.first, figures="")
 
-    def on_train_batch_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if not self.began:
             self.began = self.shown = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         now = time.monotonic()
         last = trainer.global_step >= self.total
         if not self.enabled or (now - self.shown < (0.25 if self.bar else self.every_n_seconds) and not last):
@@ -69,11 +65,11 @@ class TrainingProgress(ProgressBar):
             print(f"step {trainer.global_step}/{self.total}  {figures}  {left:.0f} s left", flush=True)
 
     @staticmethod
-    def _loss(trainer: lightning.Trainer, outputs: Any) -> Any:
+    def _loss(trainer: Trainer, outputs: Any) -> Any:
         """The loss of a batch, which Lightning has divided by the number of batches whose gradients add up."""
         return outputs["mean_loss"] if "mean_loss" in outputs else outputs["loss"] * trainer.accumulate_grad_batches
 
-    def _figures(self, trainer: lightning.Trainer, loss: float, batch_size: int) -> str:
+    def _figures(self, trainer: Trainer, loss: float, batch_size: int) -> str:
         latest = trainer.callback_metrics
         steps = (trainer.global_step - self.first) / max(1e-9, time.monotonic() - self.began)
         rate = float(latest.get("time/samples_per_second", 0)) or steps * batch_size * trainer.accumulate_grad_batches
@@ -87,10 +83,8 @@ class TrainingProgress(ProgressBar):
             self.bar.stop()
             self.bar = None
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._stop()
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         self._stop()

@@ -13,11 +13,12 @@ from hydra.utils import instantiate
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
+from torch.utils.benchmark import Timer
 
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.table import print_lines, print_table
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.provenance import provenance
 
@@ -62,10 +63,7 @@ def bench(config: DictConfig) -> float:
     method = build_method(config, data)
     if config.compile:
         method.compile_parts()
-    if config.data.batch_size > len(data.train):
-        raise InputError(
-            f"data.batch_size={config.data.batch_size} is larger than the set of {len(data.train)} samples"
-        )
+    data.train_dataloader()  # which refuses a batch that is larger than the set
     device = trainer.strategy.root_device
     console = Console()
     batch_size = int(config.data.batch_size)
@@ -73,11 +71,10 @@ def bench(config: DictConfig) -> float:
     memory: dict[str, int] = {}
     with console.status("data and transform alone"), _peak_memory(device, memory, "data"):
         batches = _prepared(data, device)
-        seconds["data"] = _time(lambda: next(batches), device, config.warmup, config.steps)
+        seconds["data"] = _time(lambda: next(batches), config.warmup, config.steps)
     with console.status("compute alone"), _peak_memory(device, memory, "compute"):
-        seconds["compute"] = _time(
-            _step(method.to(device), next(batches), str(trainer.precision)), device, config.warmup, config.steps
-        )
+        step = _step(method.to(device), next(batches), str(trainer.precision))
+        seconds["compute"] = _time(step, config.warmup, config.steps)
     with console.status("end to end"), _peak_memory(device, memory, "end_to_end"):
         method.load_state_dict(build_method(config, data).state_dict())
         trainer.fit(method, data)
@@ -126,16 +123,11 @@ def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], No
     return step
 
 
-def _time(call: Callable[[], Any], device: torch.device, warmup: int, steps: int) -> float:
+def _time(call: Callable[[], Any], warmup: int, steps: int) -> float:
     """Seconds a call."""
     for _ in range(warmup):
         call()
-    _synchronize(device)
-    began = time.perf_counter()
-    for _ in range(steps):
-        call()
-    _synchronize(device)
-    return (time.perf_counter() - began) / steps
+    return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads()).timeit(steps).mean
 
 
 def _synchronize(device: torch.device) -> None:
@@ -154,23 +146,19 @@ def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Ite
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the peak anew
     yield
-    try:
-        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        memory[part] = int(line.split()[1]) * 1024
-    except OSError:
-        memory[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _show(console: Console, result: dict[str, Any], path: Path) -> None:
-    table = Table(title=f"batch {result['batch_size']}, {result['provenance']['hardware']}", title_justify="left")
-    for heading in ("", "samples/s", "views/s", "peak memory"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, rate in result["samples_per_second"].items():
-        memory = f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB"
-        table.add_row(name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}", memory)
-    console.print(table)
-    console.print(
-        f"end to end / compute {result['end_to_end_over_compute']:.3f}; wrote {path}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{rate:,.0f}",
+            f"{rate * result['views_per_sample']:,.0f}",
+            f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB",
+        )
+        for name, rate in result["samples_per_second"].items()
+    ]
+    title = f"batch {result['batch_size']}, {result['provenance']['hardware']}"
+    print_table(console, title, ("", "samples/s", "views/s", "peak memory"), rows)
+    print_lines(console, {"end to end / compute": f"{result['end_to_end_over_compute']:.3f}", "wrote": str(path)})

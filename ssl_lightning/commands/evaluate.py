@@ -25,10 +25,8 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
-from ssl_lightning.loggers.wandb import log_evaluation
-from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
-from ssl_lightning.runs.load import load_data
+from ssl_lightning.runs.load import load_data, load_weights
 from ssl_lightning.runs.provenance import provenance
 
 
@@ -49,10 +47,7 @@ def evaluate(config: DictConfig) -> float:
     untrained = build_method(_without_pretraining(composed), data).to(device)
     checkpoint = run.checkpoint(str(config.checkpoint))
     trained = build_method(composed, data).to(device)
-    try:
-        trained.load_state_dict(read_checkpoint(checkpoint, device)["state_dict"])
-    except (RuntimeError, KeyError) as error:
-        raise InputError(f"{checkpoint} does not fit the model of {run.config}") from error
+    load_weights(trained, checkpoint, run, device)
 
     origin = {"provenance": provenance(OmegaConf.to_yaml(composed), "32-true", 1, composed.seed)}
     probes, *others = _judges(config, untrained, console)
@@ -69,7 +64,11 @@ def evaluate(config: DictConfig) -> float:
             f" ({type(trained).__name__} paints nothing and is no language model, which could do without)"
         )
     show(console, figures, out, 0 if data.probe_train is None else len(data.test))
-    log_evaluation(run, results, sorted((out / "figures").glob("*.png")))
+    if tracked := (composed.get("logger") or {}).get("wandb"):
+        from ssl_lightning.loggers.wandb import log_evaluation
+
+        settings: Any = OmegaConf.to_container(tracked, resolve=False)
+        log_evaluation(run, settings, results, sorted((out / "figures").glob("*.png")))
     return next(iter(figures[THIS_RUN].values()))
 
 

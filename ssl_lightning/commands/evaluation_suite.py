@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ssl_lightning.evaluation.features import evaluating
@@ -39,16 +38,14 @@ class LabelBudgets:
     counts: list[int]
     draws: int
 
-    def below(self, total: int) -> list[int]:
-        return [count for count in self.counts if count < total]
-
     def over_all_and_few(self, labels: Tensor, figures: Callable[[Tensor, int], Figures]) -> Figures:
         """`figures(rows of the set, seed)` with all `labels` (N,), and as means over the draws of few."""
 
         def accuracies(rows: Tensor, seed: int) -> Figures:
             return {name: value for name, value in figures(rows, seed).items() if name.endswith("accuracy")}
 
-        few = over_draws(accuracies, labels, self.below(len(labels)), self.draws)
+        below = [count for count in self.counts if count < len(labels)]
+        few = over_draws(accuracies, labels, below, self.draws)
         return {**figures(torch.arange(len(labels)), 0), **few}
 
 
@@ -105,32 +102,21 @@ class FineTuned:
 
     def __call__(self, method: Any, data: Any) -> Findings:
         if data.probe_train is not None:
-            yield THIS_RUN, self._accuracy(method, data, f"fine-tuning: {THIS_RUN}")
-            yield UNTRAINED, self._accuracy(self.untrained, data, f"fine-tuning: {UNTRAINED}")
+            for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
+                yield name, self._accuracy(name, subject, data)
 
-    def _accuracy(self, method: Any, data: Any, title: str) -> Figures:
+    def _accuracy(self, name: str, method: Any, data: Any) -> Figures:
         labels, test_labels = torch.as_tensor(data.probe_train.labels), torch.as_tensor(data.test.labels)
-        budgets, total_steps = self.budgets, self.recipe.total_steps
-        steps = total_steps(len(labels)) + budgets.draws * sum(map(total_steps, budgets.below(len(labels))))
-        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
-        with Progress(*columns, console=self.console) as progress:
-            advance = partial(progress.advance, progress.add_task("", total=steps))
+        fetch, fetch_test = (partial(_fetch, part, method.device) for part in (data.probe_train, data.test))
 
-            def figures(rows: Tensor, seed: int) -> Figures:
+        def figures(rows: Tensor, seed: int) -> Figures:
+            with self.console.status(f"fine-tuning: {name}, {len(rows):,} labels, draw {seed + 1}"):
                 predicted = self.recipe.predict(
-                    Encoder(method, data),
-                    partial(_fetch, data.probe_train, method.device),
-                    labels,
-                    rows,
-                    partial(_fetch, data.test, method.device),
-                    len(test_labels),
-                    data.num_classes,
-                    seed,
-                    advance,
+                    Encoder(method, data), fetch, labels, rows, fetch_test, len(test_labels), data.num_classes, seed
                 )
-                return self.protocol.judge("finetune/accuracy", predicted, test_labels, data.groups("test"))
+            return self.protocol.judge("finetune/accuracy", predicted, test_labels, data.groups("test"))
 
-            return budgets.over_all_and_few(labels, figures)
+        return self.budgets.over_all_and_few(labels, figures)
 
 
 class Encoder(nn.Module):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.table import print_lines
 from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import find_run
 
@@ -34,7 +35,7 @@ def export(config: DictConfig) -> None:
     if text.head == "causal":
         text.model.generation_config.suppress_tokens = list(text.forbidden)
     save(text.model, text.tokenizer, folder)
-    Console().print(f"[bold]wrote[/] {folder}: {_OPENS[text.head]}", highlight=False, soft_wrap=True)
+    print_lines(Console(), {"wrote": f"{folder}: {_OPENS[text.head]}"})
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -6,16 +6,15 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from ssl_lightning.commands.text_model import text_model
+from ssl_lightning.commands.text_model import refuse_without, text_model
 from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
-from ssl_lightning.config.choices import methods_that_declare
 from ssl_lightning.errors import InputError
-from ssl_lightning.runs.folder import RunFolder, find_run, write_json
+from ssl_lightning.figures.table import print_lines
+from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
 from ssl_lightning.runs.provenance import provenance
@@ -46,7 +45,7 @@ def generate(config: DictConfig) -> None:
     written = f"{path.with_name(made['figure'])} and {path.name}" if "figure" in made else path
     left_out = made.get("left_out", 0)
     more = f" ({left_out} more pictures are left out: max_images={config.max_images})" if left_out else ""
-    Console(stderr=True).print(f"[bold]wrote[/] {written}{more}", highlight=False, soft_wrap=True)
+    print_lines(Console(stderr=True), {"wrote": f"{written}{more}"})
 
 
 def _from_text(config: DictConfig) -> dict[str, Any]:
@@ -62,7 +61,10 @@ def _from_text(config: DictConfig) -> dict[str, Any]:
 def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
     """The pretext task on files, drawn beside `path`; they are transformed as in training, without random crops."""
     run, checkpoint = find_run(config.run), str(config.checkpoint)
-    _refuse_what_shows_nothing(run)
+    option = build_data(load_config(run.config)).modality.option
+    if option != "input":
+        raise InputError(f"{run.path} takes {option}: give {option}=... instead of input=")
+    refuse_without("show", run, "show its task on a picture")
     method, data = load_method(run, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = data.modality.read_input(str(config.input), config.max_images)
@@ -85,19 +87,6 @@ def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], pa
     picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
     modality.draw(columns, names).savefig(picture, dpi=150)
     return film if modality.animate(columns, film) else picture
-
-
-def _refuse_what_shows_nothing(run: RunFolder) -> None:
-    config = load_config(run.config)
-    method: Any = get_class(config.method._target_)
-    option = build_data(config).modality.option
-    trained = f"{run.path} trained {method.__name__}"
-    if option != "input":
-        raise InputError(f"{trained}, which takes {option}: give {option}=... instead of input=")
-    if not method.declares("show"):
-        raise InputError(
-            f"{trained}, which has no task to show on a picture; methods that have: {methods_that_declare('show')}"
-        )
 
 
 def validate_options(config: DictConfig) -> None:

@@ -38,12 +38,21 @@ def text_model(run: RunFolder | None, checkpoint: str, wish: str) -> TextModel:
     return _of_checkpoint(checkpoint) if run is None else _of_run(run, checkpoint, wish)
 
 
+def refuse_without(hook: str, run: RunFolder, wish: str) -> None:
+    """Refuses a run whose method does not declare `hook`, so that the `wish` cannot come true.
+
+    Raises:
+        InputError: it does not.
+    """
+    trained: Any = get_class(load_config(run.config).method._target_)
+    if not trained.declares(hook):
+        able = methods_that_declare(hook)
+        raise InputError(f"{run.path} trained {trained.__name__}, which cannot {wish}; methods that can: {able}")
+
+
 def _of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:
     """What a run on text trained; of a method with a teacher, the student."""
-    trained: Any = get_class(load_config(run.config).method._target_)
-    if not trained.declares("token_loss"):
-        able = methods_that_declare("token_loss")
-        raise InputError(f"{run.path} trained {trained.__name__}, which cannot {wish}; methods that can: {able}")
+    refuse_without("token_loss", run, wish)
     method, data = load_method(run, checkpoint)
     tokenizer, network = data.modality.tokenizer, method.backbone
     inner, model = tokenizer.inner, network.model
@@ -81,11 +90,11 @@ def _of_checkpoint(name: str) -> TextModel:
     where = str(place) if place.exists() else name
     try:
         config = transformers.AutoConfig.from_pretrained(where)
-        head, auto = _head(config)
+        head, auto = _head(config, name)
         model = auto.from_pretrained(where, dtype=torch.float32).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-    except InputError as error:
-        raise InputError(f"checkpoint={name} {error}") from error
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"checkpoint={name} cannot be opened by transformers: {first}") from error
@@ -93,7 +102,7 @@ def _of_checkpoint(name: str) -> TextModel:
     return TextModel(model, tokenizer, head, min(n for n in (*longest, tokenizer.model_max_length) if n))
 
 
-def _head(config: Any) -> tuple[Head, Any]:
+def _head(config: Any, name: str) -> tuple[Head, Any]:
     import transformers
     from transformers.models.auto import modeling_auto as known
 
@@ -104,4 +113,4 @@ def _head(config: Any) -> tuple[Head, Any]:
         return "masked", transformers.AutoModelForMaskedLM
     if made in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         return "causal", transformers.AutoModelForCausalLM
-    raise InputError(f"is {made}, which has no head that makes text")
+    raise InputError(f"checkpoint={name} is {made}, which has no head that makes text")

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from ssl_lightning.commands.text_model import TextModel
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.table import print_table
 from ssl_lightning.modules.generation import best_fillings, continued, restored
 
 _MASK = "[MASK]"
@@ -90,13 +90,12 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     ]
     best = iter(ids[:, 0].tolist())
     filled = [next(best) if token == tokenizer.mask_token_id else token for token in inputs["input_ids"][0].tolist()]
-    table = Table(title=config.text.replace("[", r"\["), title_justify="left")
-    for number in range(1, len(masks) + 1):
-        table.add_column(_MASK.replace("[", r"\[") + (f" {number}" if len(masks) > 1 else ""))
-        table.add_column("probability", justify="right")
-    for rank in zip(*masks, strict=True):
-        table.add_row(*(cell for g in rank for cell in (g["word"].replace("[", r"\["), f"{g['probability']:.2%}")))
-    Console().print(table)
+    numbers = [f" {number}" if len(masks) > 1 else "" for number in range(1, len(masks) + 1)]
+    headings = [heading for number in numbers for heading in (f"{_MASK}{number}", "probability")]
+    rows = [
+        [cell for g in rank for cell in (g["word"], f"{g['probability']:.2%}")] for rank in zip(*masks, strict=True)
+    ]
+    print_table(Console(), config.text, headings, rows)
     return {"masks": masks, "filled": _decode(tokenizer, filled)}
 
 

@@ -13,6 +13,7 @@ from ssl_lightning.distributed import wait_for_all
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
+from ssl_lightning.record import TakesResults
 from ssl_lightning.runs.checkpoints import Checkpoint, newest_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
@@ -99,7 +100,7 @@ def _fit(
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
-            if hasattr(logger, "close"):
+            if isinstance(logger, TakesResults):
                 logger.close(summary.status)
 
 

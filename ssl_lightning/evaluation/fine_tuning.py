@@ -43,12 +43,10 @@ class FineTuning:
         test_size: int,
         num_classes: int,
         seed: int = 0,
-        on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Predicted classes (test_size,) of a test set, on the CPU, after training on `rows` (N,) of labeled samples.
 
-        Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes. `on_step` is called
-        `total_steps(N)` times.
+        Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes.
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -56,17 +54,11 @@ class FineTuning:
             held = self._held(len(some))
             scores = []
             for rate in sorted(self.rates) if len(self.rates) > 1 else ():
-                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed, on_step)
+                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
                 scores.append(float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean()))
             rate = sorted(self.rates)[scores.index(max(scores)) if scores else 0]
-            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed, on_step)
+            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
             return _classes(model, fetch_test, torch.arange(test_size))
-
-    def total_steps(self, count: int) -> int:
-        """The number of steps of `predict` with `count` labels, including the choice of the learning rate."""
-        some = min(count, self.choice_samples)
-        choosing = self._steps(some - self._held(some)) * len(self.rates) if len(self.rates) > 1 else 0
-        return choosing + self._steps(count)
 
     def _held(self, count: int) -> int:
         return max(1, round(0.2 * count))
@@ -83,7 +75,6 @@ class FineTuning:
         num_classes: int,
         rate: float,
         seed: int,
-        on_step: Callable[[], None],
     ) -> nn.Module:
         torch.manual_seed(seed)
         device = next(encoder.parameters()).device
@@ -114,7 +105,6 @@ class FineTuning:
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
-            on_step()
         return model
 
 

@@ -8,7 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
+
+from ssl_lightning.figures.table import print_lines, print_table
+from ssl_lightning.record import TakesResults
 
 _FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
@@ -36,15 +38,10 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{batch} over {device}, {trainer.precision}",
-        "tracked": ", ".join(
-            where for logger in trainer.loggers if isinstance(where := getattr(logger, "where", None), str)
-        ),
+        "tracked": ", ".join(logger.where() for logger in trainer.loggers if isinstance(logger, TakesResults)),
         "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
-    console = Console()
-    for name, value in rows.items():
-        if value:
-            console.print(f"[bold]{name:>7}[/]  {value}", highlight=False, soft_wrap=True)
+    print_lines(Console(), rows)
 
 
 def _batch(size: int, accumulated: int) -> str:
@@ -66,13 +63,8 @@ def print_run_summary(
     """
     console = Console()
     if rows := _rows(latest, untrained, {**_FIGURES, **figures}):
-        table = Table(title=f"after {steps} steps", title_justify="left")
-        table.add_column("held out")
-        for heading in ("this run", "untrained encoder")[: 1 + any(row[2] for row in rows)]:
-            table.add_column(heading, justify="right")
-        for row in rows:
-            table.add_row(*row[: len(table.columns)])
-        console.print(table)
+        headings = ("held out", "this run", "untrained encoder")[: 2 + any(row[2] for row in rows)]
+        print_table(console, f"after {steps} steps", headings, [row[: len(headings)] for row in rows])
     if line := _below_untrained(latest, untrained, steps):
         console.print(line, highlight=False, soft_wrap=True)
     rate = latest.get("time/samples_per_second")
@@ -82,9 +74,7 @@ def print_run_summary(
         "look at": ", ".join(f"figures/{file.name}" for file in sorted((run / "figures").glob("*.png"))),
         "next": following,
     }
-    for name, value in lines.items():
-        if value:
-            console.print(f"[bold]{name:>8}[/]  {value}", highlight=False, soft_wrap=True)
+    print_lines(console, lines)
 
 
 def _rows(

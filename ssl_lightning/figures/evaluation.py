@@ -1,12 +1,13 @@
 """An evaluation as people look at it: tables and bars, each figure compared with its controls."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
+
+from ssl_lightning.figures.table import print_lines, print_table
 
 THIS_RUN, UNTRAINED = "this run", "untrained encoder"
 POOLED = "this run, other pool"
@@ -19,16 +20,18 @@ Figures = dict[str, dict[str, float]]
 def show(console: Console, figures: Figures, out: Path, samples: int) -> None:
     """Prints the figures; writes those that have an interval, of `samples`, to `figures/evaluation.png` in `out`."""
     found = figures[THIS_RUN]
-    names = [name for name in found if f"{name}_low" in found]
-    for name, errors in by_metric(figures, [name for name in found if _plain(name, names)]).items():
-        _print_errors(console, name, errors)
+    accuracies = [name for name in found if f"{name}_low" in found]
+    errors = [name for name in found if name.removesuffix("_low").removesuffix("_high") not in accuracies]
+    if errors:
+        _print(console, "held out", figures, errors, lambda measured, name: f"{measured[name]:.5f}")
     written = [out / "results.json"]
-    if names:
+    if accuracies:
+        title = f"accuracy on {samples:,} test samples: 95 % interval; with few labels, worst and best draw"
+        _print(console, title, figures, accuracies, _with_interval)
         written.append(out / "figures" / "evaluation.png")
-        _print_accuracies(console, figures, names, samples)
         written[-1].parent.mkdir(parents=True, exist_ok=True)
-        _bars(figures, names).savefig(written[-1], dpi=120, bbox_inches="tight")
-    console.print(f"[bold]wrote[/] {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
+        _bars(figures, accuracies).savefig(written[-1], dpi=120, bbox_inches="tight")
+    print_lines(console, {"wrote": ", ".join(map(str, written))})
 
 
 def by_metric(figures: Figures, names: Iterable[str]) -> Figures:
@@ -36,45 +39,26 @@ def by_metric(figures: Figures, names: Iterable[str]) -> Figures:
     return {name: {source: found[name] for source, found in figures.items() if name in found} for name in names}
 
 
-def _plain(name: str, names: list[str]) -> bool:
-    """Whether a metric is neither one of `names` nor an end of its interval."""
-    return name.removesuffix("_low").removesuffix("_high") not in names
-
-
-def _print_errors(console: Console, name: str, errors: dict[str, float]) -> None:
-    """A table of one row."""
-    note = ", squared, of pixels in [0, 1]" if name.startswith("test/") else ""
-    table = Table(title=f"{name.partition('/')[2].replace('_', ' ')}{note}", title_justify="left")
-    for source in errors:
-        table.add_column(source, justify="right")
-    table.add_row(*(f"{error:.5f}" for error in errors.values()))
-    console.print(table)
-
-
-def _print_accuracies(console: Console, figures: Figures, names: list[str], samples: int) -> None:
+def _print(
+    console: Console, title: str, figures: Figures, names: list[str], cell: Callable[[dict[str, float], str], str]
+) -> None:
+    """A row for each metric, a column for each of what was judged by any of them."""
     sources = {source: found for source, found in figures.items() if found.keys() & set(names)}
-    table = Table(
-        title=f"accuracy on {samples:,} test samples: 95 % interval; with few labels, worst and best draw",
-        title_justify="left",
-    )
-    table.add_column("")
-    for source in sources:
-        table.add_column(source, justify="right")
-    for name in names:
-        table.add_row(_title(name), *(_cell(measured, name) for measured in sources.values()))
-    console.print(table)
+    rows = [[_title(name), *(cell(m, name) if name in m else "" for m in sources.values())] for name in names]
+    print_table(console, title, ["", *sources], rows)
 
 
 def _title(name: str) -> str:
     """`probe/linear_accuracy_100` is "linear, 100 labels"; `finetune/accuracy` is "finetune"."""
+    if name.startswith(("test/", "val/")):
+        pixels = ", squared, of pixels in [0, 1]" if name.startswith("test/") else ""
+        return name.partition("/")[2].replace("_", " ") + pixels
     kind, _, count = name.partition("accuracy")
     what = kind.removeprefix("probe/").strip("/_")
     return f"{what}, {int(count[1:]):,} labels" if count else what
 
 
-def _cell(measured: dict[str, float], name: str) -> str:
-    if name not in measured:
-        return ""
+def _with_interval(measured: dict[str, float], name: str) -> str:
     return f"{measured[name]:.2%}  {measured[f'{name}_low']:.2%} to {measured[f'{name}_high']:.2%}"
 
 

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import lightning.pytorch.loggers
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import OmegaConf
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.description import choices, title
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
 
-_INTERVAL = ("_low", "_high")
+Figures = Mapping[str, float]
 
 
 class WandbLogger(lightning.pytorch.loggers.WandbLogger):
@@ -32,7 +31,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         log_model: stores the checkpoints and the config as an artifact when the run ends.
 
     Raises:
-        InputError: wandb is not installed or, at the first use, not logged in.
+        InputError: at the first use, wandb is not logged in or does not reach its server.
     """
 
     def __init__(
@@ -46,10 +45,8 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         tags: list[str] | None = None,
         log_model: bool = False,
     ) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise InputError("logger=wandb needs a package: pip install wandb") from error
+        import wandb
+
         self.run, self.stores_model = RunFolder(Path(folder)), log_model
         self.named_here = name is None and not _id_file(self.run).exists()  # afterwards W&B's page may name it
         sweep = self.run.path.resolve().parent
@@ -84,7 +81,6 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         except CommError as error:
             raise InputError(f"W&B cannot be reached, or logger.wandb.mode=offline: {error}") from error
 
-    @property
     def where(self) -> str:
         """The address of the run or, offline, the command that sends it."""
         run = self.experiment
@@ -106,15 +102,14 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         `best`: of each held-out metric; the others have the last value alone.
         """
         last = results["metrics"]
-        untrained = {name: value for name, value in results["controls"].items() if not name.endswith(_INTERVAL)}
-        gain = {name: last[name] - value for name, value in untrained.items() if name in last}
+        untrained, gain = _compared(last, results["controls"])
         self.experiment.summary.update(
             {
                 "status": results["status"],
                 **last,
-                **{f"best/{name}": value for name, value in best.items()},
-                **{f"untrained/{name}": value for name, value in untrained.items()},
-                **{f"gain/{name}": value for name, value in gain.items()},
+                **_under("best", best),
+                **_under("untrained", untrained),
+                **_under("gain", gain),
             }
         )
         if results["status"] != "running":
@@ -145,22 +140,21 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
             self._experiment = None
 
 
-def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Path]) -> None:
-    """Adds an evaluation to the W&B run of its training; nothing where the training was not tracked.
+def log_evaluation(
+    run: RunFolder, settings: Mapping[str, Any], results: Mapping[str, Any], figures: list[Path]
+) -> None:
+    """Adds an evaluation to the W&B run of its training.
 
     Args:
         run: the run that was evaluated.
+        settings: `logger.wandb` of its config.
         results: as in `results.json`: `metrics` and `controls` by name.
         figures: PNG files.
     """
-    config: Any = OmegaConf.to_container(OmegaConf.load(run.config), resolve=False)
-    settings = (config.get("logger") or {}).get("wandb")
-    if not settings:
-        return
     kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     try:
-        _ = logger.experiment
+        summary = logger.experiment.summary
     except InputError as error:  # the evaluation itself is done and stored
         print(f"warning: the evaluation is not tracked: {error}", flush=True)
         return
@@ -169,14 +163,19 @@ def log_evaluation(run: RunFolder, results: Mapping[str, Any], figures: list[Pat
     logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
     for figure in figures:
         logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
-    logger.experiment.summary.update(
-        {
-            **{f"evaluate/{name}": value for name, value in metrics.items()},
-            **{f"evaluate/untrained/{name}": value for name, value in controls.items()},
-            **{f"evaluate/gain/{name}": metrics[name] - value for name, value in controls.items() if name in metrics},
-        }
-    )
+    untrained, gain = _compared(metrics, controls)
+    summary.update(_under("evaluate", {**metrics, **_under("untrained", untrained), **_under("gain", gain)}))
     logger.close("finished")
+
+
+def _compared(metrics: Figures, controls: Figures) -> tuple[Figures, Figures]:
+    """Those of the untrained encoder without their intervals, and what `metrics` have gained over them."""
+    untrained = {name: value for name, value in controls.items() if not name.endswith(("_low", "_high"))}
+    return untrained, {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
+
+
+def _under(prefix: str, figures: Figures) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in figures.items()}
 
 
 def _id_of(run: RunFolder) -> str | None:

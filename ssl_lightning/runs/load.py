@@ -1,7 +1,9 @@
 """The method of a run with its trained weights, without its data, which may be gone; and its data."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from ssl_lightning.config.build import build_data, build_method, load_config
@@ -21,14 +23,21 @@ def load_method(run: RunFolder, checkpoint: str = "last") -> tuple[Any, Any]:
     config = load_config(run.config)
     data = build_data(config)
     data.restore(run.path)
-    path = run.checkpoint(checkpoint)
-    state = read_checkpoint(path).get("state_dict", {})
     method = build_method(config, data)
-    try:
-        method.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{path} does not fit the model of {run.config}") from error
+    load_weights(method, run.checkpoint(checkpoint), run)
     return method.eval(), data
+
+
+def load_weights(method: Any, checkpoint: Path, run: RunFolder, device: torch.device | str = "cpu") -> None:
+    """Gives a method of `run` the weights of a checkpoint, read to `device`.
+
+    Raises:
+        InputError: no checkpoint, or one of another architecture.
+    """
+    try:
+        method.load_state_dict(read_checkpoint(checkpoint, device)["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"{checkpoint} does not fit the model of {run.config}") from error
 
 
 def load_data(run: RunFolder, config: DictConfig) -> Any:

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.record import record
+from ssl_lightning.record import TakesResults, record
 from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
@@ -115,7 +115,7 @@ class RunSummary(lightning.Callback):
         except OSError as error:
             print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
         for logger in trainer.loggers:
-            if hasattr(logger, "log_results"):
+            if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())
 
     def provenance(self, trainer: lightning.Trainer) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_wrong_pairings(run: RunFolder, pictures: Path, tmp_path: Path) -> None:
     ):
         run_generate(tmp_path, f"run='{run.path}'", text="a")
     text_run = write_text_run(tmp_path / "text", "causal_lm")
-    with pytest.raises(InputError, match=r"which takes text: give text=\.\.\. instead of input="):
+    with pytest.raises(InputError, match=r"takes text: give text=\.\.\. instead of input="):
         run_generate(tmp_path, f"run='{text_run.path}'", given=pictures)
     with pytest.raises(InputError, match="text= and input= are for different runs"):
         run_generate(tmp_path, f"run='{run.path}'", given=pictures, text="a")
@@ -172,7 +172,7 @@ def test_wrong_pairings(run: RunFolder, pictures: Path, tmp_path: Path) -> None:
         simclr.config.parent.mkdir(parents=True)
         OmegaConf.save(compose("pretrain"), simclr.config)
     with pytest.raises(
-        InputError, match=r"trained SimCLR, which has no task to show on a picture; methods .*mae.*simmim"
+        InputError, match=r"trained SimCLR, which cannot show its task on a picture; methods .*mae.*simmim"
     ):
         run_generate(tmp_path, f"run='{simclr.path}'", given=pictures)
 

@@ -1,0 +1,25 @@
+"""Tables and labeled lines on a terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def print_table(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table with a title above it; the first column is of names, the others are of numbers."""
+    table = Table(title=escape(title), title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(escape(heading), justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def print_lines(console: Console, lines: Mapping[str, str]) -> None:
+    """A line for each label and its text, unless that is empty; long lines are left to the terminal."""
+    width = max(map(len, lines))
+    for label, text in lines.items():
+        if text:
+            console.print(f"[bold]{label:>{width}}[/]  {escape(text)}", highlight=False, soft_wrap=True)
