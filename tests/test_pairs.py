@@ -211,8 +211,8 @@ def test_the_length_that_is_typed_is_that_of_the_run(typed: list[str], length: t
 
 
 def test_two_typed_lengths_are_refused() -> None:
-    with pytest.raises(InputError, match="both say how long to train: give one of them"):
-        with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"])
+    with pytest.raises(InputError, match="trainer.max_epochs=2 and trainer.max_steps=3 both say how long to train"):
+        validate_config(composed(*with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"]))[0])
 
 
 def test_an_option_may_follow_a_length() -> None:
