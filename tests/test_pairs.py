@@ -211,7 +211,7 @@ def test_the_length_that_is_typed_is_that_of_the_run(typed: list[str], length: t
 
 
 def test_two_typed_lengths_are_refused() -> None:
-    with pytest.raises(InputError, match="trainer.max_epochs=2 and trainer.max_steps=3 both say how long to train"):
+    with pytest.raises(InputError, match=r"trainer.max_epochs=2 and trainer.max_steps=3 both say how long to train"):
         validate_config(composed(*with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"]))[0])
 
 

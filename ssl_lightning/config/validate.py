@@ -1,17 +1,16 @@
 """A config is a set of constructor calls: keys and values are held against the signatures before anything is built."""
 
-import difflib
 import inspect
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.choices import choices_that_fit
+from ssl_lightning.config.choices import choices_that_fit, did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
@@ -40,8 +39,8 @@ def _check_call(config: DictConfig, key: str) -> None:
         if str(name).startswith("_"):
             continue
         if name not in parameters and not open_ended:
-            near = _did_you_mean(_nearest(str(name), parameters))
-            raise InputError(f"{key}.{name!s} is not an argument of {config._target_}{near}")
+            near = did_you_mean(str(name), parameters)
+            raise InputError(f"{key}.{name!s} is not an argument of {config._target_}; {near}")
         value = config[name]
         if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
             raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
@@ -120,22 +119,15 @@ def validate_keys(config: DictConfig) -> None:
     known = _top_level_keys()
     for key in map(str, config):
         if key not in known:
-            near = [f"{part}.{key}" for part in _PARTS if OmegaConf.is_dict(config.get(part)) and key in config[part]]
-            raise InputError(f"nothing reads the key {key}" + _did_you_mean(near or _nearest(key, known)))
+            parts = [part for part in _PARTS if OmegaConf.is_dict(config.get(part))]
+            below = [f"{part}.{name!s}" for part in parts for name in config[part]]
+            raise InputError(f"nothing reads the key {key}; {did_you_mean(key, [*known, *below])}")
 
 
 @cache
-def _top_level_keys() -> frozenset[str]:
+def _top_level_keys() -> list[str]:
     files = [OmegaConf.load(CONFIG_DIR / f"{command}.yaml") for command in ("pretrain", "bench")]
-    return frozenset({*_PARTS, *(str(key) for file in files for key in file)} - {"defaults", "hydra"})
-
-
-def _nearest(word: str, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(word, list(known), n=1)
-
-
-def _did_you_mean(near: list[str]) -> str:
-    return f"; did you mean {near[0]}?" if near else ""
+    return [*_PARTS, *(str(key) for file in files for key in file if key not in ("defaults", "hydra"))]
 
 
 def validate_compatibility(config: DictConfig) -> None:

@@ -35,15 +35,11 @@ class ImageDataModule(DataModule):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if self.channels_found != self.channels:
-            raise InputError(f"data.channels={self.channels}, but the images have {self.channels_found}")
+        channels = self.train.shape[-3]
+        if channels != self.channels:
+            raise InputError(f"data.channels={self.channels}, but the images have {channels}")
         classes = None if self.classes is None else len(self.classes)
         if self.num_classes is None:
             self.num_classes = classes
         elif classes is not None and classes != self.num_classes:
             raise InputError(f"data.num_classes={self.num_classes}, but the images have {classes} classes")
-
-    @property
-    def channels_found(self) -> int:
-        """Channels of the images of the source, after ``setup``."""
-        return self.train.images.shape[1]

@@ -25,7 +25,3 @@ class VideoDataModule(ImageDataModule):
         if self.frames < 2:
             raise InputError(f"data.frames={self.frames} must be 2 or more")
         self.modality = VideoModality(self.image_size, self.channels, self.mean, self.std)
-
-    @property
-    def channels_found(self) -> int:
-        return self.train.shape[1]
