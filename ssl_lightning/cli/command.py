@@ -128,7 +128,8 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
     if line is not None:
         resumed = any(argument.startswith("resume=") for argument in arguments)
         if HydraConfig.initialized() and launched_rank() == 0 and not resumed:
-            remove_empty(Path(OmegaConf.select(HydraConfig.get(), "runtime.output_dir", default=".")))
+            settings: Any = HydraConfig.get()
+            remove_empty(Path(OmegaConf.select(settings, "runtime.output_dir", default=".")))
         _exit(name, line, 2)
 
 

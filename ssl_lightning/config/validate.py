@@ -78,7 +78,7 @@ def _describe(hint: Any) -> str:
         if typing.get_origin(option) is typing.Literal:
             yield from map(repr, typing.get_args(option))
         else:
-            yield _PLAIN.get(option) or getattr(option, "__name__", str(option))
+            yield str(_PLAIN.get(option) or getattr(option, "__name__", option))
 
     return " or ".join(dict.fromkeys(part for option in _options(hint) for part in parts(option)))
 

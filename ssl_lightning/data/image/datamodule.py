@@ -10,10 +10,10 @@ from ssl_lightning.errors import InputError
 
 @dataclass(eq=False, repr=False)
 class ImageDataModule(DataModule):
-    """``image (B, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
+    """`image (B, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
-    ``image_size``, ``mean`` and ``std`` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
-    training views are the business of ``transform``. ``channels`` must be those of the source. ``num_classes`` is
+    `image_size`, `mean` and `std` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
+    training views are the business of `transform`. `channels` must be those of the source. `num_classes` is
     counted from the source if it is None.
     """
 

@@ -9,9 +9,9 @@ from ssl_lightning.errors import InputError
 
 @dataclass(eq=False, repr=False)
 class VideoDataModule(ImageDataModule):
-    """``video (B, T, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
+    """`video (B, T, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
-    ``frames``: T, which ``source`` is asked for too. All else as for images.
+    `frames`: T, which `source` is asked for too. All else as for images.
     """
 
     provides = ("video", "index", "label")

@@ -68,7 +68,7 @@ def frame_folder(
             f"{place.resolve()} has no video of {(frames - 1) * skip + 1} frames for the {split} split: give two"
             " folders of frames or more, one a video"
         )
-    labels, classes = label_files(video, [os.path.dirname(file) for file in found.training], place)
+    labels, classes = label_files(video.tolist(), [os.path.dirname(file) for file in found.training], place)
     owner = number[start]
     return VideoDataset(
         Windows(store.images, torch.from_numpy(start), frames, skip),
