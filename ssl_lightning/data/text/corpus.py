@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from ssl_lightning.data.cache import cached_dir, digest, progress_bar, reading
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, progress_bar, reading
 from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError
 
-PIECE = 2**18  # bytes of a document that are decoded and tokenized at a time
-NEAR = 4096  # bytes before the end of a piece in which a good place to cut is looked for
-BREAKS = (rb"[A-Za-z0-9](?= )", rb"\n")
-Document = tuple[Iterable[str], str | None]
-"""The text of a document in parts, and the name of its label."""
+VERSION = 2  # raise it when the same source gives other documents, so that old caches are not used
+Document = tuple[str, str | None]
+"""A text, and the name of its label."""
+
+
+def pieces_of(size: int) -> re.Pattern[str]:
+    """Matches the next piece of a text, at most `size` characters.
+
+    It ends before a space after a letter or digit, where the pre-tokenizers of BERT, GPT-2 and their successors
+    separate words, so that the tokens are those of the whole text; else behind a line break; else anywhere.
+    """
+    some = f"(?s:.{{1,{size}}})"
+    return re.compile(rf"{some}(?:(?<=[A-Za-z0-9])(?= )|\Z)|{some}(?<=\n)|{some}")
+
+
+PIECE = pieces_of(2**16)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class Corpus:
         encoded = [text.encode("utf-8", "replace") for text in texts]
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
         block = b"".join(encoded)
-        return cls(np.frombuffer(block, np.uint8), ends[:-1], ends[1:], _digest(io.BytesIO(block)), labels, classes)
+        content = hashlib.blake2b(block, digest_size=12).hexdigest()
+        return cls(np.frombuffer(block, np.uint8), ends[:-1], ends[1:], content, labels, classes)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,10 +75,29 @@ class Corpus:
         """Digest of the documents, wherever they were read from."""
         return digest(self.content, self.start.tobytes(), self.end.tobytes())
 
+    def text(self, row: int) -> str:
+        """A document."""
+        return self.data[self.start[row] : self.end[row]].tobytes().decode()
+
+    def texts(self) -> Iterator[str]:
+        """All documents in order."""
+        return map(self.text, range(len(self)))
+
+    def pieces(self) -> Iterator[tuple[int, str]]:
+        """Number and text of all documents in order, long ones in several pieces (see `pieces_of`)."""
+        for row, text in enumerate(self.texts()):
+            for match in PIECE.finditer(text):
+                yield row, match[0]
+
     def subset(self, chosen: np.ndarray) -> Corpus:
         """The documents of a mask (D,) bool or of positions."""
         labels = None if self.labels is None else self.labels[chosen]
         return replace(self, start=self.start[chosen], end=self.end[chosen], labels=labels)
+
+    def spread(self, at_most: int) -> Corpus:
+        """About `at_most` bytes of the documents, evenly spread; at least one."""
+        count = max(1, int(len(self) * min(1, at_most / self.sizes.sum())))
+        return self.subset(np.arange(count) * len(self) // count)
 
     def cut(self, first: int) -> tuple[Corpus, np.ndarray]:
         """Cuts after the first `first` bytes of all documents: the document at that place becomes two.
@@ -78,66 +107,14 @@ class Corpus:
         """
         ends = np.cumsum(self.sizes)
         row = int(np.searchsorted(ends, first, side="right"))
-        after = np.arange(len(self)) >= row
-        if row == len(self):
-            return self, after
-        where = _character_start(self.data, int(self.end[row] - ends[row] + first))
-        if where <= self.start[row]:
-            return self, after
-        parted = replace(
-            self,
-            start=np.insert(self.start, row + 1, where),
-            end=np.insert(self.end, row, where),
-            labels=None if self.labels is None else np.insert(self.labels, row, self.labels[row]),
-        )
-        return parted, np.insert(after, row, False)
-
-    def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """Number and UTF-8 of all documents in order, long ones in several pieces.
-
-        They are cut before a space after a letter or digit, where the pre-tokenizers of BERT, GPT-2 and their
-        successors separate words, so that the tokens are those of the whole document; else at a line break; else
-        between any two characters.
-        """
-        for row, (start, last) in enumerate(zip(self.start.tolist(), self.end.tolist(), strict=True)):
-            while start < last:
-                end = last if last - start <= PIECE else self._piece_end(start + PIECE)
-                yield row, self.data[start:end].tobytes()
-                start = end
-
-    def _piece_end(self, limit: int) -> int:
-        near = limit - NEAR
-        window = self.data[near:limit].tobytes()
-        for pattern in BREAKS:
-            found = [match.end() for match in re.finditer(pattern, window)]
-            if found:
-                return near + found[-1]
-        return _character_start(self.data, limit - 1)
-
-    def texts(self, at_most: int | None = None) -> Iterator[str]:
-        """The text of all pieces; beyond `at_most` bytes, of a part of the documents, evenly spread."""
-        total = int(self.sizes.sum())
-        chosen = self
-        if at_most is not None and total > at_most and len(self) > 1:
-            count = max(1, len(self) * at_most // total)
-            chosen = self.subset(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
-        read = 0
-        for _, piece in chosen.pieces():
-            yield piece.decode()
-            read += len(piece)
-            if at_most is not None and read >= at_most:
-                return
-
-
-def _character_start(data: np.ndarray, position: int) -> int:
-    """The largest offset up to `position` at which a UTF-8 character begins."""
-    while position < len(data) and data[position] & 0xC0 == 0x80:
-        position -= 1
-    return position
-
-
-def _digest(stream: BinaryIO) -> str:
-    return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=12)).hexdigest()  # type: ignore[arg-type]
+        where = int(self.end[row] - ends[row]) + first if row < len(self) else len(self.data)
+        while where < len(self.data) and self.data[where] & 0xC0 == 0x80:
+            where -= 1
+        if row == len(self) or where <= self.start[row]:
+            return self, np.arange(len(self)) >= row
+        parted = self.subset(np.insert(np.arange(len(self)), row, row))
+        parted.end[row] = parted.start[row + 1] = where
+        return parted, np.arange(len(parted)) > row
 
 
 def open_split(
@@ -188,19 +165,33 @@ def _in_order(names: set[str]) -> list[str]:
 
 
 def cached_corpus(
-    path: Path, name: str, documents: Callable[[], Iterator[Document]], total: int | None = None
+    cache: str | None,
+    name: str,
+    documents: Callable[[], Iterator[Document]],
+    status: Callable[[], str],
+    options: Sequence[object],
 ) -> tuple[Corpus, list[str] | None]:
-    """The corpus in the cache folder `path`, written from `documents()` at the first call, and its label names.
+    """The corpus of `documents()`, which are read at the first call and kept in the cache, and its label names.
 
     Args:
+        cache: folder; None: `$SSL_CACHE` or `~/.cache/ssl-lightning`.
         name: where the documents come from, for messages.
         documents: gives them; those of nothing but space are left out.
-        total: bytes that will be read, for the progress bar (None: not known).
+        status: tells the state of what they are read from.
+        options: all else that decides what they are.
 
     Raises:
-        InputError: there is no text in them, the cache is damaged, or what `documents` raises.
+        InputError: there is no text in them, their status changes while they are read, the cache is damaged, or what
+            `documents` raises.
     """
-    cached_dir(path, lambda folder: _write(folder, name, documents(), total))
+    before = status()
+
+    def build(folder: Path) -> None:
+        _write(folder, name, documents())
+        if status() != before:
+            raise InputError(f"files of {name} changed while they were read: start again when they are complete")
+
+    path = cached_dir(cache_folder(cache) / "text" / digest(str(VERSION), before, repr(options)), build)
     with reading(path):
         ends, stored = np.load(path / "ends.npy"), json.loads((path / "corpus.json").read_text())
         data = np.asarray(np.memmap(path / "text.utf8", np.uint8, mode="r"))
@@ -209,25 +200,18 @@ def cached_corpus(
         return Corpus(data, ends[:-1], ends[1:], stored["content"]), stored["labels"]
 
 
-def _write(folder: Path, name: str, documents: Iterator[Document], total: int | None) -> None:
-    ends, labels = [0], []
-    with (folder / "text.utf8").open("w+b") as stream, progress_bar("reading text", total, True) as advance:
-        for parts, label in documents:
-            size, blank = 0, True
-            for part in parts:
-                written = stream.write(part.encode("utf-8", "replace"))
-                advance(written)
-                size, blank = size + written, blank and not part.strip()
-            if blank:
-                stream.seek(ends[-1])
-                stream.truncate()
-            else:
-                ends.append(ends[-1] + size)
+def _write(folder: Path, name: str, documents: Iterator[Document]) -> None:
+    content, ends, labels = hashlib.blake2b(digest_size=12), [0], []
+    with (folder / "text.utf8").open("wb") as stream, progress_bar("reading text", None, True) as advance:
+        for text, label in documents:
+            if text.strip():
+                data = text.encode("utf-8", "replace")
+                content.update(data)
+                ends.append(ends[-1] + stream.write(data))
                 labels.append(label)
-        if not labels:
-            raise InputError(f"{name} holds no text: nothing but space")
-        stream.seek(0)
-        content = _digest(stream)
+                advance(len(data))
+    if not labels:
+        raise InputError(f"{name} holds no text: nothing but space")
     np.save(folder / "ends.npy", np.array(ends, np.int64))
-    stored = {"content": content, "labels": None if labels[0] is None else labels}
+    stored = {"content": content.hexdigest(), "labels": None if labels[0] is None else labels}
     (folder / "corpus.json").write_text(json.dumps(stored))

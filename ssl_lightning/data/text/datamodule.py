@@ -14,7 +14,7 @@ from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
 from ssl_lightning.data.text.modality import TextModality
-from ssl_lightning.data.text.token_cache import Tokenized, tokenize_corpus
+from ssl_lightning.data.text.token_cache import tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.text.masking import Tokens
@@ -90,11 +90,11 @@ class TextDataModule(DataModule):
         """The whole texts of the samples of a labeled split, in its order."""
         part = getattr(self, split)
         corpus = self._texts["test" if split == "test" else "train"]
-        return ["".join(corpus.subset(np.array([row])).texts()) for row in part.groups]
+        return [corpus.text(row) for row in part.groups]
 
     def prepare_data(self) -> None:
         """Trains the tokenizer and tokenizes, on one process of each machine, before the others read the result."""
-        self._tokenize(self._corpus[0])
+        self._windows(self._corpus[0])
         if self.probe is not None:
             self._labeled("train")
 
@@ -102,13 +102,12 @@ class TextDataModule(DataModule):
         if self.train is not None:
             return
         corpus, held = self._corpus
-        found = self._tokenize(corpus)
-        windows = self._windows(found, corpus)
+        windows = self._windows(corpus)
         self.val_windows = windows.of_documents(held) if held.any() else None
-        overlapping = windows if self.stride is None else self._windows(found, corpus, self.stride)
-        train = overlapping.of_documents(~held)
-        self._refuse_too_short(train, found, held)
-        self.bytes_per_token = _bytes_per_token(corpus, found, held if held.any() else ~held)
+        train = self._windows(corpus, self.stride).of_documents(~held)
+        self._refuse_too_short(train)
+        measured = held if held.any() else ~held
+        self.bytes_per_token = float(corpus.sizes[measured].sum() / windows.of_documents(measured).token_count)
         self.val = self.val_windows
         if self.probe is not None:
             self._split_probe()
@@ -141,36 +140,23 @@ class TextDataModule(DataModule):
         if not learns(self.tokenizer):
             return self.tokenizer(())
         corpus, held = self._corpus
-        training = corpus.subset(~held)
-        home = (
-            cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer), str(LEARN_FROM))
-        )
-        cached_dir(home, lambda folder: self.tokenizer(training.texts(LEARN_FROM)).save(folder))
+        training = corpus.subset(~held).spread(LEARN_FROM)
+        home = cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer))
+        cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 
-    def _tokenize(self, corpus: Corpus) -> Tokenized:
-        return tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
+    def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
+        found = tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
+        pad_id = self.modality.tokenizer.pad_id
+        return TokenDataset(found.tokens, found.offsets, self.length, pad_id, stride, corpus.labels, corpus.classes)
 
-    def _windows(self, found: Tokenized, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        return TokenDataset(
-            found.tokens,
-            found.offsets,
-            self.length,
-            self.modality.tokenizer.pad_id,
-            stride,
-            corpus.labels,
-            corpus.classes,
-        )
-
-    def _refuse_too_short(self, train: TokenDataset, found: Tokenized, held: np.ndarray) -> None:
-        tokens = int(np.diff(found.offsets)[~held].sum())
+    def _refuse_too_short(self, train: TokenDataset) -> None:
         if len(train) < self.batch_size:
             raise InputError(
-                f"the corpus is too short: its {tokens:,} training tokens make {len(train)} windows of "
-                f"data.length={self.length}, and data.batch_size={self.batch_size} needs as many;"
-                " give more text, or a smaller data.length or data.batch_size"
+                f"the corpus is too short: its training text makes {len(train)} windows of data.length={self.length}, "
+                f"and data.batch_size={self.batch_size} needs as many; give more text, or smaller ones of these"
             )
-        if held.any() and not len(self.val_windows or ()):
+        if self.val_windows is not None and not len(self.val_windows):
             raise InputError("the held-out documents have no tokens: give more text or a larger data.val_size")
 
     def _labeled(self, split: str) -> TokenDataset:
@@ -179,7 +165,7 @@ class TextDataModule(DataModule):
         if labeled.labels is None:
             raise InputError("data.probe has no labels: choose labeled_text, or callbacks=no_probe without it")
         self._texts[split] = labeled
-        return self._windows(self._tokenize(labeled), labeled).firsts()
+        return self._windows(labeled).firsts()
 
     def _split_probe(self) -> None:
         texts = self._labeled("train")
@@ -194,10 +180,6 @@ class TextDataModule(DataModule):
                 raise InputError("there is no test set: the data has no labels")
             self._sets[split] = self._labeled(split)
         return self._sets[split]
-
-
-def _bytes_per_token(corpus: Corpus, found: Tokenized, chosen: np.ndarray) -> float:
-    return float(corpus.sizes[chosen].sum() / np.diff(found.offsets)[chosen].sum())
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:

@@ -50,6 +50,11 @@ class TokenDataset(Dataset):
         assert self._groups is not None
         return self._groups[self.rows]
 
+    @property
+    def token_count(self) -> int:
+        """Tokens in the windows of this subset, without padding."""
+        return int(self.sizes[self.rows].sum())
+
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         assert self._groups is not None
         columns = np.arange(self.length)

@@ -1,17 +1,15 @@
 """Any set of texts that the `datasets` library reads: of the Hugging Face hub, or saved on this machine."""
 
 import itertools
-import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssl_lightning.data.cache import cache_folder, digest, file_status
+from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, first_line
 
 BATCH = 1000  # rows that are read at a time
 
@@ -57,13 +55,14 @@ def hf_text(
         raise InputError(f"data.source.limit={limit} must be at least 1")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
     local = folder.is_dir()
-    status = file_status(folder, sorted(folder.rglob("*"))) if local else path
-    options = {"name": name, "data_files": data_files, "revision": revision}
+    status = partial(file_status, folder, sorted(folder.rglob("*"))) if local else lambda: path
+    source = str(folder) if local else path
+    loading = {"name": name, "data_files": data_files, "revision": revision}
 
     def read(part: str) -> tuple[Corpus, list[str] | None]:
-        rows = partial(read_rows, path, str(folder) if local else path, column, label, part, options)
-        key = digest(status, json.dumps([options, part, column, label, limit]))
-        return cached_corpus(cache_folder(cache) / "hf" / key, path, lambda: itertools.islice(rows(), limit))
+        rows = partial(read_rows, path, source, column, label, part, loading)
+        options = loading, part, column, label, limit
+        return cached_corpus(cache, path, lambda: itertools.islice(rows(), limit), status, options)
 
     return open_split(split, read, part, test_part, test_size, seed)
 
@@ -80,7 +79,8 @@ def read_rows(
     Raises:
         InputError: the library cannot read the set, a column is missing, or a value is no text or no label.
     """
-    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+    _hush()
+    with tempfile.TemporaryDirectory() as scratch:
         try:
             rows = _load(path, part, cache_dir=scratch, **options)
             classes = getattr((rows.features or {}).get(label), "names", None)
@@ -92,8 +92,7 @@ def read_rows(
         except InputError:
             raise
         except Exception as error:  # the library raises whatever its readers and its network stumble over
-            first = str(error).strip().splitlines() or [type(error).__name__]
-            raise InputError(f"{source} cannot be read ({first[0]})") from error
+            raise InputError(f"{source} cannot be read ({first_line(error) or type(error).__name__})") from error
 
 
 def _load(path: str, part: str, cache_dir: str, **options: Any) -> Any:
@@ -116,25 +115,16 @@ def _document(source: str, text: Any, value: Any, label: str | int | None, class
     if not isinstance(text, str | None):
         raise InputError(f"{source} has no text in its column but {type(text).__name__}: state data.source.column")
     if label is None:
-        return [text or ""], None
+        return text or "", None
     if value is None or value == "" or (classes and value < 0):  # -1 in the hub's test sets
         raise InputError(f"{source} has a row without a label in its column {label!r}")
-    return [(text or "").strip()], classes[value] if classes else str(value).strip()
+    return (text or "").strip(), classes[value] if classes else str(value).strip()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's own bars and messages, and without its count of uses, which asks the network."""
+def _hush() -> None:
+    """From now on without the library's own bars and messages, and its count of uses, which asks the network."""
     import datasets
-    from datasets.utils import logging
 
-    bars, level = datasets.are_progress_bars_disabled(), logging.get_verbosity()
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     datasets.disable_progress_bars()
-    logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)

@@ -59,7 +59,8 @@ def _all_texts() -> Iterator[str]:
             yield topics[name].strip() + "\n"
     home = Path(sysconfig.get_path("stdlib"))
     for file in _sources(home):
-        yield from _docstrings(file)
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            yield from _docstrings(_parsed(file))
 
 
 def _sources(home: Path) -> list[Path]:
@@ -72,22 +73,16 @@ def _sources(home: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.relative_to(home).parts)
 
 
-def _docstrings(file: Path) -> Iterator[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in the sources
-            tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return
-    for node in _with_docstrings(tree):
-        if text := ast.get_docstring(node):
-            yield text.strip() + "\n"
+def _parsed(file: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old escapes in the sources
+        return ast.parse(file.read_bytes())
 
 
-def _with_docstrings(node: ast.AST) -> Iterator[Documented]:
-    """A module, class or function and those inside it, in the order of the source; expressions hold none."""
-    if isinstance(node, Documented):
-        yield node
+def _docstrings(node: ast.AST) -> Iterator[str]:
+    """Of a module, class or function and of those inside it, in the order of the source; expressions hold none."""
+    if isinstance(node, Documented) and (text := ast.get_docstring(node)):
+        yield text.strip() + "\n"
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt | ast.ExceptHandler):
-            yield from _with_docstrings(child)
+            yield from _docstrings(child)

@@ -1,8 +1,8 @@
 """A corpus tokenized once into a memory-mapped array that later runs open at once."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer
 
 VERSION = 2  # raise it when the same corpus and tokenizer give other tokens, so that old caches are not used
-TASK = 2**20  # bytes that are tokenized at a time, in parallel threads
+TASK = 64  # pieces that are tokenized at a time, in parallel threads
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,12 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: Path) -> Tokeni
 def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else it warns when workers of a DataLoader are forked
     counts = np.zeros(len(corpus), np.int64)
-    total = int(corpus.sizes.sum())
+    pieces, total = corpus.pieces(), int(corpus.sizes.sum())
     with (folder / "tokens.bin").open("wb") as stream, progress_bar("tokenizing", total, True) as advance:
-        for pieces in _tasks(corpus):
-            found = tokenizer.encode_batch([piece.decode() for _, piece in pieces])
-            for (document, piece), ids in zip(pieces, found, strict=True):
+        while task := list(islice(pieces, TASK)):
+            found = tokenizer.encode_batch([piece for _, piece in task])
+            for (document, piece), ids in zip(task, found, strict=True):
                 stream.write(np.array(ids, dtype).tobytes())
                 counts[document] += len(ids)
-                advance(len(piece))
+                advance(len(piece.encode()))
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
-
-
-def _tasks(corpus: Corpus) -> Iterator[list[tuple[int, bytes]]]:
-    """Neighboring pieces, about `TASK` bytes together."""
-    pieces: list[tuple[int, bytes]] = []
-    size = 0
-    for number, piece in corpus.pieces():
-        pieces.append((number, piece))
-        size += len(piece)
-        if size >= TASK:
-            yield pieces
-            pieces, size = [], 0
-    if pieces:
-        yield pieces

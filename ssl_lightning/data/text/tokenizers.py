@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
-ALPHABET = 1000  # characters that WordPiece keeps, the most frequent ones; the others are [UNK]
 
 
 def _byte_characters() -> list[str]:
@@ -35,7 +34,6 @@ def _byte_characters() -> list[str]:
 
 
 BYTES = _byte_characters()
-_BYTE_OF = {character: number for number, character in enumerate(BYTES)}
 
 
 class Tokenizer:
@@ -99,43 +97,20 @@ class Tokenizer:
     def word_starts(self) -> torch.Tensor:
         """(V,) bool: whether a token starts a word: a run of letters and digits with the space before it, or of others.
 
-        WordPiece writes `##` before a token that continues a word; special tokens start one.
+        A token is read as the decoder writes it behind another one; special tokens start a word.
         """
         import torch
 
-        names = [name or "" for name in self.inner.convert_ids_to_tokens(list(range(self.vocab_size)))]
-        if "ByteLevel" in str(json.loads(self.inner.backend_tokenizer.to_str())["decoder"]):
-            starts = [starts_word(bytes_of_gpt2_token(name)) for name in names]
-        elif any(name.startswith("##") for name in names):
-            starts = [not name.startswith("##") for name in names]
-        else:
-            starts = [starts_word(bytes_of_sentencepiece_token(name)) for name in names]
-        found = torch.tensor(starts)
+        names = self.inner.convert_ids_to_tokens(list(range(self.vocab_size)))
+        texts = [self.inner.convert_tokens_to_string(["a", name or ""])[1:] for name in names]
+        found = torch.tensor([starts_word(text) for text in texts])
         found[self.special_ids] = True
         return found
 
 
-def bytes_of_gpt2_token(name: str) -> bytes:
-    """The text of a token that is written with a character for each byte."""
-    if all(character in _BYTE_OF for character in name):
-        return bytes(_BYTE_OF[character] for character in name)
-    return name.encode()  # a token that was added by hand is written as it is
-
-
-def bytes_of_sentencepiece_token(name: str) -> bytes:
-    """The text of a token that is written with a low line for a space, and <0x0A> for a byte."""
-    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-        return bytes.fromhex(name[3:5])
-    return name.replace("\u2581", " ").encode()
-
-
-def starts_word(text: bytes) -> bool:
-    """Whether a token starts a word: a run of letters and digits with the space before it, or of anything else."""
-    if not text:
-        return True
-    first = text.decode("utf-8", "ignore")[:1]
-    # letters, marks and numbers continue a word, and so do the bytes that are only a part of a character
-    return bool(first) and text[0] & 0xC0 != 0x80 and unicodedata.category(first)[0] not in "LMN"
+def starts_word(text: str) -> bool:
+    """Whether a token's text does not continue a word: letters, marks, numbers and parts of a character (U+FFFD) do."""
+    return not text or (text[0] != "\ufffd" and unicodedata.category(text[0])[0] not in "LMN")
 
 
 def load(folder: str | Path) -> Tokenizer:
@@ -153,19 +128,11 @@ def load(folder: str | Path) -> Tokenizer:
     try:
         fast = Fast.from_file(str(Path(folder) / "tokenizer.json"))
         stored = json.loads((Path(folder) / "tokenizer_config.json").read_text())
-        kept = {key: _plain(stored[key]) for key in KEPT if key in stored}
-        return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, **kept))
+        kept = {key: stored[key] for key in KEPT if key in stored}
+        texts = {key: value["content"] if isinstance(value, dict) else value for key, value in kept.items()}
+        return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, **texts))
     except Exception as error:  # which is what `tokenizers` raises
-        raise InputError(f"no tokenizer in {str(folder)!r} ({_first_line(error)})") from error
-
-
-def _plain(value: Any) -> Any:
-    """A value of `tokenizer_config.json`: a special token is a text, or a dict of its text and how it is matched."""
-    return value["content"] if isinstance(value, dict) else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"no tokenizer in {str(folder)!r} ({first_line(error)})") from error
 
 
 def learns(make: Callable[..., Tokenizer]) -> bool:
@@ -185,7 +152,7 @@ def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
     try:
         found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({_first_line(error)})") from error
+        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({first_line(error)})") from error
     return Tokenizer(found)
 
 
@@ -246,17 +213,11 @@ def wordpiece(
     fast.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     fast.decoder = decoders.WordPiece()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text)))
-    characters: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            characters[character] += count
-    alphabet = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:ALPHABET])
-    known = set(alphabet)
-    words = Counter({word: count for word, count in words.items() if known.issuperset(word)})  # the others are [UNK]
-    inner = sorted({character for word in words for character in word[1:]})
+    words = Counter(
+        word for text in texts for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))
+    )
+    alphabet = sorted(set().union(*words))
+    inner = sorted(set().union(*(word[1:] for word in words)))
     fixed = [*SPECIALS.values(), *alphabet, *(f"##{character}" for character in inner)]
     _refuse_small(vocab_size, len(fixed))
     learner = Fast(models.WordPiece(unk_token=SPECIALS["unk"]))

@@ -16,17 +16,21 @@ def random_text(seed, words=400):
 
 
 def text_of(corpus):
-    found = [b""] * len(corpus)
+    found = [""] * len(corpus)
     for document, piece in corpus.pieces():
-        piece.decode()  # every piece is whole characters
         found[document] += piece
-    return [text.decode() for text in found]
+    assert found == list(corpus.texts())
+    return found
+
+
+def cache(folder, documents):
+    """A corpus of a source whose status never changes."""
+    return cached_corpus(str(folder), "here", documents, lambda: "", ())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pieces_are_the_document(monkeypatch, seed):
-    monkeypatch.setattr(module, "PIECE", 300)
-    monkeypatch.setattr(module, "NEAR", 40)
+    monkeypatch.setattr(module, "PIECE", module.pieces_of(300))
     text = random_text(seed)
     corpus = Corpus.from_texts(["first", text])
     pieces = [piece for document, piece in corpus.pieces() if document == 1]
@@ -35,13 +39,12 @@ def test_pieces_are_the_document(monkeypatch, seed):
     assert len(pieces) > 5
     # cut where no pre-tokenizer would join: before a space, or behind a line break
     for before, after in itertools.pairwise(pieces):
-        assert after.startswith(b" ") or before.endswith(b"\n")
+        assert after.startswith(" ") or before.endswith("\n")
 
 
 @pytest.mark.parametrize("text", ["é" * 1000, "日" * 700])
 def test_text_without_a_space_is_cut_between_characters(monkeypatch, text):
-    monkeypatch.setattr(module, "PIECE", 301)
-    monkeypatch.setattr(module, "NEAR", 40)
+    monkeypatch.setattr(module, "PIECE", module.pieces_of(101))
     corpus = Corpus.from_texts([text])
     assert text_of(corpus) == [text]
     assert sum(1 for _ in corpus.pieces()) > 5
@@ -61,7 +64,7 @@ def test_the_key_is_that_of_the_content_and_the_borders(tmp_path):
     corpus = Corpus.from_texts(["ab", "c"])
     assert corpus.key == Corpus.from_texts(["ab", "c"]).key
     assert len({corpus.key, *(Corpus.from_texts(texts).key for texts in (["a", "bc"], ["abc"], ["ab", "d"]))}) == 4
-    stored, _ = cached_corpus(tmp_path / "a", "a", lambda: iter([(["a", "b"], None), (["c"], None)]))
+    stored, _ = cache(tmp_path, lambda: iter([("ab", None), ("c", None)]))
     assert stored.key == corpus.key
 
 
@@ -90,10 +93,9 @@ def test_a_cut_between_documents_parts_none():
 
 def test_a_part_of_the_texts_is_spread_over_all():
     corpus = Corpus.from_texts([f"{number:04}" for number in range(100)])
-    assert list(corpus.texts()) == list(corpus.texts(400)) == text_of(corpus)
-    some = list(corpus.texts(40))
-    assert len(some) == 10
-    assert (some[0], some[-1]) == ("0000", "0099")
+    assert list(corpus.spread(400).texts()) == list(corpus.texts())
+    assert list(corpus.spread(40).texts()) == [f"{number:04}" for number in range(0, 100, 10)]
+    assert len(corpus.spread(1)) == 1
 
 
 def test_a_cached_corpus_is_written_once_without_blank_documents(tmp_path):
@@ -101,13 +103,11 @@ def test_a_cached_corpus_is_written_once_without_blank_documents(tmp_path):
 
     def documents():
         asked.append(1)
-        yield ["first ", "in parts"], "b"
-        yield ["  ", "\n"], "blank"
-        yield ["sécond"], "a"
+        yield from [("first", "b"), (" \n", "blank"), ("sécond", "a")]
 
     for _ in range(2):
-        corpus, names = cached_corpus(tmp_path / "home", "here", documents)
-        assert (text_of(corpus), names) == (["first in parts", "sécond"], ["b", "a"])
+        corpus, names = cache(tmp_path, documents)
+        assert (text_of(corpus), names) == (["first", "sécond"], ["b", "a"])
     assert asked == [1]
 
 
@@ -115,22 +115,22 @@ def test_a_cached_corpus_is_written_once_without_blank_documents(tmp_path):
 @pytest.mark.parametrize("how", ["short", "gone"])
 def test_a_damaged_cache_is_told(tmp_path, damage, how):
     def read():
-        return cached_corpus(tmp_path / "home", "here", lambda: iter([(["some text"], None)]))
+        return cache(tmp_path, lambda: iter([("some text", None)]))
 
     read()
-    file = tmp_path / "home" / damage
+    (file,) = tmp_path.glob(f"text/*/{damage}")
     file.unlink() if how == "gone" else file.write_bytes(file.read_bytes()[:5])
-    with pytest.raises(InputError, match=r"the cache .*home is damaged \(.*\): remove it, and it is built again"):
+    with pytest.raises(InputError, match=r"the cache .*text/.* is damaged \(.*\): remove it, and it is built again"):
         read()
 
 
 def test_what_fails_while_it_is_read_leaves_no_cache(tmp_path):
     def documents():
-        yield ["good"], None
+        yield "good", None
         raise InputError("bad")
 
     with pytest.raises(InputError, match="bad"):
-        cached_corpus(tmp_path / "home", "here", documents)
+        cache(tmp_path, documents)
     with pytest.raises(InputError, match="here holds no text: nothing but space"):
-        cached_corpus(tmp_path / "home", "here", lambda: iter([([" "], None)]))
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+        cache(tmp_path, lambda: iter([(" ", None)]))
+    assert not [path for path in (tmp_path / "text").iterdir() if path.is_dir()]

@@ -214,7 +214,7 @@ def test_the_test_set_is_opened_only_when_asked_for(made):
         ({"stride": 17}, r"data\.stride=17 must be from 1 to data\.length=16"),
         ({"val_from": "start"}, r"data\.val_from=start is not known: choose documents or end"),
         ({"val_size": 80}, r"data\.val_size=80 does not fit a set of 80"),
-        ({"batch_size": 4000}, r"training tokens make \d+ windows of data\.length=16, and data\.batch_size=4000 needs"),
+        ({"batch_size": 4000}, r"training text makes \d+ windows of data\.length=16, and data\.batch_size=4000 needs"),
         ({"fraction": 2.0}, r"data\.fraction=2"),
         ({"probe": lambda root, split: Corpus.from_texts(TEXTS)}, r"data\.probe has no labels: choose labeled_text"),
         (
@@ -223,7 +223,7 @@ def test_the_test_set_is_opened_only_when_asked_for(made):
         ),
         (
             {"source": partial(documents, texts=["short"] * 4)},
-            r"the corpus is too short: its 20 training tokens make 4",
+            r"the corpus is too short: its training text makes 4 windows",
         ),
     ],
 )
@@ -267,7 +267,7 @@ def test_tinyshakespeare_is_split_as_in_nanogpt(made):
     """Its prepare.py: 65 characters, 1,003,854 tokens to train on and 111,540 to validate."""
     data = made(partial(text_files, files=f"{REAL}/text/tinyshakespeare.txt"), char, val_size=0.1)
     assert data.modality.tokenizer.vocab_size == 65 + 5
-    tokens = [int((part.starts * 0 + part.sizes)[part.rows].sum()) for part in (data.train, data.val_windows)]
+    tokens = [part.token_count for part in (data.train, data.val_windows)]
     assert tokens == [1_003_854, 111_540]
 
 

@@ -37,12 +37,8 @@ def test_tokens_of_every_document(tmp_path, byte_pairs):
 def test_long_documents_in_pieces_and_small_tasks_give_the_same(tmp_path, monkeypatch, byte_pairs):
     text = "".join(TEXTS)
     corpus = Corpus.from_texts([text, TEXTS[6]])
-    for module, name, value in (
-        (corpus_module, "PIECE", 200),
-        (corpus_module, "NEAR", 60),
-        (token_cache, "TASK", 500),
-    ):
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(corpus_module, "PIECE", corpus_module.pieces_of(200))
+    monkeypatch.setattr(token_cache, "TASK", 3)
     found = tokenize_corpus(corpus, byte_pairs, tmp_path)
     assert documents(found) == [byte_pairs.encode(text), byte_pairs.encode(TEXTS[6])]
     assert isinstance(found.tokens.base, np.memmap)
@@ -114,7 +110,7 @@ from pathlib import Path
 from ssl_lightning.data.text import token_cache
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.tokenizers import byte
-token_cache.TASK = 100
+token_cache.TASK = 1
 tokenizer = byte(())
 real, calls = tokenizer.encode_batch, []
 def encode(texts):

@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from tokenizers import Tokenizer as Fast
+from tokenizers import decoders, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ssl_lightning.data.text.python_docs import python_docs
@@ -14,8 +16,6 @@ from ssl_lightning.data.text.tokenizers import (
     Tokenizer,
     bpe,
     byte,
-    bytes_of_gpt2_token,
-    bytes_of_sentencepiece_token,
     char,
     learns,
     load,
@@ -268,18 +268,36 @@ def test_every_byte_has_its_own_printable_character():
     assert (BYTES[ord(" ")], BYTES[ord("\n")]) == ("\u0120", "\u010a")  # as in GPT-2's vocabulary
 
 
-def test_tokens_as_bytes():
-    assert bytes_of_gpt2_token("".join(BYTES)) == bytes(range(256))
-    assert bytes_of_gpt2_token("<|a b|>") == b"<|a b|>"
-    assert bytes_of_sentencepiece_token("\u2581the") == b" the"
-    assert bytes_of_sentencepiece_token("<0xC3>") == b"\xc3"
+def test_where_words_begin_in_sentencepiece():
+    """A tokenizer as that of Llama 2: a low line for a space, bytes for what is not in its vocabulary."""
+    vocabulary = [
+        "<unk>",
+        "a",
+        "\u2581",
+        "\u2581the",
+        "the",
+        "\u2581\u2581",
+        "s",
+        ".",
+        "<0x0A>",
+        "<0xC3>",
+        "<0xA9>",
+        "<0x41>",
+    ]
+    fast = Fast(models.BPE({token: number for number, token in enumerate(vocabulary)}, [], byte_fallback=True))
+    fast.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, unk_token="<unk>"))
+    starts = {token for token, found in zip(vocabulary, tokenizer.word_starts, strict=False) if found}
+    assert starts == {"<unk>", "\u2581", "\u2581the", "\u2581\u2581", ".", "<0x0A>"}
 
 
-@pytest.mark.parametrize("text", [b" the", b"\n", b"'s", b".", "\U0001f600".encode(), b""])
+@pytest.mark.parametrize("text", [" the", "\n", "'s", ".", "\U0001f600", ""])
 def test_beginnings(text):
     assert starts_word(text)
 
 
-@pytest.mark.parametrize("text", [b"the", b"7", b"\xc3", b"\xa9", "\u00e9t".encode(), "\u0301".encode()])
+@pytest.mark.parametrize("text", ["the", "7", "\ufffd", "\u00e9t", "\u0301"])
 def test_continuations(text):
     assert not starts_word(text)
