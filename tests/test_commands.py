@@ -208,9 +208,10 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
-        "data.fraction=0.2",
+        "data.source.copies=3",
+        "data.fraction=0.5",
         "data.val_size=0.8",
-        "trainer.max_epochs=20",
+        "trainer.max_epochs=16",
         "hydra.run.dir=run",
     )
     assert command("pretrain", *TINY, *options, cwd=tmp_path).returncode == 0

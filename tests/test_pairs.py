@@ -51,14 +51,16 @@ def parts(method: str, group: str, name: str) -> dict[str, Any]:
     """What `GROUP=NAME` changes in the config of a method."""
     if group != "data":
         return {group: load_choice(group, name)}
-    (config, choices), (_, own) = composed("~transform", f"data={name}"), composed(f"method={method}")
-    regime = load_choice("regime", own["regime"]) if own["regime"] else OmegaConf.create()
-    transform = own["transform"].replace("_digits", f"_{choices['images']}")
-    made = {
-        "data": OmegaConf.merge(config.data, regime.get("data", {})),
-        "transform": load_choice("transform", transform),
-    }
-    return made if transform != own["transform"] else {"data": made["data"]}
+    own = composed(f"method={method}")[1]
+    transform = own["transform"].replace("_digits", f"_{composed('~transform', f'data={name}')[1]['images']}")
+    made = {"data": data_under(own["regime"], name)}
+    return made if transform == own["transform"] else {**made, "transform": load_choice("transform", transform)}
+
+
+@cache
+def data_under(regime: str | None, name: str) -> DictConfig:
+    config = composed("~transform", f"data={name}")[0].data
+    return OmegaConf.merge(config, load_choice("regime", regime).get("data", {})) if regime else config
 
 
 @contextmanager
@@ -211,8 +213,8 @@ def test_the_length_that_is_typed_is_that_of_the_run(typed: list[str], length: t
 
 
 def test_two_typed_lengths_are_refused() -> None:
-    with pytest.raises(InputError, match="both say how long to train: give one of them"):
-        with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"])
+    with pytest.raises(InputError, match=r"trainer.max_epochs=2 and trainer.max_steps=3 both say how long to train"):
+        validate_config(composed(*with_one_length(["trainer.max_epochs=2", "trainer.max_steps=3"]))[0])
 
 
 def test_an_option_may_follow_a_length() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ssl_lightning.cli.mistakes import did_you_mean
+from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher
@@ -54,21 +54,13 @@ def with_run_folder(arguments: list[str]) -> list[str]:
 
 
 def with_one_length(arguments: list[str]) -> list[str]:
-    """Of `trainer.max_epochs` and `trainer.max_steps`, the one that is given takes the place of the run's other one.
-
-    Raises:
-        InputError: both are given.
-    """
+    """Of `trainer.max_epochs` and `trainer.max_steps`, the one that is given takes the place of the run's other one."""
     other = {"trainer.max_epochs": "trainer.max_steps=-1", "trainer.max_steps": "trainer.max_epochs=null"}
     keys = [argument.partition("=")[0].lstrip("+") for argument in arguments]
-    given = {key: argument.partition("=")[2] for key, argument in zip(keys, arguments, strict=True) if key in other}
-    lengths = [key for key, value in given.items() if value not in ("null", "-1", "")]
-    if len(lengths) == 2:
-        raise InputError("trainer.max_epochs and trainer.max_steps both say how long to train: give one of them")
-    if len(given) != 1 or not lengths:
+    given = [place for place, key in enumerate(keys) if key in other]  # beside it: an override stands behind no option
+    if len(given) != 1 or arguments[given[0]].partition("=")[2] in ("null", "-1", ""):
         return arguments
-    place = keys.index(lengths[0])  # beside it, because an override may not stand behind an option
-    return [*arguments[:place], other[lengths[0]], *arguments[place:]]
+    return [*arguments[: given[0]], other[keys[given[0]]], *arguments[given[0] :]]
 
 
 def verbatim(argument: str) -> str:

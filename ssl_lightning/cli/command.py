@@ -23,7 +23,7 @@ from ssl_lightning.cli.arguments import (
     with_sweep_folder,
 )
 from ssl_lightning.cli.help import register_choices
-from ssl_lightning.cli.mistakes import hide_bases, mistake
+from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
@@ -54,7 +54,6 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
             _register_resolvers()
             register_choices()
             show_in_one_line(name)
-            hide_bases()
             arguments = sys.argv[1:]
             if "--version" in arguments:
                 print(f"ssl-lightning {ssl_lightning.__version__}")

@@ -1,8 +1,6 @@
 """Every mistake of a user becomes one line that names what would be right."""
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import mistake_behind
 from ssl_lightning.launch.slurm import launcher_mistake
@@ -31,18 +30,8 @@ def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> s
     if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
         return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    beside = _config_dir(arguments)
-    keys = _keys(name, overrides, beside)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+~")
-        if (CONFIG_DIR / key).is_dir():
-            choices = _choices(key, beside)
-            wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
-            if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
-                return f"there is no {key} '{wrong[0]}'; {did_you_mean(wrong[0], choices)}"
-        elif keys and key not in keys and not override.startswith("+") and not key.startswith("hydra"):
-            return f"there is no '{key}'; {did_you_mean(key, keys)}"
+    if line := _wrong_override(error, name, overrides, _config_dir(arguments)):
+        return line
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return f"{first} ({others[0]})" if others else first
 
@@ -55,28 +44,35 @@ def _config_dir(arguments: list[str]) -> list[str]:
     return [f"hydra.searchpath=[{quoted(f'file://{Path(place).absolute()}')}]"] if place else []
 
 
-def _choices(group: str, beside: list[str]) -> list[str]:
-    """What there is in a group of configs, Hydra's own, its plugins' and the user's included."""
+def _wrong_override(error: Exception, name: str, overrides: list[str], beside: list[str]) -> str | None:
+    """The line for the first override of what is no choice of its group, or no key."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        names: list[str] = GlobalHydra.instance().config_loader().get_group_options(group, overrides=beside)
-    return [name for name in names if not name.startswith("_")]
+        keys = _keys(name, overrides, beside)
+        for override in overrides:
+            key, _, value = override.partition("=")
+            key = key.lstrip("+~")
+            if (CONFIG_DIR / key).is_dir():
+                listed = GlobalHydra.instance().config_loader().get_group_options(key, overrides=beside)
+                choices = [choice for choice in listed if not choice.startswith("_")]
+                wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
+                if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
+                    return f"there is no {key} '{wrong[0]}'; {did_you_mean(wrong[0], choices)}"
+            elif key not in keys and not override.startswith("+") and not key.startswith("hydra"):
+                return f"there is no '{key}'; {did_you_mean(key, keys)}"
+    return None
 
 
-def _keys(name: str, overrides: Iterable[str], beside: list[str]) -> list[str]:
+def _keys(name: str, overrides: list[str], beside: list[str]) -> list[str]:
     """All keys and groups that could be overridden, as composed with those overrides that name a choice."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose
 
-    GlobalHydra.instance().clear()
     groups = [str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_dir()]
     chosen = [o for o in overrides if (CONFIG_DIR / o.partition("=")[0] / f"{o.partition('=')[2]}.yaml").is_file()]
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose(name, [*chosen, *beside])
-    return groups + _flat(OmegaConf.to_container(config, resolve=False))
+    return groups + _flat(OmegaConf.to_container(compose(name, [*chosen, *beside]), resolve=False))
 
 
 def _flat(node: Any, prefix: str = "") -> list[str]:
@@ -84,24 +80,3 @@ def _flat(node: Any, prefix: str = "") -> list[str]:
         return []
     names = [f"{prefix}{key}" for key in node]
     return names + [key for name, child in node.items() for key in _flat(child, f"{prefix}{name}.")]
-
-
-def hide_bases() -> None:
-    """Lets `--help` leave out the files that others are based on, whose names begin with `_`."""
-    from hydra._internal.hydra import Hydra
-
-    listed = Hydra.format_config_groups
-
-    def choices_alone(self: Hydra, *args: Any, **kwargs: Any) -> str:
-        return re.sub(r"(?<=[ ,])_\w+(, |$)", "", listed(self, *args, **kwargs), flags=re.MULTILINE)
-
-    Hydra.format_config_groups = choices_alone  # type: ignore[method-assign]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    known = list(dict.fromkeys(known))
-    near = [name for name in known if name.rpartition(".")[2] == word][:3]
-    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 20 else "see --cfg job for what there is"

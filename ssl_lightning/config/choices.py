@@ -1,6 +1,7 @@
 """The choices of a group of `conf/`, read without composing a run."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -29,3 +30,13 @@ def choices_that_fit(group: str, fits: Callable[[Any, DictConfig], bool]) -> lis
 def methods_that_declare(hook: str) -> str:
     """The names of the methods that declare an optional part of `Method`, as a list to read."""
     return ", ".join(choices_that_fit("method", lambda made, _: made.declares(hook))) or "none"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The known words nearest to one that is not known, as a question; else what there is."""
+    known = list(dict.fromkeys(known))
+    near = [name for name in known if name.rpartition(".")[2] == word][:3]
+    near = near or difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else "see --cfg job for what there is"

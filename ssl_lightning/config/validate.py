@@ -1,22 +1,21 @@
 """A config is a set of constructor calls: keys and values are held against the signatures before anything is built."""
 
-import difflib
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.choices import choices_that_fit
+from ssl_lightning.config.choices import choices_that_fit, did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
 
 
 def validate_arguments(config: DictConfig, key: str = "") -> None:
@@ -40,11 +39,8 @@ def _check_call(config: DictConfig, key: str) -> None:
         if str(name).startswith("_"):
             continue
         if name not in parameters and not open_ended:
-            near = difflib.get_close_matches(str(name), list(parameters), n=1)
-            raise InputError(
-                f"{key}.{name!s} is not an argument of {config._target_}"
-                + (f"; did you mean {near[0]}?" if near else "")
-            )
+            near = did_you_mean(str(name), parameters)
+            raise InputError(f"{key}.{name!s} is not an argument of {config._target_}; {near}")
         value = config[name]
         if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
             raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
@@ -63,16 +59,12 @@ def _signature(constructor: Any) -> tuple[Mapping[str, inspect.Parameter], dict[
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a plain value fits a type hint; hints that are not made of plain types fit anything but a text."""
     options = _options(hint)
-    if typing.Any in options:
+    if typing.Any in options or any(type(value) is option or value in typing.get_args(option) for option in options):
         return True
-    literals = [choice for option in options for choice in typing.get_args(option) if _is_literal(option)]
-    if literals:
-        return value in literals or (value is None and type(None) in options)
     if type(value) is int and float in options:
         return True
-    if type(value) in options:
-        return True
-    return not isinstance(value, str) and not all(option in _PLAIN or option is type(None) for option in options)
+    plain = all(option in _PLAIN or typing.get_origin(option) is typing.Literal for option in options)
+    return not plain and not isinstance(value, str)
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
@@ -81,20 +73,14 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return (hint,)
 
 
-def _is_literal(hint: Any) -> bool:
-    return typing.get_origin(hint) is typing.Literal
-
-
 def _describe(hint: Any) -> str:
-    parts = []
-    for option in _options(hint):
-        if _is_literal(option):
-            parts += [repr(choice) for choice in typing.get_args(option)]
+    def parts(option: Any) -> Iterator[str]:
+        if typing.get_origin(option) is typing.Literal:
+            yield from map(repr, typing.get_args(option))
         else:
-            parts.append(
-                "null" if option is type(None) else _PLAIN.get(option, getattr(option, "__name__", str(option)))
-            )
-    return " or ".join(dict.fromkeys(parts))
+            yield str(_PLAIN.get(option) or getattr(option, "__name__", option))
+
+    return " or ".join(dict.fromkeys(part for option in _options(hint) for part in parts(option)))
 
 
 _PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
@@ -117,9 +103,9 @@ def validate_config(config: DictConfig) -> None:
             f"trainer.max_epochs={epochs} and trainer.max_steps={steps} both say how long to train:"
             " set trainer.max_epochs=null or trainer.max_steps=-1"
         )
-    smallest = _class(config.method._target_).min_batch_size
-    if 0 < config.data.batch_size < smallest:
-        raise InputError(f"method {_short(_class(config.method._target_))} needs data.batch_size={smallest} or more")
+    method = _class(config.method._target_)
+    if 0 < config.data.batch_size < method.min_batch_size:
+        raise InputError(f"method {method.__name__} needs data.batch_size={method.min_batch_size} or more")
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
 
@@ -130,13 +116,18 @@ def validate_keys(config: DictConfig) -> None:
     Raises:
         InputError: a top-level key that neither `ssl-pretrain` nor `ssl-bench` has.
     """
-    files = [OmegaConf.load(CONFIG_DIR / f"{command}.yaml") for command in ("pretrain", "bench")]
-    known = {*_PARTS, *(str(key) for file in files for key in file)} - {"defaults", "hydra"}
+    known = _top_level_keys()
     for key in map(str, config):
         if key not in known:
-            near = [f"{part}.{key}" for part in _PARTS if OmegaConf.is_dict(config.get(part)) and key in config[part]]
-            near = near or difflib.get_close_matches(key, known, n=1)
-            raise InputError(f"nothing reads the key {key}" + (f"; did you mean {near[0]}?" if near else ""))
+            parts = [part for part in _PARTS if OmegaConf.is_dict(config.get(part))]
+            below = [f"{part}.{name!s}" for part in parts for name in config[part]]
+            raise InputError(f"nothing reads the key {key}; {did_you_mean(key, [*known, *below])}")
+
+
+@cache
+def _top_level_keys() -> list[str]:
+    files = [OmegaConf.load(CONFIG_DIR / f"{command}.yaml") for command in ("pretrain", "bench")]
+    return [*_PARTS, *(str(key) for file in files for key in file if key not in ("defaults", "hydra"))]
 
 
 def validate_compatibility(config: DictConfig) -> None:
@@ -152,56 +143,57 @@ def validate_compatibility(config: DictConfig) -> None:
         ("data", data, "provides"),
     ):
         if not hasattr(cls, declared):
-            raise InputError(f"{part} {_short(cls)} does not declare `{declared}`, the keys of a batch, as others do")
+            raise InputError(f"{part} {cls.__name__} does not declare `{declared}`, the keys of a batch, as others do")
     if not set(transform.requires) <= set(data.provides):
-        fitting = choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides))
-        raise InputError(
-            f"transform {_short(transform)} reads {_list(transform.requires)}, which data {_short(data)} does not give;"
-            f" data that fits: {_list(fitting)}"
+        raise _misfit(
+            f"transform {transform.__name__} reads {', '.join(transform.requires)}, which data {data.__name__} does not"
+            " give; data that fits",
+            choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides)),
         )
-    wanted = _channels(transform, config.transform)
+    wanted = config.transform.get("channels", getattr(transform, "channels", None))
     if wanted not in (None, config.data.get("channels")):
-        fitting = choices_that_fit("data", lambda made, node: "image" in made.provides and node.channels == wanted)
-        raise InputError(
-            f"the transform is for images of {wanted} channel{'s' if wanted > 1 else ''}, and the data has"
-            f" {config.data.channels}; data that fits: {_list(fitting)}; or take another transform"
+        raise _misfit(
+            f"the transform is for images of {_count(wanted, 'channel')}, and the data has {config.data.channels};"
+            " data that fits",
+            choices_that_fit("data", lambda made, node: "image" in made.provides and node.channels == wanted),
         )
     if not set(method.requires) <= {*data.provides, *transform.produces}:
-        fitting = choices_that_fit(
-            "transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces}
-        )
-        raise InputError(
-            f"method {_short(method)} reads {_list(method.requires)}, which {_short(transform)} does not make;"
-            f" transforms that fit: {_list(fitting)}"
+        raise _misfit(
+            f"method {method.__name__} reads {', '.join(method.requires)}, which {transform.__name__} does not make;"
+            " transforms that fit",
+            choices_that_fit("transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces}),
         )
     made_views = _count_views(config.transform)
     if "views" in method.requires and made_views and method.views not in (None, made_views):
-        fitting = choices_that_fit("transform", lambda _, node: _count_views(node) == method.views)
-        raise InputError(
-            f"method {_short(method)} takes {method.views} view{'s' if method.views > 1 else ''} of an image, and the"
-            f" transform makes {made_views}; transforms that fit: {_list(fitting)}"
+        raise _misfit(
+            f"method {method.__name__} takes {_count(method.views, 'view')} of an image, and the transform makes"
+            f" {made_views}; transforms that fit",
+            choices_that_fit("transform", lambda _, node: _count_views(node) == method.views),
         )
     if not _is_of_kind(method.backbone_kind, get_object(config.backbone._target_), config.backbone):
-        fitting = choices_that_fit("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node))
         given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
-        raise InputError(
-            f"method {_short(method)} needs a backbone of the kind '{method.backbone_kind}', not {given};"
-            f" backbones that fit: {_list(fitting)}"
+        raise _misfit(
+            f"method {method.__name__} needs a backbone of the kind '{method.backbone_kind}', not {given};"
+            " backbones that fit",
+            choices_that_fit("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node)),
         )
     channels = config.method.get("channels", config.data.get("channels"))
     if config.backbone.get("in_channels", channels) != channels:
         raise InputError(f"backbone.in_channels={config.backbone.in_channels}, but the data has {channels} channel(s)")
 
 
+def _misfit(line: str, fitting: list[str]) -> InputError:
+    return InputError(f"{line}: {', '.join(fitting) or 'none'}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
 def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
     """Whether what `made` builds of a config is such a backbone; one that does not say its kinds may be any."""
     kinds = getattr(made, "kinds", None)
     return kinds is None or kind in {*kinds, backbone.get("head")}
-
-
-def _channels(transform: Any, config: DictConfig) -> Any:
-    """C of the images that a transform is for, by its class or its config; None for any."""
-    return config.get("channels", getattr(transform, "channels", None))
 
 
 def _count_views(transform: DictConfig) -> int:
@@ -214,11 +206,3 @@ def _class(target: str) -> Any:
         return get_class(target)
     except ValueError as error:
         raise InputError(f"{target} is not a class") from error
-
-
-def _short(cls: type) -> str:
-    return cls.__name__
-
-
-def _list(names: Any) -> str:
-    return ", ".join(names) or "none"

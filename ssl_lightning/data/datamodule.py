@@ -22,16 +22,16 @@ from ssl_lightning.errors import InputError
 class DataModule(LightningDataModule):
     """Splits of one source, in batches that are a function of (seed, epoch), transformed on the device.
 
-    ``source(root=, split=)`` returns a set like ``ImageDataset``. "pretrain" is what is trained on; its first samples
-    are those of "train", which has the labels if there are any; "test" is not opened before ``test`` is asked for.
+    `source(root=, split=)` returns a set like `ImageDataset`. "pretrain" is what is trained on; its first samples
+    are those of "train", which has the labels if there are any; "test" is not opened before `test` is asked for.
 
-    ``setup`` makes, all fixed by ``seed``:
+    `setup` makes, all fixed by `seed`:
 
-    - ``val``: ``val_size`` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
-    - ``probe_train``: the rest of "train", for probes; None if there are no labels;
-    - ``train``: ``fraction`` of "pretrain" without the samples of ``val``.
+    - `val`: `val_size` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
+    - `probe_train`: the rest of "train", for probes; None if there are no labels;
+    - `train`: `fraction` of "pretrain" without the samples of `val`.
 
-    ``batch_size`` is that of all devices together. ``fetched_at`` is the time (``time.perf_counter``) at which the
+    `batch_size` is that of all devices together. `fetched_at` is the time (`time.perf_counter`) at which the
     last batch had arrived from the loader.
     """
 
@@ -75,7 +75,7 @@ class DataModule(LightningDataModule):
         """Writes to a run folder what the run needs of the data to be opened again without it."""
 
     def restore(self, folder: Path) -> None:
-        """Takes what ``store`` wrote instead of making it again; before ``setup``.
+        """Takes what `store` wrote instead of making it again; before `setup`.
 
         Raises InputError if it is not there.
         """
@@ -87,7 +87,7 @@ class DataModule(LightningDataModule):
 
     @property
     def classes(self) -> list[str] | None:
-        """Names of the labels; None without labels or before ``setup``."""
+        """Names of the labels; None without labels or before `setup`."""
         return None if self.probe_train is None else self.probe_train.classes
 
     def groups(self, split: str) -> torch.Tensor | None:
@@ -119,7 +119,7 @@ class DataModule(LightningDataModule):
         self.train = pretrain.subset(self._fraction_of(rest))
 
     def _fraction_of(self, rows: np.ndarray) -> np.ndarray:
-        """``fraction`` of the rows, in order; a smaller fraction is a part of a larger one."""
+        """`fraction` of the rows, in order; a smaller fraction is a part of a larger one."""
         if self.fraction == 1:
             return rows
         keep = max(1, round(self.fraction * len(rows)))
@@ -223,7 +223,7 @@ class DataModule(LightningDataModule):
         return self.trainer.precision_plugin.convert_input(batch)
 
     def augment(self, batch: dict, seed: int) -> dict:
-        """``transform`` of a batch on its own device, drawing from a generator with this seed."""
+        """`transform` of a batch on its own device, drawing from a generator with this seed."""
         device = batch["index"].device
         if device not in self._generators:
             self._generators[device] = torch.Generator(device)
@@ -232,7 +232,7 @@ class DataModule(LightningDataModule):
 
 
 def _seed_everything(seed: int, device: torch.device) -> None:
-    """``torch.manual_seed`` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
+    """`torch.manual_seed` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)

@@ -38,12 +38,10 @@ def _leave_signals_to_the_trainer() -> None:
 
     A worker that was asked to end (as Python itself does at its exit) ends by itself a little later.
     """
-    for name in ("SIGINT", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_FINISH) and None)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_FINISH) and None)
 
 
 class Loader:

@@ -10,10 +10,10 @@ from ssl_lightning.errors import InputError
 
 @dataclass(eq=False, repr=False)
 class ImageDataModule(DataModule):
-    """``image (B, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
+    """`image (B, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
-    ``image_size``, ``mean`` and ``std`` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
-    training views are the business of ``transform``. ``channels`` must be those of the source. ``num_classes`` is
+    `image_size`, `mean` and `std` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
+    training views are the business of `transform`. `channels` must be those of the source. `num_classes` is
     counted from the source if it is None.
     """
 
@@ -35,15 +35,11 @@ class ImageDataModule(DataModule):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        if self.channels_found != self.channels:
-            raise InputError(f"data.channels={self.channels}, but the images have {self.channels_found}")
+        channels = self.train.shape[-3]
+        if channels != self.channels:
+            raise InputError(f"data.channels={self.channels}, but the images have {channels}")
         classes = None if self.classes is None else len(self.classes)
         if self.num_classes is None:
             self.num_classes = classes
         elif classes is not None and classes != self.num_classes:
             raise InputError(f"data.num_classes={self.num_classes}, but the images have {classes} classes")
-
-    @property
-    def channels_found(self) -> int:
-        """Channels of the images of the source, after ``setup``."""
-        return self.train.images.shape[1]

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from joblib import Parallel, delayed
 from PIL import UnidentifiedImageError
 
 from ssl_lightning.data.cache import cached_dir, digest, file_status, progress_bar, reading
@@ -55,13 +55,8 @@ def decode_folder(folder: Path, files: list[str], size: int, channels: int, cach
 
 def _write_content(note: Path, folder: Path, files: list[str]) -> None:
     """Digest of the files' paths and bytes."""
-
-    def read(rows: range) -> list[bytes]:
-        return [_file_digest(folder / files[row]) for row in rows]
-
-    digests = [one for some in _in_threads("reading images", read, len(files)) for one in some]
-    content = digest(*map(os.fsencode, files), *digests)
-    (note / "content.json").write_text(json.dumps(content))
+    digests = _in_threads("reading images", lambda row: _file_digest(folder / files[row]), len(files))
+    (note / "content.json").write_text(json.dumps(digest(*map(os.fsencode, files), *digests)))
 
 
 def _file_digest(file: Path) -> bytes:
@@ -81,43 +76,33 @@ def _build(beside: Path, folder: Path, files: list[str], status: str, size: int,
             f"{free / 2**30:.1f} GiB free: set $SSL_CACHE to a larger disk or choose a smaller store_size"
         )
     images = np.lib.format.open_memmap(beside / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    corrupt = _decode_all(images, folder, files, size, channels)
+
+    def fill(row: int) -> str | None:
+        """Why an image could not be read; None if it could."""
+        try:
+            images[row] = decode(str(folder / files[row]), size, channels)
+        except UnidentifiedImageError:
+            return "not an image"
+        except Exception as error:  # on damaged files the decoders raise whatever they stumble over
+            return str(error) or type(error).__name__
+        return None
+
+    reasons = enumerate(_in_threads("decoding images", fill, len(files)))
+    corrupt = {row: reason for row, reason in reasons if reason is not None}
     images.flush()
     (beside / "corrupt.json").write_text(json.dumps(corrupt))
     if file_status(folder, files) != status:
         raise InputError(f"images of {folder} changed while they were decoded: start again when they are complete")
 
 
-def _decode_all(images: np.ndarray, folder: Path, files: list[str], size: int, channels: int) -> dict[int, str]:
-    """Fills `images`; returns the rows that could not be read."""
-
-    def fill(rows: range) -> dict[int, str]:
-        corrupt = {}
-        for row in rows:
-            try:
-                images[row] = decode(str(folder / files[row]), size, channels)
-            except UnidentifiedImageError:
-                corrupt[row] = "not an image"
-            except Exception as error:  # on damaged files the decoders raise whatever they stumble over
-                corrupt[row] = str(error) or type(error).__name__
-        return corrupt
-
-    return {row: why for bad in _in_threads("decoding images", fill, len(files)) for row, why in bad.items()}
-
-
-def _in_threads(title: str, work: Callable[[range], T], count: int) -> Iterator[T]:
-    """`work` of each `CHUNK` of `range(count)`, in order, under a progress bar.
+def _in_threads(title: str, work: Callable[[int], T], count: int) -> Iterator[T]:
+    """`work` of each of `range(count)`, in order, under a progress bar.
 
     Threads, not processes: Pillow decodes and resamples outside the interpreter lock (60,000 JPEGs of 32x32 take 5 s
     on two cores), files are read and digested outside it too, and nothing has to be forked or pickled.
     """
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    workers = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    with progress_bar(title, count) as advance, ThreadPoolExecutor(workers) as pool:
-        try:
-            for rows, result in zip(chunks, pool.map(work, chunks), strict=True):
-                yield result
-                advance(len(rows))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    threads = Parallel(n_jobs=-1, prefer="threads", batch_size=CHUNK, return_as="generator")
+    with progress_bar(title, count) as advance:
+        for result in threads(delayed(work)(row) for row in range(count)):
+            yield result
+            advance(1)

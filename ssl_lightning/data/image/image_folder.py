@@ -1,7 +1,10 @@
 """Any folder of image files as an array."""
 
 import os
+import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,32 +50,48 @@ def image_folder(
         raise InputError(f"on_corrupt={on_corrupt!r} is not known: choose skip or raise")
     if channels not in (1, 3):
         raise InputError(f"data.channels={channels} is not possible for image files: choose 1 or 3")
-    home = Path(root).expanduser() / folder
+    found = find_images(Path(root).expanduser() / folder, split)
+    labels, classes = label_files(found.files, found.training, found.place)
+    store = decode_folder(found.place, found.files, store_size, channels, cache_folder(cache))
+    _report(store, found, on_corrupt)
+    good = np.ones(len(found.files), dtype=bool)
+    good[list(store.corrupt)] = False
+    if not found.official:
+        count = resolve_size(test_size, len(found.files), "data.source.test_size")
+        test = held_out(len(found.files), count, seed, labels)
+        good &= test if split == "test" else ~test
+    return ImageDataset(store.images, labels, classes).subset(np.flatnonzero(good))
+
+
+@dataclass(frozen=True)
+class Found:
+    """Image files of a split, relative to `place`, and those of training; not `official`: all, still to be split."""
+
+    place: Path
+    files: list[str]
+    training: list[str]
+    official: bool
+
+
+def find_images(home: Path, split: str) -> Found:
+    """The files of `home/train` or, for "test", of `home/test` or `home/val`; all of `home` where it has no train.
+
+    Raises:
+        InputError: the folder or that of the split is missing, unreadable or empty.
+    """
     if not home.is_dir():
         what = "is not a folder" if home.exists() else "does not exist"
-        raise InputError(f"{home.resolve()} {what}: data.root and the folder's name must lead to a folder of images")
-    separate = (home / "train").is_dir()
-    place = home
-    if separate:
-        names = ("test", "val") if split == "test" else ("train",)
-        found = [home / name for name in names if (home / name).is_dir()]
-        if not found:
-            raise InputError(f"{home.resolve()} has a folder train but neither test nor val beside it")
-        place = found[0]
-
-    files = list_images(place)
-    classes = _classes(list_images(home / "train") if separate and split == "test" else files)
-    labels = _labels(files, classes, place)
-    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
-    _report(store, place, files, on_corrupt)
-    images = ImageDataset(store.images, labels, classes)
-    good = np.ones(len(files), dtype=bool)
-    good[list(store.corrupt)] = False
-    if not separate:
-        count = resolve_size(test_size, len(files), "test_size")
-        test = held_out(len(files), count, seed, labels)
-        good &= test if split == "test" else ~test
-    return images.subset(np.flatnonzero(good))
+        raise InputError(f"{home.resolve()} {what}: data.root and data.source.folder must lead to a folder of images")
+    if not (home / "train").is_dir():
+        files = list_images(home)
+        return Found(home, files, files, official=False)
+    training = list_images(home / "train")
+    if split != "test":
+        return Found(home / "train", training, training, official=True)
+    for place in (home / "test", home / "val"):
+        if place.is_dir():
+            return Found(place, list_images(place), training, official=True)
+    raise InputError(f"{home.resolve()} has a folder train but neither test nor val beside it")
 
 
 def list_images(folder: Path) -> list[str]:
@@ -98,32 +117,38 @@ def list_images(folder: Path) -> list[str]:
     return sorted(files)
 
 
-def _classes(files: list[str]) -> list[str] | None:
-    tops = {name.split(os.sep)[0] if os.sep in name else "" for name in files}
-    if len(tops) > 2 and "" in tops:
-        loose = sum(os.sep not in name for name in files)
-        line = f"{loose} images lie beside class folders, so all are taken as unlabeled"
+def natural(path: str) -> tuple[str, list[str | int]]:
+    """Sorts by folder, then by name with its numbers as numbers: frame_9 before frame_10."""
+    folder, name = os.path.split(path)
+    return folder, [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def label_files(
+    files: Sequence[str], training: Sequence[str], place: Path
+) -> tuple[np.ndarray | None, list[str] | None]:
+    """Labels (N,) of paths below `place` by their first folder, and the names of the classes.
+
+    These are the first folders of `training`; one alone, or loose files beside them, count as none.
+    """
+    known = [path.split(os.sep)[0] if os.sep in path else "" for path in training]
+    classes = sorted(set(known))
+    if len(classes) > 2 and "" in classes:
+        line = f"{known.count('')} images lie beside class folders, so all are taken as unlabeled"
         warnings.warn(line, InputWarning, stacklevel=3)
-    return sorted(tops) if len(tops) > 1 and "" not in tops else None
-
-
-def _labels(files: list[str], classes: list[str] | None, place: Path) -> np.ndarray | None:
-    if classes is None:
-        return None
-    number = {name: label for label, name in enumerate(classes)}
-    tops = [name.split(os.sep)[0] for name in files]
-    unknown = sorted(set(tops) - set(number))
-    if unknown:
+    if len(classes) < 2 or "" in classes:
+        return None, None
+    tops = [path.split(os.sep)[0] for path in files]
+    if unknown := sorted(set(tops) - set(classes)):
         raise InputError(f"{(place / unknown[0]).resolve()} is not one of the {len(classes)} classes of train")
-    return np.array([number[top] for top in tops], dtype=np.int64)
+    return np.searchsorted(classes, tops), classes
 
 
-def _report(store: DecodedFolder, place: Path, files: list[str], on_corrupt: str) -> None:
+def _report(store: DecodedFolder, found: Found, on_corrupt: str) -> None:
     if not store.corrupt:
         return
-    named = [f"{place / files[row]} ({reason})" for row, reason in list(store.corrupt.items())[:NAMED]]
+    named = [f"{found.place / found.files[row]} ({reason})" for row, reason in list(store.corrupt.items())[:NAMED]]
     more = f" and {len(store.corrupt) - NAMED} more" if len(store.corrupt) > NAMED else ""
-    line = f"{len(store.corrupt)} of {len(files)} image files cannot be read: {', '.join(named)}{more}"
-    if on_corrupt == "raise" or len(store.corrupt) == len(files):
+    line = f"{len(store.corrupt)} of {len(found.files)} image files cannot be read: {', '.join(named)}{more}"
+    if on_corrupt == "raise" or len(store.corrupt) == len(found.files):
         raise InputError(line)
     warnings.warn(f"left out: {line}", InputWarning, stacklevel=3)

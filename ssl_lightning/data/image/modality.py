@@ -11,9 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_lightning.data.image.decode import decode
-from ssl_lightning.data.image.image_folder import list_images
+from ssl_lightning.data.image.image_folder import list_images, natural
 from ssl_lightning.data.modality import Batch, Modality, UserInput
-from ssl_lightning.data.video.frame_folder import natural
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.transforms.views import EvaluationView

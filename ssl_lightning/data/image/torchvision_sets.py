@@ -1,10 +1,6 @@
 """The standard small image sets, read by torchvision, as arrays."""
 
-import lzma
-import pickle
 import socket
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,49 +15,37 @@ from ssl_lightning.data.splits import require_split
 from ssl_lightning.errors import InputError
 
 CONNECT_SECONDS = 10.0
-UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, ValueError, AssertionError, KeyError)
-UNREADABLE += (TypeError, pickle.UnpicklingError, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
 class _Set:
-    """How torchvision names a set: its class, the argument for a split, and the files that a user may put there."""
+    """How torchvision names a set: its class, its argument for a split, and the files that a user may put into root."""
 
     reader: Callable
-    arguments: Callable[[str], dict]
-    folder: str
     files: tuple[str, ...]
-    unpacked: str
+    folder: str = ""
+    argument: Callable[[str], dict] = lambda split: {"train": split != "test"}
 
 
-def _by_flag(split: str) -> dict:
-    return {"train": split != "test"}
-
-
-def _mnist_like(reader: type[datasets.MNIST], folder: str) -> _Set:
-    files = tuple(name for name, _ in reader.resources)
-    return _Set(reader, _by_flag, f"{folder}/raw", files, files[0].removesuffix(".gz"))
+def _mnist_like(reader: type[datasets.MNIST]) -> _Set:
+    return _Set(reader, tuple(name for name, _ in reader.resources), f"{reader.__name__}/raw")
 
 
 SETS = {
-    "mnist": _mnist_like(datasets.MNIST, "MNIST"),
-    "fashion_mnist": _mnist_like(datasets.FashionMNIST, "FashionMNIST"),
-    "kmnist": _mnist_like(datasets.KMNIST, "KMNIST"),
-    "cifar10": _Set(datasets.CIFAR10, _by_flag, "", ("cifar-10-python.tar.gz",), "cifar-10-batches-py"),
-    "cifar100": _Set(datasets.CIFAR100, _by_flag, "", ("cifar-100-python.tar.gz",), "cifar-100-python"),
+    "mnist": _mnist_like(datasets.MNIST),
+    "fashion_mnist": _mnist_like(datasets.FashionMNIST),
+    "kmnist": _mnist_like(datasets.KMNIST),
+    "cifar10": _Set(datasets.CIFAR10, ("cifar-10-python.tar.gz",)),
+    "cifar100": _Set(datasets.CIFAR100, ("cifar-100-python.tar.gz",)),
     "svhn": _Set(
         datasets.SVHN,
-        lambda split: {"split": "test" if split == "test" else "train"},
-        "",
         ("train_32x32.mat", "test_32x32.mat"),
-        "train_32x32.mat",
+        argument=lambda split: {"split": "test" if split == "test" else "train"},
     ),
     "stl10": _Set(
         datasets.STL10,
-        lambda split: {"split": "train+unlabeled" if split == "pretrain" else split},
-        "",
         ("stl10_binary.tar.gz",),
-        "stl10_binary",
+        argument=lambda split: {"split": "train+unlabeled" if split == "pretrain" else split},
     ),
 }
 
@@ -81,41 +65,16 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
     require_split(split, name)
     known = SETS[name]
     home = Path(root).expanduser()
-    arguments = known.arguments(split)
     try:
-        data = known.reader(str(home), **arguments)
-    except UNREADABLE as error:
-        _fetch(name, known, home, arguments, download, error)
-        data = _read(name, known, home, arguments)
-    return _as_array(data)
-
-
-def _fetch(name: str, known: _Set, home: Path, arguments: dict, download: bool, reason: Exception) -> None:
-    """Downloads, or unpacks archives that a user has put in place; an InputError says what to do by hand."""
-    folder = (home / known.folder).resolve()
-    wanted = f"put {', '.join(known.files)} into {folder}"
-    there = (folder / known.unpacked).exists()
-    state = f"damaged or incomplete in {folder}" if there else f"not in {folder}"
-    if not download:
-        raise InputError(f"{name} is {state} and downloading is switched off: {wanted}") from reason
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
         with _socket_timeout(CONNECT_SECONDS):
-            known.reader(str(home), download=True, **arguments)
-    except UNREADABLE as error:
-        first = str(error).strip().splitlines()
-        detail = first[-1] if first else type(error).__name__
-        failed = "cannot be repaired" if there else "cannot be downloaded"
-        remove = f"remove {folder / known.unpacked} and " if there else ""
-        raise InputError(f"{name} is {state} and {failed} ({detail}): {remove}{wanted}") from error
-
-
-def _read(name: str, known: _Set, home: Path, arguments: dict) -> Any:
-    try:
-        return known.reader(str(home), **arguments)
-    except UNREADABLE as error:
-        folder = (home / known.folder).resolve()
-        raise InputError(f"{name} in {folder} cannot be read ({error}): remove it there and start again") from error
+            return _as_array(known.reader(str(home), download=download, **known.argument(split)))
+    except Exception as error:  # on damaged files torchvision raises whatever it stumbles over
+        detail = next(reversed(str(error).strip().splitlines()), type(error).__name__)
+        tried = "cannot be downloaded" if download else "downloading is switched off"
+        raise InputError(
+            f"{name} is missing or damaged in {(home / known.folder).resolve()}, and {tried} ({detail}): put"
+            f" {', '.join(known.files)} there, and remove what is damaged"
+        ) from error
 
 
 def _as_array(data: Any) -> ImageDataset:

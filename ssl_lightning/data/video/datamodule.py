@@ -9,9 +9,9 @@ from ssl_lightning.errors import InputError
 
 @dataclass(eq=False, repr=False)
 class VideoDataModule(ImageDataModule):
-    """``video (B, T, C, H, W) uint8``, ``index (B,)`` and, where there are labels, ``label (B,)``.
+    """`video (B, T, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
-    ``frames``: T, which ``source`` is asked for too. All else as for images.
+    `frames`: T, which `source` is asked for too. All else as for images.
     """
 
     provides = ("video", "index", "label")
@@ -25,7 +25,3 @@ class VideoDataModule(ImageDataModule):
         if self.frames < 2:
             raise InputError(f"data.frames={self.frames} must be 2 or more")
         self.modality = VideoModality(self.image_size, self.channels, self.mean, self.std)
-
-    @property
-    def channels_found(self) -> int:
-        return self.train.shape[1]

@@ -1,7 +1,6 @@
 """Any folder of videos, each a folder of its frames as image files."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.image.image_cache import decode_folder
-from ssl_lightning.data.image.image_folder import list_images
+from ssl_lightning.data.image.image_folder import find_images, label_files, natural
 from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
@@ -32,8 +31,8 @@ def frame_folder(
 ) -> VideoDataset:
     """Clips (frames, channels, store_size, store_size) of the videos below `root/folder`, without overlap by default.
 
-    A video is a folder that holds image files, in the order of their names, numbers in them counted as numbers. With
-    `train` and `test` below `root/folder` these are the splits; else `test_size` (count or fraction) of the
+    A video is a folder that holds image files, in the order of their names, numbers in them counted as numbers. `train`
+    and `test` (or `val`) below `root/folder` are the splits; without `train`, `test_size` (count or fraction) of the
     videos is held out, fixed by `seed`. Where videos lie in class folders (`walking/video_1/0001.png`), these are
     the labels. Of every video each `skip`-th frame is taken, and a clip begins each `stride` such frames (None:
     `frames`); its end is left out where it fills no clip. `groups` are the videos.
@@ -48,12 +47,8 @@ def frame_folder(
     step = frames if stride is None else stride
     if skip < 1 or step < 1:
         raise InputError(f"data.source.skip={skip} and data.source.stride={stride} must be 1 or more")
-    home = Path(root).expanduser() / folder
-    if not home.is_dir():
-        raise InputError(f"{home.resolve()} does not exist: data.root and data.source.folder must lead to videos")
-    separate = (home / "train").is_dir() and (home / "test").is_dir()
-    place = home / ("test" if split == "test" else "train") if separate else home
-    files = sorted(list_images(place), key=natural)
+    found = find_images(Path(root).expanduser() / folder, split)
+    place, files = found.place, sorted(found.files, key=natural)
     store = decode_folder(place, files, store_size, channels, cache_folder(cache))
     if store.corrupt:
         row, reason = next(iter(store.corrupt.items()))
@@ -63,7 +58,7 @@ def frame_folder(
     first = np.flatnonzero(np.diff(number, prepend=-1))
     length = np.diff(first, append=len(files))
     begins = [np.arange(a, a + n - (frames - 1) * skip, step * skip) for a, n in zip(first, length, strict=True)]
-    if not separate:
+    if not found.official:
         held = held_out(len(video), max(1, resolve_size(test_size, len(video), "data.source.test_size")), seed)
         wanted = held if split == "test" else ~held
         begins = [clips[: len(clips) * taken] for clips, taken in zip(begins, wanted, strict=True)]
@@ -73,8 +68,7 @@ def frame_folder(
             f"{place.resolve()} has no video of {(frames - 1) * skip + 1} frames for the {split} split: give two"
             " folders of frames or more, one a video"
         )
-    training = list_images(home / "train") if separate else files
-    labels, classes = _labels(video, np.unique([os.path.dirname(file) for file in training]))
+    labels, classes = label_files(video.tolist(), [os.path.dirname(file) for file in found.training], place)
     owner = number[start]
     return VideoDataset(
         Windows(store.images, torch.from_numpy(start), frames, skip),
@@ -98,21 +92,3 @@ class Windows:
     def __call__(self, rows: Tensor) -> Tensor:
         """(B,) -> (B, T, C, S, S)."""
         return torch.from_numpy(self.images[self.start[rows][:, None] + torch.arange(self.frames) * self.skip])
-
-
-def natural(path: str) -> tuple[str, list[str | int]]:
-    """Sorts by folder, then by name with its numbers as numbers: frame_9 before frame_10."""
-    folder, name = os.path.split(path)
-    return folder, [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
-
-
-def _labels(videos: np.ndarray, of_train: np.ndarray) -> tuple[np.ndarray | None, list[str] | None]:
-    """Labels (V,) of the videos and their names: the class folders, if all of `of_train` lie in one of two or more."""
-    classes = sorted({name.split(os.sep)[0] for name in of_train})
-    if len(classes) < 2 or not all(os.sep in name for name in of_train):
-        return None, None
-    tops = [name.split(os.sep)[0] for name in videos]
-    unknown = sorted(set(tops) - set(classes))
-    if unknown:
-        raise InputError(f"{unknown[0]} is not one of the {len(classes)} classes of train")
-    return np.array([classes.index(top) for top in tops]), classes
