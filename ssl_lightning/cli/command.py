@@ -127,10 +127,17 @@ def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
 def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
     line = mistake(error, name, arguments)
     if line is not None:
-        resumed = any(argument.startswith("resume=") for argument in arguments)
-        if HydraConfig.initialized() and launched_rank() == 0 and not resumed:
-            remove_empty(Path(OmegaConf.select(HydraConfig.get(), "runtime.output_dir", default=".")))
+        _remove_empty_folder(arguments)
         _exit(name, line, 2)
+
+
+def _remove_empty_folder(arguments: list[str]) -> None:
+    """A refused command leaves no folder behind, unless it was to resume what is in it."""
+    resumed = any(argument.startswith("resume=") for argument in arguments)
+    if resumed or launched_rank() > 0 or not HydraConfig.initialized():
+        return
+    if folder := OmegaConf.select(HydraConfig.get(), "runtime.output_dir"):
+        remove_empty(Path(folder))
 
 
 def _exit(name: str, line: str, status: int) -> None:
