@@ -140,9 +140,7 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
     """
     for part in module.modules():
         for p in part.parameters(recurse=False):
-            if (
-                not p.is_contiguous()
-            ):  # FSDP2 refuses channels_last weights, so their inputs become channels_last instead
+            if not p.is_contiguous():  # FSDP2 refuses channels_last weights: make the inputs channels_last instead
                 part.register_forward_pre_hook(_channels_last)
                 p.data = p.data.contiguous()
     children = list(module.children())

@@ -57,11 +57,10 @@ class Protocol:
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)
         some = order[:linear_samples]
         l2 = choose_l2(x[some], y[some], self.l2_grid, self.seed)
+        linear = fit_linear(x[some], y[some], num_classes, l2, self.linear_tolerance)
         predictions = {
             "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
-            "probe/linear_accuracy": fit_linear(x[some], y[some], num_classes, l2, self.linear_tolerance).predict(
-                x_test
-            ),
+            "probe/linear_accuracy": linear.predict(x_test),
         }
         figures = {"probe/linear_l2": l2}
         for name, predicted in predictions.items():

@@ -60,6 +60,22 @@ def token_cross_entropy(h: Tensor, head: Head, targets: Tensor, chunk: int) -> t
     return loss, right.detach()
 
 
+def chosen_cross_entropy(
+    h: Tensor, head: Head, targets: Tensor, chosen: Tensor, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`token_cross_entropy` over the M tokens where `chosen` (B, N) is True, and M: three scalars.
+
+    Args:
+        h: (B, N, D) hidden states.
+        head: (m, D) -> logits (m, V).
+        targets: (B, N) ids.
+        vocab_size: V.
+    """
+    rows, targets = select_rows(h, chosen), select_rows(targets, chosen)
+    loss, accuracy = token_cross_entropy(rows, head, targets, rows_at_once(vocab_size))
+    return loss, accuracy, loss.new_tensor(len(targets))
+
+
 def distillation(
     h: Tensor, head: Head, targets: Tensor, soft_h: Tensor, soft_head: Head, temperature: float, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor]:

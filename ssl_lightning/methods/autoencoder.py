@@ -49,9 +49,6 @@ class Autoencoder(Method):
         self.decoder = decoder(embedding_dim(backbone))
         self.register_buffer("std", torch.tensor(list(std)), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def reconstruct(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), both normalized."""
         return self.decoder(self(x))

@@ -15,7 +15,7 @@ from ssl_lightning.record import record
 
 
 class Method(MethodHooks, lightning.LightningModule):
-    """One paper. A subclass implements `forward`, `loss` and those `MethodHooks` that it needs.
+    """One paper. A subclass sets `backbone`, implements `loss` and overrides the `MethodHooks` that it needs.
 
     Args:
         optimizer: called with parameter groups, returns the optimizer.
@@ -39,17 +39,17 @@ class Method(MethodHooks, lightning.LightningModule):
 
     @property
     def step(self) -> int:
-        """Optimizer steps taken before this one, also those before a resume; 0 without a Trainer."""
+        """Number of optimizer steps before this one, including those before a resume; 0 without a Trainer."""
         return int(self.global_step)
 
     @property
     def progress(self) -> float:
-        """The part of all optimizer steps that is taken, in [0, 1) during training."""
+        """The fraction of all optimizer steps that is done, in [0, 1) during training."""
         return self.step / max(1, self.total_steps)
 
     @property
     def num_samples(self) -> int:
-        """Samples of the training set."""
+        """Number of samples in the training set."""
         return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
 
     def configure_model(self) -> None:
@@ -64,7 +64,7 @@ class Method(MethodHooks, lightning.LightningModule):
         if self.uses_batch_negatives and parts > 1 and self.trainer.is_global_zero:
             print(
                 f"warning: trainer.accumulate_grad_batches={parts} adds up gradients, but {type(self).__name__}'s"
-                " negatives are those of one micro-batch; for those of a large batch raise data.batch_size and set"
+                " negatives are those of one micro-batch; for more negatives raise data.batch_size and set"
                 " method.chunk_size",
                 flush=True,
             )
@@ -82,7 +82,7 @@ class Method(MethodHooks, lightning.LightningModule):
         return self._weighed(result) if "weight" in result else result
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
-        """Replaces the mean by the sum over targets; `on_before_optimizer_step` divides by their total number.
+        """Replaces the mean over targets by their sum; `on_before_optimizer_step` divides by the number of all targets.
 
         The mean of means is not the overall mean if ranks or accumulated batches have different numbers of targets.
         """
@@ -113,7 +113,7 @@ class Method(MethodHooks, lightning.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Lightning's own, which needs the arguments of the constructor: a checkpoint holds tensors alone.
+        """Lightning's own; needs the arguments of the constructor, because a checkpoint only holds tensors.
 
         Raises:
             InputError: arguments are missing.
@@ -122,8 +122,8 @@ class Method(MethodHooks, lightning.LightningModule):
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         except TypeError as error:
             raise InputError(
-                f"{checkpoint_path} holds weights and not the networks that they belong to: load its run by"
-                " ssl_lightning.load(RUN), or give the arguments of the constructor"
+                f"{checkpoint_path} holds only weights, not the networks: load its run with ssl_lightning.load(RUN),"
+                " or give the arguments of the constructor"
             ) from error
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

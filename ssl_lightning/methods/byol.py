@@ -45,9 +45,6 @@ class BYOL(Method):
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
         self.momentum = momentum
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum."""
         x1, x2 = batch["views"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.losses.language import chosen_cross_entropy
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
 
@@ -31,21 +31,12 @@ class GPT(Method):
         super().__init__(optimizer, schedule)
         self.backbone = backbone
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 1: a window of N tokens has N - 1 targets, without padding."""
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible)
-        rows, targets = select_rows(h, counted), select_rows(targets, counted)
-        loss, accuracy = token_cross_entropy(
-            rows, self.backbone.logits, targets, rows_at_once(self.backbone.vocab_size)
-        )
-        return {
-            "loss": loss,
-            "embedding": masked_mean(h.detach(), visible),
-            "token_accuracy": accuracy,
-            "weight": loss.new_tensor(len(targets)),
-        }
+        model = self.backbone
+        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, targets, counted, model.vocab_size)
+        embedding = masked_mean(h.detach(), visible)
+        return {"loss": loss, "embedding": embedding, "token_accuracy": accuracy, "weight": weight}

@@ -38,9 +38,6 @@ class ContextPrediction(Method):
         self.backbone = backbone
         self.head = mlp(2 * embedding_dim(backbone), hidden_dim, PLACES)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Cross-entropy of the side; `embedding` is that of the first patch."""
         logits, h = self._place(batch["inputs"])

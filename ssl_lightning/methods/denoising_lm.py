@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.losses.language import chosen_cross_entropy
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
 
@@ -18,8 +18,7 @@ class BART(Method):
 
     Args:
         backbone: an encoder-decoder. Deviation: the embedding is the encoder's, so that no decoder is needed
-        downstream;
-            the paper uses the decoder's last state.
+            downstream; the paper uses the decoder's last state.
     """
 
     requires = ("inputs", "targets")
@@ -33,21 +32,12 @@ class BART(Method):
         self.backbone = backbone
         backbone.frame = ("", "sep")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 2.2: cross-entropy of the decoder on the original text, without padding."""
         inputs, targets = batch["inputs"], batch["targets"]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         encoded, h = self.backbone.decoded(inputs, visible, targets)
-        rows, targets = select_rows(h, counted), select_rows(targets, counted)
-        loss, accuracy = token_cross_entropy(
-            rows, self.backbone.logits, targets, rows_at_once(self.backbone.vocab_size)
-        )
-        return {
-            "loss": loss,
-            "embedding": masked_mean(encoded.detach(), visible),
-            "token_accuracy": accuracy,
-            "weight": loss.new_tensor(len(targets)),
-        }
+        model = self.backbone
+        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, targets, counted, model.vocab_size)
+        embedding = masked_mean(encoded.detach(), visible)
+        return {"loss": loss, "embedding": embedding, "token_accuracy": accuracy, "weight": weight}

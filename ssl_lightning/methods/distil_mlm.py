@@ -60,10 +60,6 @@ class DistilBERT(Method):
         self.temperature = temperature
         self.soft_weight, self.hard_weight, self.cosine_weight = soft_weight, hard_weight, cosine_weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The student's embedding (B, D)."""
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
 

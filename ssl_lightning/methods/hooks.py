@@ -1,4 +1,4 @@
-"""What a method declares, with defaults: all that callbacks and commands ask of it."""
+"""What a method declares, with defaults: callbacks and commands use nothing else of it."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -7,80 +7,83 @@ from torch import Tensor
 
 
 class MethodHooks:
-    """A subclass writes `forward` and `loss`; all else is optional."""
+    """A subclass sets `backbone` and implements `loss`; all else is optional."""
+
+    backbone: Any
+    """The network to pretrain: from a batch of inputs to embeddings (B, D)."""
 
     requires: ClassVar[tuple[str, ...]] = ("views",)
-    """The keys of a batch that `loss` uses; a run whose data and transform do not provide them is refused."""
+    """The keys of a batch that `loss` uses. Data and transform must provide them, otherwise a run is refused."""
     views: ClassVar[int | None] = None
-    """How many views of an image `loss` takes; None: any number, or none at all."""
+    """The number of views of an image that `loss` takes; None: any number, also 0."""
 
     backbone_kind: ClassVar[str] = "image"
-    """What the backbone must be: one of its class's or builder's `kinds`, or the `head` of a language model."""
+    """The required kind of backbone: one of the `kinds` of its class or builder, or the `head` of a language model."""
 
     min_batch_size: ClassVar[int] = 2
-    """What compares the samples of a batch, or normalizes over them, needs two."""
+    """The smallest batch; a method that compares the samples of a batch, or normalizes over them, needs two."""
 
     uses_batch_negatives: ClassVar[bool] = False
     """Whether the samples of a batch are each other's negatives: gradient accumulation then adds no negatives."""
 
     token_loss: str | None = None
-    """Of language models: which result of `loss` is the mean cross-entropy of a token, in nats."""
+    """For language models: the result of `loss` that is the mean cross-entropy of a token, in nats."""
 
     figures: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Metrics of its own that a reader wants to see: label and format. "..." begins a label that continues the last."""
+    """The method's own metrics for tables: label and format. A label that begins with "..." continues the last one."""
 
     starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained",)
-    """The keys of a config that bring trained weights, which the untrained control does without."""
+    """The keys of a config that load trained weights. The untrained control leaves them out."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The downstream embedding (B, D)."""
-        raise NotImplementedError
+        """The downstream embedding (B, D), by default that of `backbone`."""
+        return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`loss`, a scalar; `embedding (B, D)`, detached; any other scalar is logged next to the loss.
+        """`loss`, a scalar; `embedding` (B, D), detached; other scalars, which are logged with the loss.
 
-        `weight`, if given, is the number of targets whose mean the loss is: ranks and accumulated batches then count
-        by it. Without it they count alike.
+        `weight`, if given, is the number of targets over which the loss is a mean. Ranks and accumulated batches are
+        then weighted by it. Without it they have equal weight.
         """
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
-        """Moves teachers and queues: called once per optimizer step, at `progress` in [0, 1) of the training."""
+        """Updates teachers and queues after each optimizer step; `progress` in [0, 1) is that of the training."""
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        """The downstream embedding (B, D) of a batch as evaluation sees it, whose input is `key`.
+        """The downstream embedding (B, D) of a batch in evaluation, whose input is `batch[key]`.
 
-        By default `forward` of the input alone; a subclass may use more of the batch, such as lengths.
+        By default it is `forward` of the input; a subclass may use more of the batch, such as lengths.
         """
         return self(batch[key])  # type: ignore[operator]
 
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """The pretext task on a transformed batch: what was given and what became of it, (B, ...) by title."""
+        """Pictures of the pretext task on a transformed batch, (B, ...) by title: inputs and predictions."""
         return None
 
     def generate(self, batch: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """The pretext task on a user's input, with the options of `ssl-generate`: by default `show`."""
+        """Solves the pretext task on a user's input, with the options of `ssl-generate`; by default `show`."""
         return self.show(batch)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The input, (B, ...) as evaluation sees it, from its embedding alone."""
+        """Reconstructs the input of evaluation, (B, ...), from its embedding alone."""
         raise NotImplementedError
 
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of an input, (B, ...) as evaluation sees it, the part to be predicted, and the prediction of it."""
+        """From the input of evaluation, (B, ...): the true part to predict, and its prediction."""
         raise NotImplementedError
 
     def controls(self, x: Tensor) -> dict[str, Tensor]:
-        """By name, what `predictions` are compared with: predictions that take no learning."""
+        """Predictions by name that need no learning, with which `predictions` are compared."""
         return {}
 
     def learn_from(self, data: Any) -> None:
-        """Learns from the DataModule before the first step, such as a codebook: into buffers, on every process alike.
+        """Learns something from the DataModule before the first step, such as a codebook.
 
-        Not called when a run is resumed.
+        Stores it in buffers, equal on all processes. A resumed run does not call it.
         """
 
     @classmethod
     def declares(cls, hook: str) -> bool:
-        """Whether a subclass has its own `hook`, one of the optional parts above."""
+        """Whether a subclass overrides `hook`, one of the optional parts above."""
         return getattr(cls, hook) is not getattr(MethodHooks, hook)

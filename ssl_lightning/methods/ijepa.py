@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.reconstruction import smooth_l1
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.vit import ViT, blocks, require_vit, sincos
+from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import block_masks
 from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
@@ -119,21 +119,11 @@ class IJEPA(Method):
         }
 
 
-class Predictor(nn.Module):
+class Predictor(NarrowTransformer):
     """A narrow transformer that predicts representations at given places from encoded patches."""
 
-    position: Tensor
-
     def __init__(self, vit: ViT, width: int, layers: int, heads: int) -> None:
-        super().__init__()
-        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
-        self.enter = nn.Linear(vit.out_dim, width)
-        self.blocks = blocks(width, layers, heads, key="method.predictor_")
-        self.leave = nn.Linear(width, vit.out_dim)
-        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
-        for layer in (self.enter, self.leave):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        super().__init__(vit, width, layers, heads, vit.out_dim, key="method.predictor_")
 
     def forward(self, h: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
         """h (B, V, D) of the patches at `visible` (B, V) -> predictions (B, M, K, D) at `masked` (B, M, K)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.reconstruction import masked_mse, normalized_patches
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.vit import ViT, blocks, require_vit, sincos
+from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_vit
 from ssl_lightning.modules.masking import count_masked, random_split
 from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
 
@@ -48,9 +48,6 @@ class MAE(Method):
         self.decoder = Decoder(self.backbone, decoder_width, decoder_layers, decoder_heads)
         self.mask_ratio, self.normalize_patches = mask_ratio, normalize_patches
         count_masked(self.backbone.patches, mask_ratio)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3: mean squared error over the pixels of the masked patches only."""
@@ -89,29 +86,17 @@ class MAE(Method):
         }
 
 
-class Decoder(nn.Module):
+class Decoder(NarrowTransformer):
     """A narrow transformer over all patches, with a learned mask token for those that were not encoded (Sec. 3)."""
 
-    position: Tensor
-
     def __init__(self, vit: ViT, width: int, layers: int, heads: int) -> None:
-        super().__init__()
+        super().__init__(vit, width, layers, heads, vit.in_channels * vit.patch_size**2, key="method.decoder_")
         self.class_tokens = int(vit.class_token is not None)
-        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
-        self.enter = nn.Linear(vit.out_dim, width)
-        self.blocks = blocks(width, layers, heads, key="method.decoder_")
-        self.leave = nn.Linear(width, vit.in_channels * vit.patch_size**2)
-        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
-        for layer in (self.enter, self.leave):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
     def forward(self, h: Tensor, visible: Tensor) -> Tensor:
         """Output of `ViT.encode` for the patches at `visible` (B, V) -> pixels (B, N, P) of all patches."""
         first, seen = self.enter(h).tensor_split([self.class_tokens], dim=1)
-        tokens = (
-            scatter_tokens(self.token.to(seen.dtype).expand(len(h), len(self.position), -1), visible, seen)
-            + self.position
-        )
+        empty = self.token.to(seen.dtype).expand(len(h), len(self.position), -1)
+        tokens = scatter_tokens(empty, visible, seen) + self.position
         tokens = self.blocks(torch.cat([first.to(tokens.dtype), tokens], dim=1))
         return self.leave(tokens[:, self.class_tokens :])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.language import rows_at_once, select_rows, token_cross_entropy
+from ssl_lightning.losses.language import chosen_cross_entropy
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean
@@ -50,18 +50,14 @@ class BERT(Method):
             self.token_loss, backbone.frame, D = "token_loss", ("cls", "sep"), backbone.out_dim
             self.next_sentence = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3.1: cross-entropy over masked tokens, plus that of the next sentence."""
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible, batch.get("segment"))
-        rows, targets = select_rows(h, masked), select_rows(batch["targets"], masked)
-        chunk = rows_at_once(self.backbone.vocab_size)
-        loss, accuracy = token_cross_entropy(rows, self.backbone.logits, targets, chunk)
-        result = {"masked_accuracy": accuracy, "weight": loss.new_tensor(len(targets))}
+        model = self.backbone
+        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, batch["targets"], masked, model.vocab_size)
+        result = {"masked_accuracy": accuracy, "weight": weight}
         if self.next_sentence is not None:
             result |= {"token_loss": loss.detach(), **self._follow(h, batch)}
             loss = loss + result["next_sentence_loss"]

@@ -76,9 +76,6 @@ class MoCo(Method):
             if isinstance(module, SplitBatchNorm):
                 module.splits = self.bn_splits // world_size()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1 of MoCo; keys enter the queue after the optimizer step."""
         x1, x2 = batch["views"]

@@ -36,9 +36,6 @@ class RotNet(Method):
         self.backbone = backbone
         self.head = mlp(embedding_dim(backbone), hidden_dim, QUARTERS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2 and 3; `embedding` is that of the upright images."""
         h = self(batch["inputs"])

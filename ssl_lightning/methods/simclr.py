@@ -50,9 +50,6 @@ class SimCLR(Method):
         if chunk_size is not None and chunk_size < 2:
             raise InputError(f"method.chunk_size={chunk_size} must be 2 or more, or null")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; both views are encoded as one batch, as in the authors' code."""
         h, z = grad_cached(self._encode, torch.cat(batch["views"]), self.chunk_size, self)

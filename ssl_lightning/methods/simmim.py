@@ -53,9 +53,6 @@ class SimMIM(Method):
         self.mask_ratio, self.unit = mask_ratio, mask_patch_size // P
         count_masked(ceil(self.backbone.grid / self.unit) ** 2, mask_ratio)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 1: mean absolute error over the masked pixels only."""
         x = batch["views"][0]

@@ -38,63 +38,6 @@ class Op(nn.Module):
         return shape
 
 
-class RandomResizedCrop(Op):
-    """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, then flipped.
-
-    Each sample takes the first of 10 random boxes that fits, or the largest central box within `ratio` if none fits.
-    In evaluation mode (`eval()`) it takes the largest central square.
-
-    Args:
-        size: side of the output.
-        scale: range of the area as a fraction of the image.
-        ratio: range of width / height, log-uniform.
-        flip: probability of a horizontal flip.
-    """
-
-    reads_uint8 = True
-
-    def __init__(
-        self,
-        size: int,
-        scale: tuple[float, float] = (0.08, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
-    ) -> None:
-        super().__init__()
-        self.size = size
-        self.scale = _range("scale", scale, above=0)
-        self.ratio = _range("ratio", ratio, above=0)
-        self.flip = _probability("flip", flip)
-
-    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
-        if not self.training:
-            return {}
-        B, _, H, W = shape
-        area, aspect = _uniform((2, 10, B), generator)
-        area = H * W * _between(area, self.scale)
-        aspect = _between(aspect, (math.log(self.ratio[0]), math.log(self.ratio[1]))).exp()
-        width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-        fits = (width >= 1) & (width <= W) & (height >= 1) & (height <= H)
-        first = fits.int().argmax(dim=0, keepdim=True)
-        found = fits.any(dim=0)
-        central_width = min(W, round(H * self.ratio[1]))
-        central_height = min(H, round(W / self.ratio[0]))
-        width = torch.where(found, width.gather(0, first)[0], central_width)
-        height = torch.where(found, height.gather(0, first)[0], central_height)
-        down, right, mirror = _uniform((3, B), generator)
-        top = torch.where(found, down * (H - height + 1), (H - height) / 2).floor()
-        left = torch.where(found, right * (W - width + 1), (W - width) / 2).floor()
-        return {"top": top, "left": left, "height": height, "width": width, "flip": mirror < self.flip}
-
-    def transform(self, images: Tensor, params: Params) -> Tensor:
-        if not self.training:
-            return functional.central_square(images, self.size)
-        return functional.resized_crop(images, **params, size=self.size)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (*shape[:2], self.size, self.size)
-
-
 class CentralSquare(Op):
     """The largest central square, resized to `size`, as in evaluation. Not random."""
 
@@ -114,6 +57,57 @@ class CentralSquare(Op):
         return (*shape[:2], self.size, self.size)
 
 
+class RandomResizedCrop(CentralSquare):
+    """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, then flipped.
+
+    Each sample takes the first of 10 random boxes that fits, or the largest central box within `ratio` if none fits.
+    In evaluation mode (`eval()`) it is its base class.
+
+    Args:
+        size: side of the output.
+        scale: range of the area as a fraction of the image.
+        ratio: range of width / height, log-uniform.
+        flip: probability of a horizontal flip.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: float = 0.5,
+    ) -> None:
+        super().__init__(size)
+        self.scale = _range("scale", scale, above=0)
+        self.ratio = _range("ratio", ratio, above=0)
+        self.flip = probability("flip", flip)
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+        if not self.training:
+            return super().draw(shape, generator)
+        B, _, H, W = shape
+        area, aspect = _uniform((2, 10, B), generator)
+        area = H * W * _between(area, self.scale)
+        aspect = _between(aspect, (math.log(self.ratio[0]), math.log(self.ratio[1]))).exp()
+        width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+        fits = (width >= 1) & (width <= W) & (height >= 1) & (height <= H)
+        first = fits.int().argmax(dim=0, keepdim=True)
+        found = fits.any(dim=0)
+        central_width = min(W, round(H * self.ratio[1]))
+        central_height = min(H, round(W / self.ratio[0]))
+        width = torch.where(found, width.gather(0, first)[0], central_width)
+        height = torch.where(found, height.gather(0, first)[0], central_height)
+        down, right, mirror = _uniform((3, B), generator)
+        top = torch.where(found, down * (H - height + 1), (H - height) / 2).floor()
+        left = torch.where(found, right * (W - width + 1), (W - width) / 2).floor()
+        return {"top": top, "left": left, "height": height, "width": width, "flip": mirror < self.flip}
+
+    def transform(self, images: Tensor, params: Params) -> Tensor:
+        if not self.training:
+            return super().transform(images, params)
+        return functional.resized_crop(images, **params, size=self.size)
+
+
 class ColorJitter(Op):
     """Random brightness, contrast, saturation and hue with probability `p`, in random order.
 
@@ -129,7 +123,7 @@ class ColorJitter(Op):
         strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.ranges = {"hue": (-hue, hue), **{name: (max(0.0, 1 - s), 1 + s) for name, s in strengths.items()}}
         self.identity = {"hue": 0.0, **dict.fromkeys(strengths, 1.0)}
-        self.p = _probability("p", p)
+        self.p = probability("p", p)
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         draws = _uniform((len(self.ranges) + 1, shape[0]), generator)
@@ -150,7 +144,7 @@ class Grayscale(Op):
 
     def __init__(self, p: float = 0.2) -> None:
         super().__init__()
-        self.p = _probability("p", p)
+        self.p = probability("p", p)
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {"chosen": _uniform((shape[0],), generator) < self.p}
@@ -167,7 +161,7 @@ class GaussianBlur(Op):
 
     def __init__(self, p: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0), kernel_size: int | None = None) -> None:
         super().__init__()
-        self.p = _probability("p", p)
+        self.p = probability("p", p)
         self.sigma = _range("sigma", sigma, above=0)
         self.kernel_size = kernel_size
 
@@ -189,7 +183,7 @@ class Solarize(Op):
 
     def __init__(self, p: float = 0.2, threshold: float = 0.5) -> None:
         super().__init__()
-        self.p = _probability("p", p)
+        self.p = probability("p", p)
         self.threshold = threshold
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
@@ -208,8 +202,7 @@ class RandomAffine(Op):
         scale: range of the scale.
         shear: largest shear along x, in degrees.
         elastic_alpha: scale of the elastic distortion (Simard et al., 2003), uniform noise in [-1, 1] after blurring,
-        in
-            half-pixels as in torchvision's ElasticTransform; 0: none.
+            in half-pixels as in torchvision's ElasticTransform; 0: none.
         elastic_sigma: standard deviation of that blur in pixels.
     """
 
@@ -224,7 +217,7 @@ class RandomAffine(Op):
     ) -> None:
         super().__init__()
         self.degrees = degrees
-        self.translate = _probability("translate", translate)
+        self.translate = probability("translate", translate)
         self.scale = _range("scale", scale, above=0)
         self.shear = shear
         self.elastic_alpha = elastic_alpha
@@ -274,7 +267,8 @@ def _between(u: Tensor, ends: tuple[float, float]) -> Tensor:
     return ends[0] + (ends[1] - ends[0]) * u
 
 
-def _probability(name: str, value: float) -> float:
+def probability(name: str, value: float) -> float:
+    """Returns `value`; raises InputError if it is not in [0, 1]."""
     if not 0 <= value <= 1:
         raise InputError(f"{name} must be in [0, 1], got {value}")
     return value

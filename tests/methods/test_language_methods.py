@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS, make_batch, make_method, reads_text
+from methods.recipe import METHODS, VOCABULARY, make_batch, make_method, reads_text
 from torch import Tensor
 
+from ssl_lightning.losses import language
 from ssl_lightning.methods.base import Method
 
 TEXT = [name for name in METHODS if reads_text(name)]
@@ -76,8 +77,7 @@ def test_only_padding_is_no_loss(name: str) -> None:
 def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method, batch = make_method(name).double(), make_batch(name)
     whole, gradients = loss_and_gradients(method, batch)
-    module = __import__(type(method).__module__, fromlist=["rows_at_once"])
-    monkeypatch.setattr(module, "rows_at_once", lambda vocab_size: 5)
+    monkeypatch.setattr(language, "LOGITS_AT_ONCE", 5 * VOCABULARY)
     chunked, found = loss_and_gradients(copy.deepcopy(method), batch)
     torch.testing.assert_close(chunked["loss"], whole["loss"], atol=1e-10, rtol=1e-10)
     for a, b in zip(found, gradients, strict=True):

@@ -77,9 +77,8 @@ class ConvNet(nn.Sequential):
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
         )
-        self.num_features = widths[
-            -1
-        ]  # channels of the last map; timm's name, as are `forward_features` and `forward_head`
+        # channels of the last map; the name is timm's, and so are `forward_features` and `forward_head`
+        self.num_features = widths[-1]
         self.out_dim = widths[-1] * pool**2
         if out_dim is not None:
             self.append(nn.Linear(self.out_dim, out_dim))

@@ -13,12 +13,12 @@ from ssl_lightning.errors import InputError
 _GROUPS = 4
 
 
+def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.GroupNorm(_GROUPS, conv.out_channels), nn.SiLU(inplace=True))
+
+
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
-        nn.GroupNorm(_GROUPS, out_channels),
-        nn.SiLU(inplace=True),
-    )
+    return _normed(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False))
 
 
 class _Mixer(nn.Module):
@@ -118,11 +118,7 @@ class SimVPDecoder(nn.Module):
         self.spread = nn.Conv2d(in_dim, frames * width * 2**stages, 1)
         self.up = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.ConvTranspose2d(width * 2**stage, width * 2 ** (stage - 1), 4, 2, 1, bias=False),
-                    nn.GroupNorm(_GROUPS, width * 2 ** (stage - 1)),
-                    nn.SiLU(inplace=True),
-                )
+                _normed(nn.ConvTranspose2d(width * 2**stage, width * 2 ** (stage - 1), 4, 2, 1, bias=False))
                 for stage in range(stages, 0, -1)
             )
         )

@@ -151,6 +151,31 @@ def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str
     return stack
 
 
+class NarrowTransformer(nn.Module):
+    """The layers of a decoder or predictor on the output of `vit`: a learned mask token, `enter`, `blocks`, `leave`.
+
+    Args:
+        width: width of the blocks.
+        layers: number of blocks.
+        heads: number of their attention heads.
+        out_dim: width of the output.
+        key: prefix of these arguments in the config, for the error.
+    """
+
+    position: Tensor
+
+    def __init__(self, vit: ViT, width: int, layers: int, heads: int, out_dim: int, key: str) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
+        self.enter = nn.Linear(vit.out_dim, width)
+        self.blocks = blocks(width, layers, heads, key=key)
+        self.leave = nn.Linear(width, out_dim)
+        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
+        for layer in (self.enter, self.leave):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
 def sincos(grid: int, width: int) -> Tensor:
     """(grid ** 2, width): sines and cosines of row and column at wavelengths from 2 pi to 20,000 pi (MoCo v3, MAE).
 

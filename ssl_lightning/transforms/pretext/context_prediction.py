@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.functional import cut, random_integers
+from ssl_lightning.transforms.ops import probability
 from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
 PLACES, MIDDLE = 8, 4
@@ -50,9 +51,8 @@ class PatchPairs(MultiView):
             raise InputError(
                 f"transform.patch={patch} must be 2 or more pixels, gap={gap} and jitter={jitter} 0 or more"
             )
-        if not 0 <= drop_colors <= 1:
-            raise InputError(f"transform.drop_colors={drop_colors} must be in [0, 1]")
-        self.patch, self.gap, self.jitter, self.drop_colors = patch, gap, jitter, drop_colors
+        self.patch, self.gap, self.jitter = patch, gap, jitter
+        self.drop_colors = probability("transform.drop_colors", drop_colors)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         images = super().forward(batch, generator)["views"][0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.ops import Op, Params, Shape
+from ssl_lightning.transforms.ops import Op, Params, Shape, probability
 
 
 class GaussianNoise(Op):
@@ -37,7 +37,7 @@ class MaskingNoise(Op):
 
     def __init__(self, fraction: float, cell: int = 1) -> None:
         super().__init__()
-        self.fraction = _fraction(fraction)
+        self.fraction = probability("fraction", fraction)
         if cell < 1:
             raise InputError(f"cell must be 1 pixel or more, got {cell}")
         self.cell = cell
@@ -59,7 +59,7 @@ class SaltAndPepper(Op):
 
     def __init__(self, fraction: float) -> None:
         super().__init__()
-        self.fraction = _fraction(fraction)
+        self.fraction = probability("fraction", fraction)
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape
@@ -68,9 +68,3 @@ class SaltAndPepper(Op):
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
         return images.masked_fill(params["pepper"], 0).masked_fill_(params["salt"], 1)
-
-
-def _fraction(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise InputError(f"fraction must be in [0, 1], got {value}")
-    return value

@@ -98,7 +98,7 @@ def test_the_generator_alone_decides() -> None:
     [
         ({"patch": 1}, "transform.patch=1 must be 2 or more"),
         ({"jitter": -1}, "jitter=-1 0 or more"),
-        ({"drop": 1.5}, r"transform.drop_colors=1.5 must be in \[0, 1\]"),
+        ({"drop": 1.5}, r"transform.drop_colors must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_what_is_refused(options: dict, message: str) -> None:
