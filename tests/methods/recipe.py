@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -60,6 +60,14 @@ def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
         schedule=constant,
         **changes,
     )
+
+
+def in_float64(method: Method, name: str) -> Method:
+    """The method in float64. Llama's norm computes in float32 whatever its input: GPT-2 stands in for it."""
+    if name == "causal_lm":
+        target = "ssl_lightning.modules.backbones.text.language_model"
+        method.backbone = get_object(target)("gpt2", **TINY[target], head="causal")
+    return method.double()
 
 
 def reads_text(name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS, VOCABULARY, make_batch, make_method, reads_text
+from methods.recipe import METHODS, VOCABULARY, in_float64, make_batch, make_method, reads_text
 from torch import Tensor
 
 from ssl_lightning.losses import language
@@ -26,7 +26,7 @@ def rows(batch: dict[str, Any], chosen: slice | Tensor) -> dict[str, Any]:
 
 def test_two_parts_weighted_are_the_whole(name: str) -> None:
     """Windows of different lengths, so parts of different weights."""
-    method, batch = make_method(name).double(), make_batch(name)
+    method, batch = in_float64(make_method(name), name), make_batch(name)
     whole, gradients = loss_and_gradients(method, batch)
     parts = [loss_and_gradients(method, rows(batch, part)) for part in (slice(0, 3), slice(3, None))]
     shares = [part["weight"] / whole["weight"] for part, _ in parts]
