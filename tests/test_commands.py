@@ -208,10 +208,9 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
-        "data.source.copies=3",
-        "data.fraction=0.5",
+        "data.fraction=0.2",
         "data.val_size=0.8",
-        "trainer.max_epochs=16",
+        "trainer.max_epochs=20",
         "hydra.run.dir=run",
     )
     assert command("pretrain", *TINY, *options, cwd=tmp_path).returncode == 0

@@ -51,8 +51,14 @@ from ssl_lightning.transforms.views import Chain, MultiView
 pixels = {"mean": [0.1123], "std": [0.2397]}
 view = Chain(affine=RandomAffine(degrees=15, translate=0.1, scale=(0.8, 1.2), shear=10))
 data = ImageDataModule(
-    digits, "data", MultiView({"first": view, "second": view}, **pixels),
-    image_size=28, channels=1, batch_size=256, val_size=1000, **pixels,
+    digits,
+    "data",
+    MultiView({"first": view, "second": view}, **pixels),
+    image_size=28,
+    channels=1,
+    batch_size=256,
+    val_size=1000,
+    **pixels,
 )
 method = SimCLR(
     ConvNet(in_channels=1, width=16, stages=3),
@@ -223,7 +229,7 @@ def test_last_is_the_newest_run_and_a_single_one_is_found(
 
 
 def test_a_checkpoint_alone_says_how_it_is_loaded(run: RunFolder) -> None:
-    with pytest.raises(InputError, match=r"load its run by ssl_lightning\.load"):
+    with pytest.raises(InputError, match=r"load its run with ssl_lightning\.load"):
         SimCLR.load_from_checkpoint(run.last)
 
 

@@ -38,7 +38,8 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
         "batch": f"{batch} over {device}, {trainer.precision}",
-        "tracked": ", ".join(logger.where() for logger in trainer.loggers if isinstance(logger, TakesResults)),
+        # a Trainer's dummy logger takes any call and returns None
+        "tracked": ", ".join(logger.where() or "" for logger in trainer.loggers if isinstance(logger, TakesResults)),
         "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     print_lines(Console(), rows)
