@@ -3,14 +3,13 @@
 import os
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher
 from ssl_lightning.launch.sweep_folder import resumed_arguments
 from ssl_lightning.runs.folder import find_run, quoted
+from ssl_lightning.runs.stored_config import read_config
 
 
 def refuse_unknown_options(arguments: list[str]) -> None:
@@ -78,8 +77,7 @@ def refuse_launched_sweep(arguments: list[str]) -> None:
 
 def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
     """A run resumes as it was composed, and its config has no say in how Hydra itself works."""
-    if {"hydra", "defaults"} & set(OmegaConf.load(config)):
-        raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
+    read_config(config)
     for argument in arguments:
         key, _, value = argument.partition("=")
         if (CONFIG_DIR / key).is_dir() and value and key != "logger":

@@ -1,5 +1,6 @@
 """The training of a run in this process, which may be one of several, by Lightning."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,10 @@ def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary
 
 
 def _next_command(run: RunFolder, method: Any, data: Any) -> str:
-    """A command that works on what this run trained."""
+    """A command that works on what this run trained, to be copied to a shell."""
+    place = shlex.quote(str(run.path))
     if data.probe_train is not None:
-        return f"ssl-evaluate run={run.path}"
+        return f"ssl-evaluate run={place}"
     if data.modality.option == "text" or method.declares("show"):
-        return f"ssl-generate run={run.path} {data.modality.option}=..."
-    return f"ssl-evaluate run={run.path} data.root=FOLDER_OF_CLASSES"
+        return f"ssl-generate run={place} {data.modality.option}=..."
+    return f"ssl-evaluate run={place} data.root=FOLDER_OF_CLASSES"

@@ -7,11 +7,12 @@ from typing import Any
 import lightning
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.stored_config import read_config
 
 _VOCABULARY = ("vocab_size", "pad_id", "cls_id", "sep_id")
 
@@ -48,10 +49,8 @@ def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> DictConfig:
-    """The composed config of a run, refused unless it builds only what is ours."""
-    config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise InputError(f"{path} is not the config of a run")
+    """The composed config of a run, refused unless it builds only what is trusted."""
+    config = read_config(path)
     validate_targets(config)
     return config
 

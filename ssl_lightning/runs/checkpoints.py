@@ -54,6 +54,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise InputError(f"there is no checkpoint at {path}")
     try:
         with zipfile.ZipFile(path) as content:
+            if any(entry.compress_size != entry.file_size for entry in content.infolist()):
+                raise zipfile.BadZipFile("it is compressed, which no checkpoint is")
             wrong = content.testzip()  # torch.load itself does not look at the checksums
         if wrong is not None:
             raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")

@@ -117,10 +117,11 @@ def find_run(where: str | Path) -> RunFolder:
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder of its run (ssl-evaluate takes checkpoint=best or a path)")
     if (path / ".hydra" / "config.yaml").is_file():
+        refuse_links_out(path)
         return RunFolder(path)
     inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
     if len(inside) == 1:
-        return RunFolder(Path(inside[0]))
+        return find_run(inside[0])
     if inside:
         raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
@@ -132,6 +133,21 @@ def _newest(folder: Path) -> RunFolder:
     if not configs:
         raise InputError(f"there is no run below {folder.resolve()}; give the folder of a run")
     return RunFolder(configs[-1].parent.parent)
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Refuses a folder that leads out of itself: what is read from or written to it must lie in it.
+
+    Raises:
+        InputError: below it lies a link to somewhere else, or something that is neither a file nor a folder.
+    """
+    home = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise InputError(f"{path} leads out of the run's folder, to {path.resolve()}; put it there itself")
+            if not path.is_symlink() and not path.is_file() and not path.is_dir():
+                raise InputError(f"{path} is neither a file nor a folder; remove it")
 
 
 def remove_empty(path: Path) -> None:

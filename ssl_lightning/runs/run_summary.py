@@ -15,6 +15,7 @@ from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.stored_config import storable
 
 
 class RunSummary(lightning.Callback):
@@ -94,7 +95,7 @@ class RunSummary(lightning.Callback):
     @rank_zero_only
     def _store_config(self) -> None:
         """All that made the run; every checkpoint has been loaded by then, so that it is known to fit."""
-        write_atomically(self.run.config, OmegaConf.to_yaml(self.config))
+        write_atomically(self.run.config, OmegaConf.to_yaml(storable(self.config)))
         store_description(self.run)
 
     @rank_zero_only

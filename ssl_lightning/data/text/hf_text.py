@@ -11,6 +11,8 @@ from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.errors import InputError, first_line
 
+_READERS = ("text", "csv", "json", "parquet", "pandas", "pickle", "generator", "spark", "sql", "xml")
+"""Names of the library's own readers, some of which unpickle."""
 BATCH = 1000  # rows that are read at a time
 
 
@@ -49,7 +51,10 @@ def hf_text(
     """
     if not path:
         raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
-    if path in ("text", "csv", "json", "parquet") and not (Path(root) / path).exists():
+    if (
+        path in ("text", "csv", "json", "parquet", "pandas", "pickle", "generator", "spark", "sql", "xml")
+        and not (Path(root) / path).exists()
+    ):
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
     if limit is not None and limit < 1:
         raise InputError(f"data.source.limit={limit} must be at least 1")

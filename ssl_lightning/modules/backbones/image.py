@@ -164,6 +164,10 @@ def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **opti
     """
     import timm
 
+    if loading := {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(options):
+        raise InputError(
+            f"backbone.{min(loading)} is not taken: a file could run code; give pretrained weights by name"
+        )
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")

@@ -127,7 +127,9 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = _auto(head).from_pretrained(pretrained, attn_implementation="sdpa", dtype=torch.float32)
+        model = _auto(head).from_pretrained(
+            pretrained, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"backbone.pretrained={pretrained} cannot be loaded: {first_line(error)}") from error
     lacking = vocab_size - model.config.vocab_size
