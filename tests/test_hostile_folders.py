@@ -16,6 +16,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from runs.harness import TINY, command, train
 
+from ssl_lightning.cli.arguments import with_run_folder
 from ssl_lightning.config.build import build_data, build_method, load_config
 from ssl_lightning.data.text.tokenizers import load
 from ssl_lightning.errors import InputError, mistake_behind
@@ -311,6 +312,14 @@ def test_the_commands_themselves(name: str, arguments: list[str], run: Path) -> 
     assert [line for line in ended.stderr.splitlines() if "calls a resolver" in line] == ended.stderr.splitlines()
     assert not (run.parent / MARKER).exists()
     assert config.read_bytes() == before
+
+
+def test_a_logger_that_writes_elsewhere(run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    target = "ssl_lightning.loggers.tensorboard.TensorBoardLogger"
+    config.logger = {"tensorboard": {"_target_": target, "folder": str(run.parent / "outside")}}
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    refused(lambda: with_run_folder([f"resume={run}"]), run, "out of the run's folder")
 
 
 def test_a_secret_of_the_environment_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ _LARGEST_FILE = 2**20
 _MOST_VALUES = 20_000
 _DEEPEST = 40
 _OTHER_KEY = re.compile(r"\$\{\.*\w+(\.\w+)*\}")
-_OF_OURS = ("${oc.env:SSL_DATA,data}",)
-"""The calls of a resolver in `conf/` that a run keeps as they are: its data may lie elsewhere on another machine."""
+RUN_FOLDER = "${hydra:runtime.output_dir}"
+_OF_OURS = (RUN_FOLDER, "${oc.env:SSL_DATA,data}")
+"""The calls of a resolver in `conf/` that a run keeps as they are: its folder may move, and its data lie elsewhere."""
 
 
 def storable(config: DictConfig) -> DictConfig:
