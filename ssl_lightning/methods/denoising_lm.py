@@ -18,7 +18,8 @@ class BART(Method):
 
     Args:
         backbone: an encoder-decoder. Deviation: the embedding is the encoder's, so that no decoder is needed
-            downstream; the paper uses the decoder's last state.
+            downstream; the paper uses the decoder's last state. Infilling shortens texts, so the encoder's last learned
+            positions stay untrained, as in the authors' code; long texts of a probe, which nothing shortens, use them.
     """
 
     requires = ("inputs", "targets")

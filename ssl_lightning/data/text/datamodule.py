@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +31,9 @@ class TextDataModule(DataModule):
     ``Tokenizer`` and is called with the training documents only, unless the cache has what it made of them before.
 
     ``val_size`` (count or fraction) of the documents are held out, fixed by ``split_seed`` and their bytes; of a
-    single document, and of fewer than a fraction needs for one, the last bytes. Windows of ``length`` tokens lie inside documents, the
-    shorter ones padded; those of the training part begin every ``stride`` tokens (None: ``length``), those held out
-    tile their documents.
+    single document, and of fewer than a fraction needs for one, the last bytes. Windows of ``length`` tokens lie inside
+    documents, the shorter ones padded; those of the training part begin every ``stride`` tokens (None: ``length``),
+    those held out tile their documents.
 
     Labels, for probes only, are those of ``source`` if it has them, or come from ``probe``, a second source of
     labeled texts with a "train" and a "test" split, of which ``probe_val_size`` is held out of "train". A probe sees
@@ -133,7 +134,11 @@ class TextDataModule(DataModule):
             return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held).spread(LEARN_FROM)
-        home = cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer))
+        home = (
+            cache_folder(self.cache)
+            / "tokenizers"
+            / digest(version("tokenizers"), training.key, _described(self.tokenizer))
+        )
         cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 
