@@ -66,8 +66,8 @@ class BERT(Method):
     def _follow(self, h: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Loss and accuracy of the next sentence, from the hidden state of [CLS], the first token.
 
-        Each pair is weighted by its number of masked tokens, so that both losses share one `weight`. For full windows
-        these numbers are equal, and this is the paper's mean.
+        Deviation: each pair is weighted by its number of masked tokens, so that both losses share one `weight`. The
+        paper's mean weighs short pairs as much as long ones.
         """
         if "is_next" not in batch:
             raise InputError("method.next_sentence=true needs pairs of sentences: use transform=nsp")
