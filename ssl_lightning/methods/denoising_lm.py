@@ -38,7 +38,6 @@ class BART(Method):
         inputs, targets = batch["inputs"], batch["targets"]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         encoded, h = self.backbone.decoded(inputs, visible, targets)
-        model = self.backbone
-        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, targets, counted, model.vocab_size)
+        loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, targets, counted)
         embedding = masked_mean(encoded.detach(), visible)
         return {"loss": loss, "embedding": embedding, "token_accuracy": accuracy, "weight": weight}

@@ -55,8 +55,7 @@ class BERT(Method):
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible, batch.get("segment"))
-        model = self.backbone
-        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, batch["targets"], masked, model.vocab_size)
+        loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, batch["targets"], masked)
         result = {"masked_accuracy": accuracy, "weight": weight}
         if self.next_sentence is not None:
             result |= {"token_loss": loss.detach(), **self._follow(h, batch)}

@@ -185,12 +185,3 @@ def test_subsets_keep_numbers_labels_and_documents():
     chosen = array.of_documents(np.array([False, True, True, True]))
     assert chosen.groups.tolist() == [1, 3, 3]
     assert chosen.firsts().__getitems__([0, 1])["index"].tolist() == [3, 4]
-
-
-def test_wrong_arguments():
-    with pytest.raises(ValueError, match="stride=5"):
-        documents([9], 4, 5)
-    with pytest.raises(ValueError, match="length=0"):
-        documents([9], 0)
-    with pytest.raises(ValueError, match=r"labels must be \(1,\)"):
-        documents([9], labels=np.array([1, 2]))

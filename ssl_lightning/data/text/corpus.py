@@ -148,7 +148,7 @@ def open_split(
         raise InputError("a text set without labels has no test split: state data.source.label or a labeled data.probe")
     if names is None:
         return corpus
-    classes = _in_order(set(names))
+    classes = sorted(set(names))
     if len(classes) < 2:
         raise InputError(f"{train or 'the set'} has the texts of one class only ({classes[0]}): a probe needs two")
     if test is not None and split == "test":
@@ -162,13 +162,6 @@ def open_split(
         return corpus
     held = corpus.held_out(resolve_size(test_size, len(corpus), "test_size"), seed)
     return corpus.subset(held if split == "test" else ~held)
-
-
-def _in_order(names: set[str]) -> list[str]:
-    """Numbers by value, other names by letter."""
-    if all(name.lstrip("+-").isdecimal() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def cached_corpus(

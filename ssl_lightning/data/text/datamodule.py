@@ -134,11 +134,8 @@ class TextDataModule(DataModule):
             return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held).spread(LEARN_FROM)
-        home = (
-            cache_folder(self.cache)
-            / "tokenizers"
-            / digest(version("tokenizers"), training.key, _described(self.tokenizer))
-        )
+        key = digest(version("tokenizers"), training.key, _described(self.tokenizer))
+        home = cache_folder(self.cache) / "tokenizers" / key
         cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 

@@ -31,8 +31,6 @@ class TokenDataset(Dataset):
         classes: list[str] | None = None,
     ) -> None:
         stride = length if stride is None else stride
-        if length < 1 or not 1 <= stride <= length:
-            raise ValueError(f"length={length} must be at least 1, and stride={stride} from 1 to it")
         sizes = np.diff(offsets)
         if labels is not None and labels.shape != sizes.shape:
             raise ValueError(f"labels must be {sizes.shape}, one per document, not {labels.shape}")

@@ -43,8 +43,6 @@ class Denoise(Tokens):
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         self._require_tokenizer()
         tokens = batch["tokens"]
-        if tokens.shape[1] < 2:
-            raise InputError(f"windows of {tokens.shape[1]} token are too short to be corrupted; 2 are needed")
         text = tokens[:, :-1]
         length = (text != self.pad_id).sum(dim=1, keepdim=True)
         targets = self._ended(text, length)
