@@ -67,7 +67,7 @@ class MuonAdamW(Optimizer):
             magnitude; fewer steps cost less time and leave most of them small.
 
     Raises:
-        InputError: no group is hidden, or a hidden group holds a tensor with fewer than two axes.
+        InputError: no group is hidden.
     """
 
     def __init__(
@@ -95,10 +95,6 @@ class MuonAdamW(Optimizer):
         self._engines: dict[Tensor, AdamW] = {}
         if not any(group["hidden"] for group in self.param_groups):
             raise InputError("MuonAdamW got no weight of a hidden layer: pass parameter_groups(module), or use adamw")
-        for group in self.param_groups:
-            flat = [tuple(p.shape) for p in group["params"] if group["hidden"] and p.ndim < 2]
-            if flat:
-                raise InputError(f"Muon orthogonalizes matrices, a group with hidden: True holds the shape {flat[0]}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

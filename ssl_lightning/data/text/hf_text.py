@@ -34,7 +34,8 @@ def hf_text(
     """Split "pretrain" ("train" is the same): a row is a document; with labels, also split "test".
 
     The set is streamed into the cache, so it is stored once, and again when a file on this machine changes. Later runs
-    with the same arguments do not ask the hub: give a `revision` to say which state of the set is meant. Rows of nothing but space are left out.
+    with the same arguments do not ask the hub: give a `revision` to say which state of the set is meant. Rows of
+    nothing but space are left out.
 
     Args:
         root: folder below which `path` may lie.

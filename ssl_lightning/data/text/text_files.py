@@ -61,9 +61,7 @@ def text_files(
     Raises:
         InputError: no files, no text in them, a file that is not text in this encoding, or a column that is missing.
     """
-    if split_on == "":
-        raise InputError("data.source.split_on is empty: choose file, blank_line, line or the text of a separator")
-    separator = None if split_on == "file" else split_on
+    separator = None if split_on in ("file", "") else split_on
     encodings = encoding.split() or [encoding]
     folder = Path(root).expanduser()
 

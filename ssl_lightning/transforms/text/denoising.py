@@ -41,7 +41,6 @@ class Denoise(Tokens):
         self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, SENTENCE_ENDS), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         tokens = batch["tokens"]
         text = tokens[:, :-1]
         length = (text != self.pad_id).sum(dim=1, keepdim=True)

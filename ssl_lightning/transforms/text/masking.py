@@ -24,10 +24,6 @@ class Tokens(nn.Module):
     ordinary_ids: Tensor
     word_starts: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pad_id = -1
-
     def read(self, tokenizer: Any) -> None:
         """Stores ids of the tokenizer, and which tokens are ordinary and start words."""
         is_ordinary = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
@@ -40,10 +36,6 @@ class Tokens(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         return batch
-
-    def _require_tokenizer(self) -> None:
-        if self.pad_id < 0:
-            raise InputError(f"{type(self).__name__} does not know the tokenizer yet: call read(tokenizer) first")
 
 
 class MaskTokens(Tokens):
@@ -73,7 +65,6 @@ class MaskTokens(Tokens):
         self.rate, self.replace, self.random, self.whole_word = rate, replace, random, whole_word
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         return {**batch, **self.mask(batch["tokens"], generator)}
 
     def mask(self, tokens: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -124,7 +115,6 @@ class NextSentence(MaskTokens):
         self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, (".", "!", "?")), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         tokens, document = batch["tokens"], batch["document"]
         if tokens.shape[1] < 5:
             raise InputError(f"windows of {tokens.shape[1]} tokens are too short for two sentences; 5 are needed")

@@ -338,7 +338,6 @@ def test_what_is_held_out_is_fixed_and_by_label(open_text, write):
         ({"files": "empty"}, r"empty holds no text file: .* a folder of \.csv .*, or a pattern"),
         ({"files": "blank.txt"}, r"blank\.txt holds no text: nothing but space"),
         ({"files": "zero.txt"}, r"zero\.txt holds no text"),
-        ({"files": "a.txt", "split_on": ""}, r"split_on is empty: choose file, blank_line, line"),
         ({"files": "a.txt", "split": "test"}, r"without labels has no test split: state data\.source\.label"),
         ({"files": "a.txt", "split": "valid"}, "no split 'valid': choose pretrain, train or test"),
         ({"files": "a.*"}, r"a\.\* leads to tables, whose rows are the documents: leave out other files"),

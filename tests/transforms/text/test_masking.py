@@ -283,7 +283,5 @@ def test_wrong_use_is_named() -> None:
         MaskTokens(0)
     with pytest.raises(InputError, match=r"parts of 1"):
         MaskTokens(0.1, 0.9, 0.2)
-    with pytest.raises(InputError, match="call read"):
-        MaskTokens()(batch, generator())
     with pytest.raises(InputError, match="windows of 4 tokens are too short"):
         apply(NextSentence(), batch["tokens"])
