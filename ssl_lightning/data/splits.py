@@ -43,7 +43,7 @@ def held_out(
         digests: (total,) uint64, each of the content of a sample; they serve as groups. The draw depends on the digest
             of a group instead of its place, so old samples keep their side when others are added, but for a few.
     """
-    names = np.arange(total) if groups is None and digests is None else groups if digests is None else digests
+    names = digests if digests is not None else groups if groups is not None else np.arange(total)
     names, first, member, counts = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
     strata = np.zeros(len(first), dtype=np.int64) if labels is None else np.asarray(labels)[first]
     _, strata = np.unique(strata, return_inverse=True)

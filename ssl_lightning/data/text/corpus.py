@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,8 @@ class Corpus:
     def subset(self, chosen: np.ndarray) -> Corpus:
         """The documents of a mask (D,) bool or of positions."""
         columns = {name: getattr(self, name) for name in ("start", "end", "digests", "labels", "origins")}
-        return replace(self, **{name: None if column is None else column[chosen] for name, column in columns.items()})
+        part: dict[str, Any] = {name: column[chosen] for name, column in columns.items() if column is not None}
+        return replace(self, **part)
 
     def held_out(self, size: int, seed: int) -> np.ndarray:
         """Mask (D,) bool of about `size` documents, by label; those of equal bytes or of one origin stay together."""
