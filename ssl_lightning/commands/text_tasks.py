@@ -80,7 +80,9 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     if tokenizer.mask_token not in written:
         raise InputError(f'the text has no [MASK] for this masked model to fill, as in text="the {_MASK} of it"')
     inputs = _encoded(text, written)
-    ids, probabilities = best_fillings(text.model, inputs, tokenizer.mask_token_id, config.words)
+    ids, probabilities = best_fillings(
+        text.model, inputs, tokenizer.mask_token_id, config.words, tokenizer.all_special_ids
+    )
     masks = [
         [
             {"word": _word(tokenizer, token), "token": token, "probability": p}

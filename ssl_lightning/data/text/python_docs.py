@@ -11,8 +11,10 @@ import os
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from ssl_lightning.data.splits import digests_of
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.errors import InputError
 
@@ -25,8 +27,9 @@ def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at
     """Split "pretrain": one topic or docstring a document, 1.7 MB in about 2,500 of them (Python 3.11).
 
     Topics come first, by name, then modules by name, each in the order of its source. Documents below `at_least`
-    characters and those that came before are left out; the corpus ends before it has more than `at_most`. `root`
-    is not used.
+    characters and those that came before are left out; the corpus ends before it has more than `at_most`. Near copies
+    stand in one module, and topics repeat each other, so no split parts a module, a package, or the topics: held out
+    are the docstrings of whole modules. `root` is not used.
     """
     if split not in ("pretrain", "train"):
         raise InputError(f"python_docs has no labels and no split {split!r}: it has pretrain")
@@ -35,32 +38,34 @@ def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at
 
 @functools.lru_cache(maxsize=1)
 def _read(at_least: int, at_most: int) -> Corpus:
-    texts: dict[str, None] = {}
+    texts: dict[str, str] = {}
     size = 0
-    for text in _all_texts():
+    for text, origin in _all_texts():
         if len(text) < at_least or text in texts:
             continue
         size += len(text)
         if size > at_most:
             break
-        texts[text] = None
+        texts[text] = origin
     if not texts:
         raise InputError(
             f"python_docs has no text of {at_least} to {at_most} characters: choose other bounds, or data=text_files"
         )
-    return Corpus.from_texts(list(texts))
+    return replace(Corpus.from_texts(texts), origins=digests_of(texts.values()))
 
 
-def _all_texts() -> Iterator[str]:
+def _all_texts() -> Iterator[tuple[str, str]]:
+    """Texts, and the module or package that each is from."""
     with contextlib.suppress(ImportError):  # some distributions leave it out
         from pydoc_data.topics import topics
 
         for name in sorted(topics):
-            yield topics[name].strip() + "\n"
+            yield topics[name].strip() + "\n", "pydoc_data"
     home = Path(sysconfig.get_path("stdlib"))
     for file in _sources(home):
         with contextlib.suppress(OSError, SyntaxError, ValueError):
-            yield from _docstrings(_parsed(file))
+            origin = file.relative_to(home).parts[0].removesuffix(".py")
+            yield from ((text, origin) for text in _docstrings(_parsed(file)))
 
 
 def _sources(home: Path) -> list[Path]:

@@ -35,6 +35,17 @@ def test_nothing_of_the_library_is_imported():
     assert found.strip() == "set()"
 
 
+def test_what_is_held_out_is_not_known_from_the_rest():
+    """Of runs of 13 words, 15 to 23 % were known where documents were drawn one by one."""
+    corpus = python_docs()
+    held = corpus.held_out(len(corpus) // 10, seed=0)
+    assert 0.08 < held.mean() < 0.12
+    runs = [{tuple(words[n : n + 13]) for n in range(len(words) - 12)} for words in map(str.split, corpus.texts())]
+    known = set().union(*(found for found, out in zip(runs, held, strict=True) if not out))
+    out = set().union(*(found for found, out in zip(runs, held, strict=True) if out))
+    assert len(out & known) / len(out) < 0.05
+
+
 def test_bounds():
     _read.cache_clear()
     corpus = python_docs(at_least=300, at_most=50_000)

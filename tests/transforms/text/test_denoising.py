@@ -159,7 +159,3 @@ def test_wrong_use_is_named() -> None:
         Denoise(rate=1)
     with pytest.raises(InputError, match="span=0 must be"):
         Denoise(span=0)
-    with pytest.raises(InputError, match="call read"):
-        Denoise()({"tokens": windows(2, 4)}, generator())
-    with pytest.raises(InputError, match="windows of 1 token "):
-        make()({"tokens": windows(2, 1)}, generator())
