@@ -1,6 +1,5 @@
 """The evaluation of a run: whatever judges apply to it, each with its controls, under one protocol."""
 
-import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -44,7 +42,7 @@ def evaluate(config: DictConfig) -> float:
     data = load_data(run, composed)
     _tell_what_is_left_out(config.labels, data, console)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    untrained = build_method(_without_pretraining(composed), data).to(device)
+    untrained = build_method(composed, data).to(device)
     checkpoint = run.checkpoint(str(config.checkpoint))
     trained = build_method(composed, data).to(device)
     load_weights(trained, checkpoint, run, device)
@@ -120,16 +118,6 @@ def _tell_what_is_left_out(counts: list[int], data: Any, console: Console) -> No
     too_many = [count for count in counts if count >= size]
     if size and too_many:
         console.print(f"labels={too_many} left out: the training set has {size}, and they are measured as all")
-
-
-def _without_pretraining(config: DictConfig) -> DictConfig:
-    """The config of a run that begins with random weights, also where it begins with those of another."""
-    made = copy.deepcopy(config)
-    for key in get_class(config.method._target_).starts_from:  # type: ignore[attr-defined]
-        value = OmegaConf.select(made, key)
-        if value:
-            OmegaConf.update(made, key, False if isinstance(value, bool) else None)
-    return made
 
 
 def _refuse_wrong_values(config: DictConfig) -> None:

@@ -212,6 +212,8 @@ class HeldOutText:
 
     def __call__(self, method: Any, data: Any) -> Findings:
         if method.token_loss is None or data.validation_set is None:
+            if method.token_loss is not None and data.train is None:
+                self.console.print(f"perplexity left out: the corpus is not at data.root={data.root}")
             return
         for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
             with self.console.status(f"held-out text: {name}"):

@@ -9,7 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.config.build import (
+    build_data,
+    build_method,
+    parent_runs,
+    parents,
+    store_networks,
+    with_own_networks,
+)
 from ssl_lightning.distributed import wait_for_all
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.figures.console import print_run_header, print_run_summary
@@ -40,10 +47,11 @@ def train(config: DictConfig) -> float | None:
     summary = RunSummary(run, metrics, config)
     trainer = _trainer(config, run, metrics, summary)
     data = build_data(config)
-    if checkpoint is not None:
-        data.restore(run.path)
+    tokenizers = parent_runs(config) if checkpoint is None else [run.path]
+    for folder in tokenizers[:1]:
+        data.restore(folder)
     _prepare(data, trainer)
-    method = build_method(config, data)
+    method = build_method(config if checkpoint is None else with_own_networks(config, run.config), data)
     if checkpoint is not None:
         checkpoint.refuse_misfit(method)
     if config.compile:
@@ -51,6 +59,8 @@ def train(config: DictConfig) -> float | None:
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
+        if checkpoint is None:
+            store_networks(method, run.config)
     _describe(config, data, trainer, summary)
     print_run_header(config, run.path, method, trainer, resumed=step)
     try:
@@ -59,7 +69,8 @@ def train(config: DictConfig) -> float | None:
         if stop.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise TrainingInterrupted(stop.signal, stop.step, run.path) from None
-    untrained, next_command = metrics.rows.get(0, {}), _next_command(run, method, data)
+    untrained = {} if parents(config) else metrics.rows.get(0, {})
+    next_command = _next_command(run, method, data)
     print_run_summary(run.path, trainer.global_step, metrics.latest, untrained, method.figures, next_command)
     return metrics.latest.get(config.objective) if config.objective else None
 

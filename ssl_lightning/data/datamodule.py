@@ -82,6 +82,12 @@ class DataModule(LightningDataModule):
         Raises InputError if it is not there.
         """
 
+    def refuse_other_tokenizer(self, checkpoint: str | Path) -> None:
+        """Refuses a checkpoint of transformers, or the tokenizer of a run, whose tokens have other ids than the data's.
+
+        Raises InputError; data without tokens takes any.
+        """
+
     @property
     def validation_set(self) -> Any:
         """What the validation loss is measured on."""

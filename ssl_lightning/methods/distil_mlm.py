@@ -13,7 +13,6 @@ from ssl_lightning.losses.language import distillation, rows_at_once, select_row
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean, student_from_teacher
-from ssl_lightning.modules.backbones.text import language_model
 
 
 class DistilBERT(Method):
@@ -24,8 +23,8 @@ class DistilBERT(Method):
 
     Args:
         backbone: a masked language model, the teacher to train; unused if `teacher` is given.
-        teacher: a trained masked language model with the same tokenizer, which stays frozen, or a checkpoint of
-            transformers. In a config also a run folder, which `config.build` resolves.
+        teacher: a trained masked language model with the same tokenizer, which stays frozen. In a config a run folder
+            or a checkpoint of transformers, which `config.build` opens.
         temperature: softens both distributions.
         soft_weight: weight of the loss against the teacher's distribution (5 in the authors' code).
         hard_weight: weight of the loss against the true tokens (2).
@@ -44,15 +43,13 @@ class DistilBERT(Method):
         backbone: LanguageModel,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        teacher: LanguageModel | str | None = None,
+        teacher: LanguageModel | None = None,
         temperature: float = 2.0,
         soft_weight: float = 5.0,
         hard_weight: float = 2.0,
         cosine_weight: float = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if isinstance(teacher, str):
-            teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
         self.teacher_learns = teacher is None
         self.teacher = teacher or backbone
         self.backbone = student_from_teacher(self.teacher)

@@ -41,9 +41,8 @@ def load_weights(method: Any, checkpoint: Path, run: RunFolder, device: torch.de
 
 
 def load_data(run: RunFolder, config: DictConfig) -> Any:
-    """The data module of `config`, with what the run keeps of it (such as its tokenizer), ready for use."""
+    """The data module of `config`, with what the run keeps of it (such as its tokenizer), ready for evaluation."""
     data = build_data(config)
     data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data.setup("test")
     return data

@@ -16,10 +16,11 @@ from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
 from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
-from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
+from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load, pretrained
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.text.masking import Tokens
 
+MAY_LACK = 5  # padding, unknown, [CLS], [SEP], [MASK]
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
 
 
@@ -79,6 +80,20 @@ class TextDataModule(DataModule):
             raise InputError(f"the tokenizer of the run is not there: {folder / 'tokenizer'}")
         self.modality = TextModality(partial(load, folder / "tokenizer"), self.length)
 
+    def refuse_other_tokenizer(self, checkpoint: str | Path) -> None:
+        try:
+            theirs = pretrained((), str(checkpoint)).inner.get_vocab()
+        except InputError:
+            return  # it has none to compare
+        ours = self.modality.tokenizer.inner.get_vocab()
+        moved = sum(theirs.get(text, number) != number for text, number in ours.items())
+        missing = len(ours.keys() - theirs.keys())
+        if moved or missing > MAY_LACK:
+            raise InputError(
+                f"{checkpoint} was trained with another tokenizer: {moved} tokens have other ids and {missing} are not"
+                f" in it; take its own by tokenizer=pretrained data.tokenizer.name={checkpoint}"
+            )
+
     @property
     def validation_set(self) -> TokenDataset | None:
         """The held-out windows."""
@@ -97,8 +112,21 @@ class TextDataModule(DataModule):
             self._labeled("train")
 
     def setup(self, stage: str | None = None) -> None:
+        """For the stage "test" the corpus may be gone, if `probe` has labeled texts; then there are no windows."""
         if self.train is not None:
             return
+        if self.probe is not None:
+            self._split_probe()
+        try:
+            self._split_corpus()
+        except InputError:
+            if stage != "test" or self.probe is None:
+                raise
+        self.num_classes = None if self.classes is None else len(self.classes)
+        if isinstance(self.transform, Tokens):
+            self.transform.read(self.modality.tokenizer)
+
+    def _split_corpus(self) -> None:
         corpus, held = self._corpus
         windows = self._windows(corpus)
         self.val_windows = windows.of_documents(held) if held.any() else None
@@ -106,17 +134,13 @@ class TextDataModule(DataModule):
         self._refuse_too_short(train)
         measured = held if held.any() else ~held
         self.bytes_per_token = float(corpus.sizes[measured].sum() / windows.of_documents(measured).token_count)
-        self.val = self.val_windows
-        if self.probe is not None:
-            self._split_probe()
-        elif corpus.labels is not None:
+        if self.probe is None:
+            self.val = self.val_windows
+        if self.probe is None and corpus.labels is not None:
             self._texts["train"] = corpus
             self.probe_train = windows.of_documents(~held).firsts()
             self.val = None if self.val_windows is None else self.val_windows.firsts()
-        self.num_classes = None if self.classes is None else len(self.classes)
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
-        if isinstance(self.transform, Tokens):
-            self.transform.read(self.modality.tokenizer)
 
     @cached_property
     def _corpus(self) -> tuple[Corpus, np.ndarray]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 
+_NOT_SIZES = ("architectures", "model_type", "transformers_version", "dtype", "id2label", "label2id", "vocab_size")
 _LAYER = re.compile(r"(\.(?:layer|layers|h)\.)(\d+)(?=\.)")
 
 
@@ -36,6 +37,21 @@ class LanguageModel(nn.Module):
         self.vocab_size: int = model.config.vocab_size
         self.max_length: int = model.config.max_position_embeddings - _unused_positions(model)
         self._has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Plain arguments of `text.language_model` for a network of the same architecture and sizes."""
+        config = self.model.config
+        fields = {key: value for key, value in config.to_dict().items() if key not in _NOT_SIZES and key[0] != "_"}
+        return {
+            **{key: value for key, value in fields.items() if not key.endswith("_token_id")},
+            "architecture": config.model_type,
+            "head": "seq2seq" if config.is_encoder_decoder else "causal" if self.causal else "masked",
+            "max_length": self.max_length + self.causal,
+            "width": config.hidden_size,
+            "layers": config.num_hidden_layers,
+            "heads": config.num_attention_heads,
+        }
 
     @property
     def body(self) -> Any:
