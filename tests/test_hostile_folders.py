@@ -250,6 +250,11 @@ def test_a_link_within_is_none_of_it(run: Path) -> None:
     assert find_run(run) == RunFolder(run)
 
 
+def test_a_name_that_hydra_would_resolve(run: Path) -> None:
+    renamed = run.rename(run.with_name("${z} [x]"))
+    refused(lambda: find_run(renamed), renamed, "which Hydra takes for an interpolation; rename it")
+
+
 def test_a_tokenizer_with_code(run: Path) -> None:
     folder = run / "tokenizer"
     folder.mkdir()

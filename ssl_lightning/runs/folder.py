@@ -139,9 +139,12 @@ def refuse_links_out(folder: Path) -> None:
     """Refuses a folder that leads out of itself: what is read from or written to it must lie in it.
 
     Raises:
-        InputError: below it lies a link to somewhere else, or something that is neither a file nor a folder.
+        InputError: below it lies a link to somewhere else, or something that is neither a file nor a folder; or Hydra
+            would take its name for an interpolation.
     """
     home = folder.resolve()
+    if "${" in str(home):
+        raise InputError(f"{home} has ${{ in its name, which Hydra takes for an interpolation; rename it")
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
