@@ -140,9 +140,9 @@ class TextDataModule(DataModule):
         return load(home)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        found = tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
-        pad_id = self.modality.tokenizer.pad_id
-        return TokenDataset(found.tokens, found.offsets, self.length, pad_id, stride, corpus.labels, corpus.classes)
+        tokenizer = self.modality.tokenizer
+        tokens, offsets = tokenize_corpus(corpus, tokenizer, cache_folder(self.cache))
+        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride, corpus.labels, corpus.classes)
 
     def _refuse_too_short(self, train: TokenDataset) -> None:
         if len(train) < self.batch_size:
@@ -177,6 +177,5 @@ class TextDataModule(DataModule):
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:
-    if isinstance(make, partial):
-        return f"{_described(make.func)} {sorted(make.keywords.items())}"
-    return f"{make.__module__}.{make.__qualname__}"
+    function, options = getattr(make, "func", make), getattr(make, "keywords", {})
+    return f"{function.__module__}.{function.__qualname__} {sorted(options.items())}"

@@ -81,24 +81,25 @@ def find_files(root: Path, files: str, labeled: bool = False) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    pattern = str(Path(files).expanduser())
+    pattern = Path(files).expanduser()
     place = root / pattern
     if place.is_file():
         return [place]
     if not place.is_dir():
-        found = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
+        found = _matching(root, str(pattern))
     elif labeled:
-        found = [file for file in _below(place) if file.parent != place]
+        found = [file for file in _matching(place, "**") if file.parent != place]
     else:
-        found = _readable(place, _below(place))
+        found = _readable(place, _matching(place, "**"))
     if not found:
         raise InputError(f"{place.absolute()} holds no text file: {WANTED}")
     return sorted(found)
 
 
-def _below(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Files below the folder, but no hidden ones, nor those of hidden folders."""
+    found = (folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True))
+    return [file for file in found if file.is_file()]
 
 
 def _readable(folder: Path, files: list[Path]) -> list[Path]:

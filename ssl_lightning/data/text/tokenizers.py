@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+LEAST_FREQUENT = 2  # pairs that come once are not merged
 KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
 
@@ -167,7 +168,7 @@ def char(texts: Iterable[str]) -> Tokenizer:
     return _own(fast)
 
 
-def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) -> Tokenizer:
+def bpe(texts: Iterable[str], vocab_size: int = 8192) -> Tokenizer:
     """Byte-pair encoding on bytes, trained on the texts; nothing is unknown, and decoding gives the text itself."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -179,7 +180,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
     fast.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        min_frequency=min_frequency,
+        min_frequency=LEAST_FREQUENT,
         special_tokens=list(SPECIALS.values()),
         initial_alphabet=alphabet,
         show_progress=sys.stderr.isatty(),
@@ -188,9 +189,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
     return _own(fast, mask_takes_space=True)
 
 
-def wordpiece(
-    texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
-) -> Tokenizer:
+def wordpiece(texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = True) -> Tokenizer:
     """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 
     The trainer numbers the pieces of one character in the order of a hash table with a random seed, and ties between
@@ -214,7 +213,7 @@ def wordpiece(
     learner.normalizer, learner.pre_tokenizer = fast.normalizer, fast.pre_tokenizer
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        min_frequency=min_frequency,
+        min_frequency=LEAST_FREQUENT,
         special_tokens=fixed,
         show_progress=sys.stderr.isatty(),
     )
