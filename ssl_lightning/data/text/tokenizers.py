@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import torch
 
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-LEAST_FREQUENT = 2  # pairs that come once are not merged
 KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
 
@@ -173,18 +172,11 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192) -> Tokenizer:
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    _refuse_small(vocab_size, len(SPECIALS) + len(alphabet))
     fast = Fast(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=LEAST_FREQUENT,
-        special_tokens=list(SPECIALS.values()),
-        initial_alphabet=alphabet,
-        show_progress=sys.stderr.isatty(),
-    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(**_training(vocab_size, list(SPECIALS.values()), alphabet))
     fast.train_from_iterator(texts, trainer)
     return _own(fast, mask_takes_space=True)
 
@@ -208,25 +200,26 @@ def wordpiece(texts: Iterable[str], vocab_size: int = 8192, lowercase: bool = Tr
     alphabet = sorted(set().union(*words))
     inner = sorted(set().union(*(word[1:] for word in words)))
     fixed = [*SPECIALS.values(), *alphabet, *(f"##{character}" for character in inner)]
-    _refuse_small(vocab_size, len(fixed))
     learner = Fast(models.WordPiece(unk_token=SPECIALS["unk"]))
     learner.normalizer, learner.pre_tokenizer = fast.normalizer, fast.pre_tokenizer
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=LEAST_FREQUENT,
-        special_tokens=fixed,
-        show_progress=sys.stderr.isatty(),
-    )
-    learner.train_from_iterator(texts, trainer)
+    learner.train_from_iterator(texts, trainers.WordPieceTrainer(**_training(vocab_size, fixed)))
     fast.model = models.WordPiece(vocab=learner.get_vocab(), unk_token=SPECIALS["unk"])
     return _own(fast)
 
 
-def _refuse_small(vocab_size: int, needed: int) -> None:
+def _training(vocab_size: int, special: list[str], alphabet: Sequence[str] = ()) -> dict[str, Any]:
+    """What a trainer of `tokenizers` is told. Pairs that come only once are not merged.
+
+    Raises:
+        InputError: the vocabulary has no room but for these.
+    """
+    needed = len(special) + len(alphabet)
     if vocab_size <= needed:
         raise InputError(
             f"data.tokenizer.vocab_size={vocab_size} is too small: {needed} are taken by single characters"
         )
+    sizes = {"vocab_size": vocab_size, "min_frequency": 2, "show_progress": sys.stderr.isatty()}
+    return {**sizes, "special_tokens": special, "initial_alphabet": list(alphabet)}
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
