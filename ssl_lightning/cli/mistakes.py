@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.errors import mistake_behind
+from ssl_lightning.errors import causes, first_line, mistake_behind
 from ssl_lightning.launch.slurm import launcher_mistake
 from ssl_lightning.runs.folder import quoted
 
@@ -21,14 +21,48 @@ def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None
         return str(mistake)
     if (line := launcher_mistake(error)) is not None:
         return line
+    if (line := _mistake_of_the_machine(error)) is not None:
+        return line
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return _no_choice(arguments)
     if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     return _composition_mistake(error, name, arguments)
 
 
+def _mistake_of_the_machine(error: BaseException) -> str | None:
+    """The line for a file that cannot be read or written, and for memory that is not there."""
+    for link in reversed(causes(error)):
+        if isinstance(link, OSError) and link.filename:
+            return f"{link.filename}: {link.strerror}"
+        if isinstance(link, MemoryError) or re.search("out of memory|can't allocate memory", str(link)):
+            return (
+                f"there is too little memory: lower data.batch_size or the sizes of the networks ({first_line(link)})"
+            )
+    return None
+
+
+def _no_choice(arguments: list[str]) -> str:
+    """The line for `=value`, and for a group that is given no name of a choice."""
+    for argument in arguments:
+        group, equals, value = argument.partition("=")
+        if equals and (CONFIG_DIR / group).is_dir() and not (value and value[0].isalpha() and value != "null"):
+            return f"{argument} names no choice: give GROUP=CHOICE, see --help for them, or leave it out"
+    return "a group of the config is given no name of a choice: see --help for them"
+
+
+def _not_parsed(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"'{override}' is not KEY=VALUE"
+    return f"{override} cannot be read: quote its value, and all of it for the shell, '{key}=\"{value}\"'"
+
+
 def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> str:
     if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
         return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
+    if isinstance(error, OverrideParseException):
+        return _not_parsed(error.override)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     if line := _wrong_override(error, name, overrides, _config_dir(arguments)):
         return line

@@ -18,6 +18,7 @@ from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.color_bins import ColorBins
 from ssl_lightning.modules.feature_map import FeatureMapBackbone
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 class Colorization(Method):
@@ -55,9 +56,9 @@ class Colorization(Method):
         channels: int,
         mean: Sequence[float],
         std: Sequence[float],
-        hidden_dim: int = 128,
-        prior_mixing: float = 0.5,
-        temperature: float = 0.38,
+        hidden_dim: PositiveInt = 128,
+        prior_mixing: Fraction = 0.5,
+        temperature: PositiveFloat = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
         if len(mean) != 3:
