@@ -235,6 +235,8 @@ def test_bench_measures_compute_data_and_both(tmp_path):
     assert all(rate > 0 for rate in measured["samples_per_second"].values())
     assert all(peak > 2**20 for peak in measured["peak_memory_bytes"].values())
     assert "is larger than the set" in one_line(command("bench", *TINY, "data.batch_size=20000", cwd=tmp_path))
+    two = ("trainer=ddp", "trainer.devices=2", *TINY[1:])
+    assert "one device is measured, give trainer.devices=1" in one_line(command("bench", *two, cwd=tmp_path))
 
 
 def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path):
