@@ -103,10 +103,10 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
     ("arguments", "answer"),
     [
         (["data.batch_size=100000"], "data.batch_size=100000 is larger than the set of"),
-        (["data.val_size=0.999"], "is larger than the set of 0 samples that data.val_size and data.fraction leave"),
+        (["data.val_size=0.999"], "is larger than the set of 1 samples that data.val_size and data.fraction leave"),
         (
             ["method.hidden_dim=999999999"],
-            "there is too little memory: lower data.batch_size or the sizes",
+            "there is too little memory: lower data.batch_size",
         ),
         (["trainer.val_check_interval=100000"], "must be less than or equal to the number of the training batches (7)"),
         (["trainer.accumulate_grad_batches=8"], "accumulate_grad_batches=8 is more than the 7 batches of an epoch"),

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "callbacks": {"evaluation", "figures", "launch", "record", "runs", "distributed"},
     "commands": {"config", "distributed", "evaluation", "figures", "launch", "loggers", "modules", "record", "runs"},
     "cli": {"config", "launch", "runs"},
-    "plugins": {"launch"},
+    "plugins": {"config", "launch"},
     "pretrain": {"cli", "commands"},
     "evaluate": {"cli", "commands"},
     "bench": {"cli", "commands"},

@@ -98,23 +98,12 @@ def _adapter(hint: Any) -> TypeAdapter:
 
 
 def _wanted(error: ValidationError) -> str:
-    """What would be right: "should be a valid integer or null"."""
+    """What would be right: "should be a whole number or null"."""
     wanted = [_WORDS.get(found["type"], found["msg"].rpartition(" should be ")[2]) for found in error.errors()]
     return f"should be {' or '.join(dict.fromkeys(filter(None, wanted))) or 'settings with a _target_'}"
 
 
-_GROUPS = (
-    "trainer",
-    "optimizer",
-    "schedule",
-    "backbone",
-    "data",
-    "transform",
-    "callbacks",
-    "logger",
-    "method",
-    "sweep",
-)
+_PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
 """The groups of `conf/` whose choices stand under their own names in a composed config."""
 
 
@@ -125,7 +114,7 @@ def validate_options(config: DictConfig, command: str) -> None:
         InputError: such a key, or a value outside its type and range.
     """
     options = OPTIONS[command]
-    groups = _GROUPS if command in ("pretrain", "bench") else ()
+    groups = _PARTS if command in ("pretrain", "bench") else ()
     known = [*groups, *typing.get_type_hints(options)]
     for key in map(str, config):
         if key not in known:

@@ -43,7 +43,6 @@ class TrainerOptions(TypedDict, total=False):
 
     accumulate_grad_batches: PositiveInt
     gradient_clip_val: NonNegativeFloat | None
-    gradient_clip_algorithm: Literal["norm", "value"] | None
     log_every_n_steps: PositiveInt
     check_val_every_n_epoch: PositiveInt | None
     val_check_interval: PositiveInt | PositiveFraction
@@ -53,7 +52,6 @@ class TrainerOptions(TypedDict, total=False):
     num_sanity_val_steps: Annotated[int, Ge(-1)]
     max_time: str | dict[str, int] | None
     profiler: Profiler | Literal["simple", "advanced", "pytorch"] | None
-    detect_anomaly: bool
     enable_progress_bar: bool
     default_root_dir: str
     logger: Any

@@ -50,9 +50,10 @@ MISTAKES = {
     "pretrain precision=8": "precision=8 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
     # choices and keys
-    "pretrain =5": "=5 names no choice",
-    "pretrain method=5": "method=5 names no choice",
-    "pretrain method=autoencoder decoder=null": "decoder=null names no choice",
+    "pretrain =5": "there is no ''; see --cfg job for what there is",
+    "pretrain method=5": "there is no method '5'; known: autoencoder, byol,",
+    "pretrain method=": "there is no method ''; known: autoencoder, byol,",
+    "pretrain method=autoencoder decoder=null": "there is no decoder 'null'; known: conv, mlp",
     "pretrain ''": "'' is not KEY=VALUE",
     "pretrain data.root=~/nowhere": "quote its value, and all of it for the shell, 'data.root=\"~/nowhere\"'",
     "pretrain data.root=bad/wëird\\ näme,\\ a=b": "'data.root=\"bad/wëird näme, a=b\"'",
