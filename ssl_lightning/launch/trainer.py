@@ -49,6 +49,7 @@ class TrainerOptions(TypedDict, total=False):
     limit_train_batches: PositiveInt | PositiveFraction
     limit_val_batches: NonNegativeInt | Fraction
     overfit_batches: NonNegativeInt | Fraction
+    fast_dev_run: bool | NonNegativeInt
     num_sanity_val_steps: Annotated[int, Ge(-1)]
     max_time: str | dict[str, int] | None
     profiler: Profiler | Literal["simple", "advanced", "pytorch"] | None

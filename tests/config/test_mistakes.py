@@ -47,6 +47,7 @@ MISTAKES = {
     "pretrain deterministic=maybe": f"deterministic=maybe {BOOL}",
     "pretrain objective=foo": "objective=foo should be a metric that a run logs, such as probe/knn_accuracy",
     "pretrain precision=16-true": "precision=16-true should be 'auto', '32-true', 'bf16-mixed'",
+    "pretrain precision=fp16": "precision=fp16 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain precision=8": "precision=8 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
     # choices and keys
