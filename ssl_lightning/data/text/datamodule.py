@@ -18,6 +18,7 @@ from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt, Size
 from ssl_lightning.transforms.text.masking import Tokens
 
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
@@ -51,18 +52,16 @@ class TextDataModule(DataModule):
 
     tokenizer: Callable[..., Tokenizer]
     _: KW_ONLY
-    length: int
-    stride: int | None = None
+    length: AtLeastTwo
+    stride: PositiveInt | None = None
     probe: Callable[..., Corpus] | None = None
-    probe_val_size: int | float = 0.1
+    probe_val_size: Size = 0.1
     cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 2:
-            raise InputError(f"data.length={self.length} must be at least 2 tokens")
-        if self.stride is not None and not 1 <= self.stride <= self.length:
-            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
+        if self.stride is not None and self.stride > self.length:
+            raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.num_classes: int | None = None
@@ -122,7 +121,7 @@ class TextDataModule(DataModule):
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
         """The corpus, and a mask (D,) bool of the documents that are held out."""
         corpus = self.source(root=self.root, split="pretrain")
-        if len(corpus) == 1 or 0 <= self.val_size * len(corpus) < 1:
+        if len(corpus) == 1 or self.val_size * len(corpus) < 1:
             total = int(corpus.sizes.sum())
             last = resolve_size(self.val_size, total, "data.val_size")
             return corpus.cut(total - last if self.val_size >= 1 else int(total * (1 - self.val_size)))  # as nanoGPT
