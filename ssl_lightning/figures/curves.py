@@ -65,11 +65,12 @@ def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | Non
     figure = Figure(figsize=(5.5, 5))
     axes = figure.subplots()
     if labels is None or int(labels.max()) >= 10:
-        axes.scatter(*places.T, c=labels, s=8, cmap="nipy_spectral", alpha=0.8)
+        axes.scatter(places[:, 0], places[:, 1], c=labels, s=8, cmap="nipy_spectral", alpha=0.8)
     else:
         for label in labels.unique().tolist():
             name = classes[label] if classes else str(label)
-            axes.scatter(*places[labels.numpy() == label].T, s=8, color=f"C{label}", alpha=0.8, label=name)
+            x, y = places[labels.numpy() == label].T
+            axes.scatter(x, y, s=8, color=f"C{label}", alpha=0.8, label=name)
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set(title="embedding of the validation set (t-SNE)", xticks=[], yticks=[])
     return figure

@@ -80,7 +80,7 @@ class Search:
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
             study_name="sweep",
-            direction=direction or f"{direction_of(self.objective)}imize",
+            direction=direction or f"{direction_of(self.objective)}imize",  # type: ignore[arg-type]
             load_if_exists=True,
         )
 
