@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms import functional
 from ssl_lightning.transforms.ops import Op, Params, Shape
 
@@ -124,7 +125,7 @@ class EvaluationView(Normalized):
 
     produces = ("image",)
 
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, size: PositiveInt, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(mean, std)
         self.size = size
 
