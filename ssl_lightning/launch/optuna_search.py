@@ -71,15 +71,12 @@ class Search:
             raise InputError(
                 "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
             )
-        self.study = self._study(direction or f"{direction_of(self.objective)}imize")
-
-    def _study(self, direction: str) -> "optuna.Study":
-        save_sweep(self.sweeper.config, self.folder)
+        save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.create_study(
+        self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
             study_name="sweep",
-            direction=direction,  # type: ignore[arg-type]
+            direction=direction or f"{direction_of(self.objective)}imize",  # type: ignore[arg-type]
             load_if_exists=True,
         )
 
@@ -137,24 +134,20 @@ class Search:
     def _close(self) -> None:
         """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
         done = self._trials(TrialState.COMPLETE)
-        folder = self.folder
         if not done:
-            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {folder}")
+            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
         best = self.study.best_trial
         results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
-        write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
-        self._draw(folder / "figures" / "search.png")
-        _, run = compose_job(self.sweeper, best.number, self._job(best))
-        words = " ".join(_overrides(best.params))
-        print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
-
-    def _draw(self, path: Path) -> None:
-        """The objective of every trial and the best so far, by Optuna."""
-        path.parent.mkdir(exist_ok=True)
+        write_atomically(self.folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
+        figures = self.folder / "figures"
+        figures.mkdir(exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             axes: Any = plot_optimization_history(self.study, target_name=self.objective)
-        axes.figure.savefig(path, bbox_inches="tight")
+        axes.figure.savefig(figures / "search.png", bbox_inches="tight")
+        _, run = compose_job(self.sweeper, best.number, self._job(best))
+        words = " ".join(_overrides(best.params))
+        print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
 
 
 def _distribution(override: Override) -> "BaseDistribution":

@@ -101,20 +101,15 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
         `best`: of each held-out metric; the others have the last value alone.
         """
-        last = results["metrics"]
-        untrained, gain = _compared(last, results["controls"])
-        self.experiment.summary.update(
-            {
-                "status": results["status"],
-                **last,
-                **_under("best", best),
-                **_under("untrained", untrained),
-                **_under("gain", gain),
-            }
-        )
+        last, untrained = results["metrics"], _without_intervals(results["controls"])
+        summary = {"status": results["status"], **last, **_under("best", best), **_beside(last, untrained)}
+        self.experiment.summary.update(summary)
         if results["status"] != "running":
             names = dict.fromkeys([*untrained, *best])
-            rows = [[name, last.get(name), best.get(name), untrained.get(name), gain.get(name)] for name in names]
+            rows = [
+                [name, last.get(name), best.get(name), untrained.get(name), summary.get(f"gain/{name}")]
+                for name in names
+            ]
             self.log_table("results", ["metric", "last", "best", "untrained encoder", "gain"], rows)
             beside = Path(self.experiment.dir) / "results.json"
             write_json(beside, dict(results))
@@ -163,15 +158,18 @@ def log_evaluation(
     logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
     for figure in figures:
         logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
-    untrained, gain = _compared(metrics, controls)
-    summary.update(_under("evaluate", {**metrics, **_under("untrained", untrained), **_under("gain", gain)}))
+    summary.update(_under("evaluate", {**metrics, **_beside(metrics, _without_intervals(controls))}))
     logger.close("finished")
 
 
-def _compared(metrics: Figures, controls: Figures) -> tuple[Figures, Figures]:
-    """Those of the untrained encoder without their intervals, and what `metrics` have gained over them."""
-    untrained = {name: value for name, value in controls.items() if not name.endswith(("_low", "_high"))}
-    return untrained, {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
+def _without_intervals(figures: Figures) -> Figures:
+    return {name: value for name, value in figures.items() if not name.endswith(("_low", "_high"))}
+
+
+def _beside(metrics: Figures, untrained: Figures) -> Figures:
+    """`untrained/`: figures of the untrained encoder; `gain/`: what `metrics` have gained over them."""
+    gain = {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
+    return {**_under("untrained", untrained), **_under("gain", gain)}
 
 
 def _under(prefix: str, figures: Figures) -> dict[str, float]:
