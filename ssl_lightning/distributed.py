@@ -6,7 +6,7 @@ and take the mean over the anchors of this rank (or the full loss on every rank)
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import fsdp
+from torch.distributed.tensor import DTensor
 
 from ssl_lightning.errors import InputError
 
@@ -120,6 +121,17 @@ def all_reduce_max(value: int) -> int:
     found = torch.tensor(value)
     dist.all_reduce(found, dist.ReduceOp.MAX, group=_host_group())
     return int(found)
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no number of these tensors, of which each rank may hold a shard, is infinite or NaN; alike on all ranks.
+
+    Every rank must call it.
+    """
+    shards = [x.to_local() if isinstance(x, DTensor) else x for x in tensors]
+    finite = [x.isfinite().all() for x in shards]
+    return not all_reduce_max(not bool(torch.stack(finite).all()) if finite else 0)
 
 
 def wait_for_all() -> None:

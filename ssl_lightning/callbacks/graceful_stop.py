@@ -5,8 +5,8 @@ from types import FrameType
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
+from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import TrainingInterrupted
 from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS
@@ -20,12 +20,11 @@ def _weight(number: int) -> int:
     return number + _REQUEUED * (number in REQUEUE)
 
 
-class GracefulStop(Checkpoint):
+class GracefulStop(AfterStep):
     """The first signal, to any process of the run, ends it after the current optimizer step; a second Ctrl-C at once.
 
     The other signals may come several times: a scheduler tells all processes, and each tells those that it started.
-    `TrainingInterrupted` carries the news out of the Trainer after the checkpoint callback has saved. (A `Checkpoint`
-    itself, because Lightning calls those last: all others have seen the step when it is raised.)
+    `TrainingInterrupted` carries the news out of the Trainer; the checkpoint callback saves when it passes.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,7 @@ class GracefulStop(Checkpoint):
         if number == signal.SIGINT:
             self._restore()
         if not self.received:
-            also = "; once more to stop at once" if number == signal.SIGINT else ""
+            also = "; press Ctrl-C again to quit now" if number == signal.SIGINT else ""
             print(f"\nstopping after this step{also}", flush=True)
         self.received = max(self.received, number, key=_weight)
 
@@ -50,9 +49,8 @@ class GracefulStop(Checkpoint):
             signal.signal(number, handler)
         self.before.clear()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if (whole_step or trainer.is_last_batch) and (weight := all_reduce_max(_weight(self.received))):
+    def after_step(self, trainer: Trainer) -> None:
+        if weight := all_reduce_max(_weight(self.received)):
             raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -26,7 +26,7 @@ from ssl_lightning.cli.help import register_choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
-from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
+from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
@@ -127,7 +127,7 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
     line = mistake(error, name, arguments)
     if line is not None:
         _remove_empty_folder(arguments)
-        _exit(name, line, 2)
+        _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
 
 
 def _remove_empty_folder(arguments: list[str]) -> None:

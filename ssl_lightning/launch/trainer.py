@@ -70,6 +70,21 @@ class SyncedBatchNorm(lightning.Callback):
         convert(pl_module)
 
 
+class _FitLoop(lightning.pytorch.loops._FitLoop):
+    """Lightning's, but a run that was killed after its last step is ended as any other, by all that ends a training."""
+
+    @property
+    def skip(self) -> bool:
+        return self.max_batches == 0 or self.trainer.limit_train_batches == 0
+
+
+def _fit_loop(trainer: lightning.Trainer) -> _FitLoop:
+    before = trainer.fit_loop
+    loop = _FitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+    loop.epoch_loop = before.epoch_loop
+    return loop
+
+
 def buffers_broadcast(on: bool) -> dict[str, Any]:
     """The option of `DistributedDataParallel` that lets every forward pass overwrite all buffers by those of rank 0."""
     known = inspect.signature(DistributedDataParallel).parameters
@@ -156,6 +171,7 @@ def make_trainer(
         )
     except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
+    trainer.fit_loop = _fit_loop(trainer)
     # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.graceful_stop tells all ranks.
     setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
     return trainer

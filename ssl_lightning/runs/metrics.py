@@ -34,8 +34,6 @@ class Metrics(Logger):
         super().__init__()
         self.path = path
         self.rows: dict[int, dict[str, float]] = {}
-        self.latest: dict[str, float] = {}
-        """The last value of every metric."""
         if step is not None and path.exists():
             self._read(step)
 
@@ -45,7 +43,6 @@ class Metrics(Logger):
                 step = int(row.pop("step"))
                 if step <= last:
                     self.rows[step] = {name: float(value) for name, value in row.items() if value}
-                    self.latest.update(self.rows[step])
 
     @property
     def name(self) -> str:
@@ -54,6 +51,12 @@ class Metrics(Logger):
     @property
     def version(self) -> str:
         return ""
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last value of every metric; step 0 does not count, where the encoder was untrained."""
+        last = {name: value for step in sorted(self.rows) if step > 0 for name, value in self.rows[step].items()}
+        return dict(sorted(last.items()))
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric."""
@@ -67,9 +70,7 @@ class Metrics(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
-        self.rows.setdefault(int(step or 0), {}).update(values)
-        self.latest.update(values)
+        self.rows.setdefault(int(step or 0), {}).update({name: float(value) for name, value in metrics.items()})
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from runs.harness import train
 from runs.warm import start
 
+from ssl_lightning.callbacks.health import Health
+from ssl_lightning.callbacks.probe import Probe
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs import checkpoints
 from ssl_lightning.runs.metrics import Metrics
@@ -20,6 +22,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "with a checkpoint half written": (checkpoints.os, "fsync"),
     "with a checkpoint written and not yet in its place": (checkpoints.os, "link"),
     "before metrics are saved": (Metrics, "save"),
+    "in a probe": (Probe, "measure"),
+    "in what ends a training": (Health, "_measure_frozen"),
 }
 """Where a run can be killed: just before a call of (object, name)."""
 
