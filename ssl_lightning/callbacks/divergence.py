@@ -57,9 +57,8 @@ class Divergence(Callback):
 
 
 def _diverged(what: str, step: int, trainer: Trainer) -> Diverged:
-    run = RunFolder(Path(trainer.default_root_dir))
-    kept = " from the checkpoint before it" if run.last.exists() else " anew"
+    kept = " (its last checkpoint is from before)" if RunFolder(Path(trainer.default_root_dir)).last.exists() else ""
     return Diverged(
-        f"the training diverged: {what} not finite at step {step}; start{kept} with a lower optimizer.lr or with"
+        f"the training diverged: {what} not finite at step {step}{kept}; try a lower optimizer.lr, or"
         " trainer.gradient_clip_val=1"
     )

@@ -9,7 +9,7 @@ from lightning import Trainer
 from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS
+from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS, catch, leave_closed_terminal
 
 _REQUEUED = 1024
 """Above the number of any signal."""
@@ -33,12 +33,12 @@ class GracefulStop(AfterStep):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.received = 0
-        for number in SIGNALS:  # only now: Lightning sets its own a moment before
-            self.before[number] = signal.signal(number, self._receive)
+        self.before = catch(SIGNALS, self._receive)  # only now: Lightning sets its own a moment before
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             self._restore()
+        leave_closed_terminal()
         if not self.received:
             also = "; press Ctrl-C again to quit now" if number == signal.SIGINT else ""
             print(f"\nstopping after this step{also}", flush=True)

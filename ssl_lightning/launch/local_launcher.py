@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
-from ssl_lightning.launch.interrupts import forwarded, kill
+from ssl_lightning.launch.interrupts import ENDING, forwarded, kill
 from ssl_lightning.launch.jobs import compose_job, job_names
 from ssl_lightning.launch.sweep_folder import as_written
 from ssl_lightning.runs.folder import RunFolder, quoted
@@ -105,7 +105,7 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
 
     Raises:
         InputError: numbers that cannot be.
-        TrainingInterrupted: SIGINT or SIGTERM arrived; it was passed on, and every job has ended.
+        TrainingInterrupted: SIGINT, SIGTERM or SIGHUP arrived; it was passed on, and every job has ended.
     """
     if n_jobs < 1 or (threads is not None and threads < 1):
         raise InputError(f"hydra.launcher.n_jobs={n_jobs} and hydra.launcher.threads={threads} must be 1 or more")
@@ -114,7 +114,7 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
     running: dict[int, subprocess.Popen] = {}
     slots: dict[int, int] = {}
     returns: dict[int, JobReturn] = {}
-    with forwarded(running, (signal.SIGINT, signal.SIGTERM)) as received:
+    with forwarded(running, ENDING, patience=90) as received:  # longer than a job's own processes have
         try:
             while running or (waiting and not received):
                 while waiting and free and not received:
