@@ -42,8 +42,8 @@ sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 def command(name: str) -> Callable[[Task], Callable[[], None]]:
     """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
 
-    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: jobs of a sweep that
-        failed, or a defect (with its traceback).
+    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: a run that the machine
+        ended, jobs of a sweep that failed, or a defect (with its traceback).
     """
 
     def decorate(task: Task) -> Callable[[], None]:

@@ -116,12 +116,10 @@ def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[in
     if not ended and first is None:
         return outcomes[0]["value"]
     failed = ended[0] if ended else first or 0
-    message, trace = outcomes[failed].get("defect", ("ended from outside", ""))
+    what, trace = outcomes[failed].get("defect", ("was ended from outside", ""))
     print(trace, file=sys.stderr, end="")
     folder = HydraConfig.get().runtime.output_dir
-    raise RunFailed(
-        f"process {failed} of {len(outcomes)} failed: {message}; resume the run with: ssl-pretrain resume={folder}"
-    )
+    raise RunFailed(f"process {failed} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
 
 
 def _rank_main(folder: Path) -> int:
@@ -138,7 +136,7 @@ def _rank_main(folder: Path) -> int:
         if mistake := mistake_behind(error):
             outcome, status = {"mistake": [str(mistake), mistake.exit_status]}, mistake.exit_status
         else:
-            outcome, status = {"defect": [described(error), traceback.format_exc()]}, 1
+            outcome, status = {"defect": [f"failed: {described(error)}", traceback.format_exc()]}, 1
     write_json(folder / f"{os.environ['RANK']}.json", outcome)
     return status
 

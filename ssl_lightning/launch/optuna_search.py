@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
@@ -80,12 +80,17 @@ class Search:
     def _study(self, direction: str) -> "optuna.Study":
         save_sweep(self.sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
-            study_name="sweep",
-            direction=direction,  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
+        journal = self.folder / "study.log"
+        try:
+            return _open(journal, direction)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            damaged = journal.replace(journal.with_suffix(".damaged"))
+            print(
+                f"warning: {journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew"
+                " with the same trials, and trains none again that is finished",
+                flush=True,
+            )
+            return _open(journal, direction)
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
         """Runs trials until the study has so many trials, `batch` at a time; tells the best and writes it down.
@@ -161,6 +166,15 @@ class Search:
             warnings.simplefilter("ignore", ExperimentalWarning)
             axes: Any = plot_optimization_history(self.study, target_name=self.objective)
         axes.figure.savefig(path, bbox_inches="tight")
+
+
+def _open(journal: Path, direction: str) -> "optuna.Study":
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name="sweep",
+        direction=direction,  # type: ignore[arg-type]
+        load_if_exists=True,
+    )
 
 
 def _distribution(override: Override) -> "BaseDistribution":

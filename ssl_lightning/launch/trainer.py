@@ -15,13 +15,9 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.nn.parallel import DistributedDataParallel
 
+from ssl_lightning.distributed import load_sharded
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher, local_devices
 from ssl_lightning.modules.norm import gather_batch_norm
@@ -95,22 +91,9 @@ class _Sharded(ModelParallelStrategy):
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         checkpoint: dict[str, Any] = self.checkpoint_io.load_checkpoint(checkpoint_path)
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
         assert self.model is not None
-        set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
-            set_optimizer_state_dict(self.model, optimizer, _by_name(state, optimizer, self.model), options=options)
+        load_sharded(self.model, checkpoint["state_dict"], self.optimizers, checkpoint["optimizer_states"])
         return checkpoint
-
-
-def _by_name(state: dict[str, Any], optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[str, Any]:
-    """The state of an optimizer by the names of its weights, in the place of numbers in the order of its groups."""
-    names = {p: name for name, p in model.named_parameters()}
-    stored = [number for group in state["param_groups"] for number in group["params"]]
-    ours = [names[p] for group in optimizer.param_groups for p in group["params"]]
-    name_of = dict(zip(stored, ours, strict=True))
-    groups = [{**group, "params": [name_of[number] for number in group["params"]]} for group in state["param_groups"]]
-    return {"state": {name_of[number]: values for number, values in state["state"].items()}, "param_groups": groups}
 
 
 def buffers_broadcast(on: bool) -> dict[str, Any]:

@@ -20,6 +20,17 @@ def direction_of(metric: str) -> Literal["min", "max"]:
     return "min" if _LOSSES.search(metric) else "max"
 
 
+def _row(names: list[str], line: str) -> tuple[int, dict[str, float]] | None:
+    """Step and metrics of a row; None of a row that is cut or is none."""
+    step, *values = line.strip().split(",")
+    if names[0] != "step" or len(names) != 1 + len(values) or not line.endswith("\n"):
+        return None
+    try:
+        return int(step), {name: float(value) for name, value in zip(names[1:], values, strict=True) if value}
+    except ValueError:
+        return None
+
+
 class Metrics(Logger):
     """Keeps all metrics in memory and on disk, a column a metric and a row a step, written anew at each `save`.
 
@@ -38,11 +49,14 @@ class Metrics(Logger):
             self._read(step)
 
     def _read(self, last: int) -> None:
-        with self.path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                step = int(row.pop("step"))
-                if step <= last:
-                    self.rows[step] = {name: float(value) for name, value in row.items() if value}
+        header, *lines = self.path.read_text(errors="replace").splitlines(keepends=True) or [""]
+        names = header.strip().split(",")
+        rows = [row for line in lines if (row := _row(names, line))]
+        self.rows = {step: values for step, values in rows if step <= last}
+        if damaged := len(lines) - len(rows):
+            print(
+                f"warning: {self.path} is damaged: {damaged} of its {len(lines)} rows cannot be read and are left out"
+            )
 
     @property
     def name(self) -> str:
@@ -87,4 +101,4 @@ class Metrics(Logger):
         try:
             write_atomically(self.path, text.getvalue())
         except OSError as error:
-            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept and tried again")
+            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept until it can")

@@ -8,13 +8,16 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.errors import TrainingInterrupted
+from ssl_lightning.errors import NotSaved, TrainingInterrupted
 from ssl_lightning.record import TakesResults, record
 from ssl_lightning.runs.description import store_description
-from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+
+_STATUS = {TrainingInterrupted: "stopped", KeyboardInterrupt: "stopped", NotSaved: "unsaved"}
+"""What became of a run, by the exception that ended it."""
 
 
 class RunSummary(lightning.Callback):
@@ -82,7 +85,7 @@ class RunSummary(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         if self.status != "new":
-            self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
+            self.status = _STATUS.get(type(exception), "failed")
             self.write(trainer)
 
     def finish(self, trainer: lightning.Trainer) -> None:
@@ -94,6 +97,7 @@ class RunSummary(lightning.Callback):
     @rank_zero_only
     def _store_config(self) -> None:
         """All that made the run; every checkpoint has been loaded by then, so that it is known to fit."""
+        remove_leftovers(self.run)
         write_atomically(self.run.config, OmegaConf.to_yaml(self.config))
         store_description(self.run)
 
@@ -113,7 +117,7 @@ class RunSummary(lightning.Callback):
         try:
             write_json(self.run.results, results)
         except OSError as error:
-            print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
+            print(f"warning: {self.run.results} cannot be written ({error.strerror})")
         for logger in trainer.loggers:
             if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())

@@ -12,13 +12,15 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> list[Any]:
         from ssl_lightning.launch.jobs import parsed_overrides, raise_if_failed, run_jobs
         from ssl_lightning.launch.sweep_folder import save_sweep
+        from ssl_lightning.runs.folder import RunFolder
 
         assert self.config is not None
         overrides = parsed_overrides(self, arguments)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
-        save_sweep(self.config, folder)
         over: list[Any] = []
-        for batch in self.split_arguments(overrides, self.max_batch_size):
-            over += run_jobs(self, batch, first=len(over))
+        with RunFolder(folder).locked():
+            save_sweep(self.config, folder)
+            for batch in self.split_arguments(overrides, self.max_batch_size):
+                over += run_jobs(self, batch, first=len(over))
         raise_if_failed(over, folder)
         return over
