@@ -13,6 +13,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
@@ -71,7 +72,7 @@ class SyncedBatchNorm(lightning.Callback):
         convert(pl_module)
 
 
-class _FitLoop(lightning.pytorch.loops._FitLoop):
+class _WholeFitLoop(_FitLoop):
     """Lightning's, but a run that was killed after its last step is ended as any other, by all that ends a training."""
 
     @property
@@ -79,9 +80,9 @@ class _FitLoop(lightning.pytorch.loops._FitLoop):
         return self.max_batches == 0 or self.trainer.limit_train_batches == 0
 
 
-def _fit_loop(trainer: lightning.Trainer) -> _FitLoop:
+def _fit_loop(trainer: lightning.Trainer) -> _WholeFitLoop:
     before = trainer.fit_loop
-    loop = _FitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+    loop = _WholeFitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
     loop.epoch_loop = before.epoch_loop
     return loop
 

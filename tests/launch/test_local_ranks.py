@@ -117,7 +117,7 @@ def test_a_closed_terminal_is_no_error(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", code, str(tmp_path / "received")])
-    assert os.read(terminal, 100) == b"ready"
+    assert os.read(terminal, 100).strip() == b"ready"
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert (tmp_path / "received").read_text() == "[1]"
