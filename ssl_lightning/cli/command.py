@@ -27,7 +27,7 @@ from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
 from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, show_in_one_line
-from ssl_lightning.launch.environment import launched_rank, run_folder
+from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
 from ssl_lightning.runs.folder import remove_empty
@@ -51,6 +51,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def main(prepared: bool = False) -> None:
             """`prepared`: the arguments are those of Hydra already."""
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            share_cores()
             _register_resolvers()
             register_choices()
             show_in_one_line(name)

@@ -1,6 +1,7 @@
 """A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -169,6 +170,8 @@ class Search:
 
 
 def _open(journal: Path, direction: str) -> "optuna.Study":
+    if journal.exists():  # without a line that was cut, to which the next one would be written
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name="sweep",
