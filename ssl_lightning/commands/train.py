@@ -1,5 +1,6 @@
 """The training of a run in this process, which may be one of several, by Lightning."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,11 @@ def _fit(
     try:
         trainer.fit(method, data, ckpt_path=None if checkpoint is None else checkpoint.path)
         summary.finish(trainer)
-    except SystemExit:
-        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
-    except (RuntimeError, MemoryError) as error:
+    except BaseException as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise the death of a worker anew
+        summary.end(trainer, error)
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
         if reason := _failure_of_the_machine(error):
             raise RunFailed(f"{reason}; resume the run with: ssl-pretrain resume={summary.run.path}") from error
         raise
@@ -109,9 +112,9 @@ def _fit(
                 logger.close(summary.status)
 
 
-def _failure_of_the_machine(error: RuntimeError | MemoryError) -> str | None:
+def _failure_of_the_machine(error: BaseException) -> str | None:
     """What ended a training, if it was not the code."""
-    if "DataLoader worker" in str(error):
+    if "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError):  # its pipe is broken
         return "a data worker was ended from outside, perhaps for want of memory (fewer: data.num_workers)"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory (a smaller data.batch_size needs less)"

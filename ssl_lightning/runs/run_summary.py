@@ -81,11 +81,10 @@ class RunSummary(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.write(trainer)
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
+    def end(self, trainer: lightning.Trainer, error: BaseException) -> None:
+        """The training ended by `error`."""
         if self.status != "new":
-            self.status = _STATUS.get(type(exception), "failed")
+            self.status = _STATUS.get(type(error), "failed")
             self.write(trainer)
 
     def finish(self, trainer: lightning.Trainer) -> None:

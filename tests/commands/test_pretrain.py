@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ from launch.test_killed import state
 from runs.harness import TINY, WATCHED, train
 
 from ssl_lightning.commands import train as training
-from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
 from ssl_lightning.methods.base import Method
 from ssl_lightning.methods.simclr import SimCLR
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -133,6 +134,32 @@ def test_what_was_measured_of_the_untrained_encoder_is_no_figure_of_the_run(tmp_
     assert "probe/knn_accuracy" in metrics.rows[0]
     assert "probe/knn_accuracy" not in metrics.latest
     assert best(run)[0] != 7
+
+
+def test_a_killed_data_worker_is_one_line_that_says_how_to_resume(tmp_path, monkeypatch):
+    class KillingRecord(RunSummary):
+        def on_train_batch_end(self, trainer, *arguments):
+            super().on_train_batch_end(trainer, *arguments)
+            if trainer.global_step == 3:
+                for worker in multiprocessing.active_children():
+                    os.kill(worker.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(training, "RunSummary", KillingRecord)
+    run = RunFolder(tmp_path / "run")
+    told = f"a data worker was ended from outside.*; resume the run with: ssl-pretrain resume={run.path}"
+    with pytest.raises(RunFailed, match=told):
+        train(run.path, *SHORT, "data.num_workers=1", "trainer.max_epochs=20")
+    assert run.read_results()["status"] == "failed"
+
+
+def test_what_killed_processes_had_begun_to_write_goes_with_the_next_start(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    begun = [run.path / ".metrics.csv.123", run.last.parent / ".last.ckpt.45", run.config.parent / ".config.yaml.6"]
+    for file in begun:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    train(run.path, *SHORT)
+    assert not any(file.exists() for file in begun)
 
 
 def test_resume_without_a_checkpoint_is_refused(tmp_path):
