@@ -9,15 +9,7 @@ from lightning import Trainer
 from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS, catch, leave_closed_terminal
-
-_REQUEUED = 1024
-"""Above the number of any signal."""
-
-
-def _weight(number: int) -> int:
-    """Of several signals, one that asks for another start counts: before SLURM kills a job, it sends SIGTERM too."""
-    return number + _REQUEUED * (number in REQUEUE)
+from ssl_lightning.launch.interrupts import SIGNALS, catch, leave_closed_terminal
 
 
 class GracefulStop(AfterStep):
@@ -42,7 +34,7 @@ class GracefulStop(AfterStep):
         if not self.received:
             also = "; press Ctrl-C again to quit now" if number == signal.SIGINT else ""
             print(f"\nstopping after this step{also}", flush=True)
-        self.received = max(self.received, number, key=_weight)
+        self.received = max(self.received, 1 + SIGNALS.index(number))
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
@@ -50,8 +42,8 @@ class GracefulStop(AfterStep):
         self.before.clear()
 
     def after_step(self, trainer: Trainer) -> None:
-        if weight := all_reduce_max(_weight(self.received)):
-            raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
+        if last := all_reduce_max(self.received):
+            raise TrainingInterrupted(SIGNALS[last - 1], trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self._restore()

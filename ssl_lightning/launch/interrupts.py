@@ -18,6 +18,7 @@ ENDING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 REQUEUE = (signals.SIGUSR1, signals.SIGUSR2)
 """What a scheduler sends before it takes the machine away: the job is to be queued again."""
 SIGNALS = (*ENDING, *REQUEUE)
+"""Of several, the last in this order counts: before SLURM kills a job that is to be queued again, it sends SIGTERM."""
 
 
 def catch(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

@@ -22,8 +22,6 @@ from ssl_lightning.runs.folder import RunFolder, quoted
 
 _POLL = 0.1
 """Seconds between two looks at the processes."""
-_PATIENCE = 30.0
-"""Seconds that a job has to end after the sweep itself failed."""
 _COMMAND = """
 from ssl_lightning.launch.interrupts import end_with_parent
 end_with_parent({signal})
@@ -128,20 +126,11 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
                     returns[index] = jobs[index].result(running.pop(index).returncode)
                     free.append(slots[index])
         finally:
-            _end(list(running.values()))
+            for process in running.values():
+                process.terminate()
     if received:
         raise TrainingInterrupted(received[0], 0)
     return [returns[index] for index in range(len(jobs))]
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> None:
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + _PATIENCE
-    while any(process.poll() is None for process in processes) and time.monotonic() < until:
-        time.sleep(_POLL)
-    for process in processes:
-        kill(process)
 
 
 def environment(config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]) -> dict[str, str]:

@@ -22,15 +22,18 @@ PLACES: dict[str, tuple[Any, str]] = {
     "with a checkpoint half written": (os, "fsync"),
     "with a checkpoint written and not yet in its place": (checkpoints.os, "link"),
     "before metrics are saved": (Metrics, "save"),
+}
+"""Where any run can be killed, several times: just before a call of (object, name)."""
+AT_AN_END: dict[str, tuple[Any, str]] = {
     "in a probe": (Probe, "measure"),
     "in what ends a training": (Health, "_measure_frozen"),
 }
-"""Where a run can be killed: just before a call of (object, name)."""
+"""Where a run that is probed can be killed at its start, and at the end of an epoch or at its end."""
 
 
 def _kill_at(place: str, count: int) -> None:
     """SIGKILL to this process just before call number `count`, from 1, of what is at `place`."""
-    owner, name = PLACES[place]
+    owner, name = {**PLACES, **AT_AN_END}[place]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
