@@ -137,7 +137,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     def close(self, status: str) -> None:
         """Ends the run of W&B: left open, it would take in the next job of a multirun."""
         if self._experiment is not None:
-            self._experiment.finish(exit_code=int(status in ("running", "failed")))
+            self._experiment.finish(exit_code=int(status not in ("finished", "stopped")))
             self._experiment = None
 
 
