@@ -40,6 +40,7 @@ class LastAndBest(AfterStep):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.best = -math.inf
         self.saved_at = -1
+        self.known: Any = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -51,7 +52,7 @@ class LastAndBest(AfterStep):
         self.run = RunFolder(Path(trainer.default_root_dir))
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        trainer.callback_metrics.pop(self.monitor, None)  # what the untrained encoder has is no score of the run
+        self.known = trainer.callback_metrics.get(self.monitor)  # that of the untrained encoder, or of a run resumed
 
     def after_step(self, trainer: Trainer) -> None:
         step = trainer.global_step
@@ -71,7 +72,8 @@ class LastAndBest(AfterStep):
         super().on_train_epoch_end(trainer, pl_module)
 
     def _keep_best(self, trainer: Trainer) -> None:
-        here = self.sign * float(trainer.callback_metrics.get(self.monitor, -self.sign * math.inf))
+        found = trainer.callback_metrics.get(self.monitor)
+        here = -math.inf if found is None or found is self.known else self.sign * float(found)
         score = trainer.strategy.broadcast(here)  # a callback of the user's may log on the first process alone
         if score > self.best:
             before, self.best = self.best, score

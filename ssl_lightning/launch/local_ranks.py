@@ -112,14 +112,14 @@ def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[in
     if "mistake" in found:
         message, status = found["mistake"]
         raise (RunFailed if status == RunFailed.exit_status else InputError)(message)
-    ended = [rank for rank, outcome in enumerate(outcomes) if not outcome]
-    if not ended and first is None:
+    ended = [rank for rank, outcome in enumerate(outcomes) if not outcome]  # of the others' errors the cause
+    failed = [*ended, *([] if first is None else [first]), *(n for n, one in enumerate(outcomes) if "value" not in one)]
+    if not failed:
         return outcomes[0]["value"]
-    failed = ended[0] if ended else first or 0
-    what, trace = outcomes[failed].get("defect", ("was ended from outside", ""))
+    what, trace = outcomes[failed[0]].get("defect", ("was ended from outside", ""))
     print(trace, file=sys.stderr, end="")
     folder = HydraConfig.get().runtime.output_dir
-    raise RunFailed(f"process {failed} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
+    raise RunFailed(f"process {failed[0]} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
 
 
 def _rank_main(folder: Path) -> int:

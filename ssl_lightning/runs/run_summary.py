@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import NotSaved, TrainingInterrupted
-from ssl_lightning.record import TakesResults, record
+from ssl_lightning.record import TakesResults, record, record_last
 from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
@@ -48,6 +48,8 @@ class RunSummary(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.status = "running"
+        for step in sorted(self.metrics.rows):  # what others decide by, such as EarlyStopping, also after a resume
+            record_last(trainer, self.metrics.rows[step])
         self._store_config()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
