@@ -1,6 +1,7 @@
 """A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
@@ -73,12 +74,18 @@ class Search:
             )
         save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
-            study_name="sweep",
-            direction=direction or f"{direction_of(self.objective)}imize",  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
+        wish = direction or f"{direction_of(self.objective)}imize"
+        journal = self.folder / "study.log"
+        try:
+            self.study = _open(journal, wish)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            damaged = journal.replace(journal.with_suffix(".damaged"))
+            print(
+                f"warning: {journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew"
+                " with the same trials, and trains none again that is finished",
+                flush=True,
+            )
+            self.study = _open(journal, wish)
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
         """Runs trials until the study has so many trials, `batch` at a time; tells the best and writes it down.
@@ -148,6 +155,17 @@ class Search:
         _, run = compose_job(self.sweeper, best.number, self._job(best))
         words = " ".join(_overrides(best.params))
         print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
+
+
+def _open(journal: Path, direction: str) -> "optuna.Study":
+    if journal.exists():  # without a line that was cut, to which the next one would be written
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name="sweep",
+        direction=direction,  # type: ignore[arg-type]
+        load_if_exists=True,
+    )
 
 
 def _distribution(override: Override) -> "BaseDistribution":

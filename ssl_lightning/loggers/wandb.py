@@ -1,11 +1,12 @@
 """Weights & Biases: a run as its users compare it, beside `metrics.csv` and `results.json`."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch.loggers
+from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.errors import InputError
@@ -89,7 +90,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """A composed config as flat keys to compare by: `method: simclr`, `method/temperature: 0.2`."""
-        self.experiment.config.update({**dict(_flat(params)), **choices(self.run)}, allow_val_change=True)
+        self.experiment.config.update({**_flatten_dict(dict(params)), **choices(self.run)}, allow_val_change=True)
         if self.named_here:
             self.experiment.name = title(self.run, params["seed"])
         if modality := params.get("modality"):
@@ -131,7 +132,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     def close(self, status: str) -> None:
         """Ends the run of W&B: left open, it would take in the next job of a multirun."""
         if self._experiment is not None:
-            self._experiment.finish(exit_code=int(status in ("running", "failed")))
+            self._experiment.finish(exit_code=int(status not in ("finished", "stopped")))
             self._experiment = None
 
 
@@ -186,15 +187,3 @@ def _id_of(run: RunFolder) -> str | None:
 
 def _id_file(run: RunFolder) -> Path:
     return run.path / "wandb_id"
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings and lists, by their path: ("transform/views/0/size", 28)."""
-    if isinstance(node, list) and any(isinstance(child, Mapping) for child in node):
-        node = dict(enumerate(node))
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, child in node.items():
-        if key not in ("_partial_", "_convert_"):
-            yield from _flat(child, f"{prefix}/{key}" if prefix else str(key))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, fill
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import resolve_size
 from ssl_lightning.data.text.corpus import Corpus
@@ -69,8 +69,9 @@ class TextDataModule(DataModule):
         self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
-        """Saves the tokenizer, in the format of transformers."""
-        self.modality.tokenizer.save(folder / "tokenizer")
+        """Saves the tokenizer, in the format of transformers, where it is not there yet."""
+        if not (folder / "tokenizer").exists():
+            fill(folder / "tokenizer", self.modality.tokenizer.save)
 
     def restore(self, folder: Path) -> None:
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""

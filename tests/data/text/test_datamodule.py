@@ -1,4 +1,6 @@
 import os
+import resource
+import signal
 from functools import partial
 
 import numpy as np
@@ -163,6 +165,25 @@ def test_the_tokenizer_of_a_run_is_taken_as_it_was_saved(made, tmp_path):
     assert data.modality.facts["vocab_size"] == char(["".join(TEXTS), "more"]).vocab_size
     other = made(tokenizer=partial(pretrained, name=str(tmp_path / "tokenizer")))
     assert other.modality.tokenizer.key == data.modality.tokenizer.key
+
+
+def test_a_tokenizer_is_stored_once_and_whole(made, tmp_path):
+    data, run = made(), tmp_path / "run"
+    run.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as a full disk
+    try:
+        with pytest.raises(Exception, match="File too large"):
+            data.store(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(run.iterdir()) == []
+    data.store(run)
+    written = {file: file.stat().st_mtime_ns for file in (run / "tokenizer").iterdir()}
+    data.store(run)
+    assert {file: file.stat().st_mtime_ns for file in (run / "tokenizer").iterdir()} == written
 
 
 def test_labels_of_the_corpus_itself(made):
