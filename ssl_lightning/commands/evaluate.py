@@ -13,7 +13,6 @@ from rich.console import Console
 from ssl_lightning.commands.evaluation_suite import (
     FineTuned,
     HeldOutText,
-    LabelBudgets,
     Probes,
     Reconstruction,
     predictions,
@@ -21,6 +20,7 @@ from ssl_lightning.commands.evaluation_suite import (
 from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
@@ -35,7 +35,8 @@ def evaluate(config: DictConfig) -> float:
         InputError: no such run, checkpoint or protocol; a checkpoint of another architecture; a run that no judge
             applies to; a number of labels or draws that cannot be.
     """
-    _refuse_wrong_values(config)
+    if config.protocol not in PROTOCOLS:
+        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
     began = time.perf_counter()
     run, out, console = find_run(config.run), Path(HydraConfig.get().runtime.output_dir), Console()
     composed = _composed(run, config)
@@ -118,17 +119,3 @@ def _tell_what_is_left_out(counts: list[int], data: Any, console: Console) -> No
     too_many = [count for count in counts if count >= size]
     if size and too_many:
         console.print(f"labels={too_many} left out: the training set has {size}, and they are measured as all")
-
-
-def _refuse_wrong_values(config: DictConfig) -> None:
-    if config.protocol not in PROTOCOLS:
-        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
-    counts: Any = config.labels
-    if not OmegaConf.is_list(counts) or not all(type(count) is int and count > 1 for count in counts):
-        raise InputError(f"labels={counts} is not a list of whole numbers from 2, such as [100,1000]")
-    for key in ("draws", "finetune_steps"):
-        if type(config[key]) is not int or config[key] < 1:
-            raise InputError(f"{key}={config[key]} is not a whole number from 1")
-    for key in ("raw", "finetune"):
-        if type(config[key]) is not bool:
-            raise InputError(f"{key}={config[key]} is neither true nor false")

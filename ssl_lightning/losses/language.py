@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32
 
 LOGITS_AT_ONCE = 2**24
@@ -82,8 +81,6 @@ def distillation(
     distribution, both softened by `temperature`. Multiplying it by temperature^2 keeps the scale of its gradient. The
     hard loss is that of `token_cross_entropy`. `soft_h` (M, D') and `soft_head` are the teacher's and get no gradient.
     """
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive, got {temperature}")
 
     def part(h: Tensor, soft_h: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(head(h))

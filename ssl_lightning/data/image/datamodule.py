@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, PositiveFloat, PositiveInt
 
 
 @dataclass(eq=False, repr=False)
@@ -21,11 +22,11 @@ class ImageDataModule(DataModule):
     modality: ImageModality = field(init=False)
 
     _: KW_ONLY
-    image_size: int
-    channels: int
+    image_size: PositiveInt
+    channels: PositiveInt
     mean: Sequence[float]
-    std: Sequence[float]
-    num_classes: int | None = None
+    std: Sequence[PositiveFloat]
+    num_classes: AtLeastTwo | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

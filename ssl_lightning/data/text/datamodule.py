@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, fill
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import resolve_size
 from ssl_lightning.data.text.corpus import Corpus
@@ -18,6 +18,7 @@ from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load, pretrained
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt, Size
 from ssl_lightning.transforms.text.masking import Tokens
 
 MAY_LACK = 5  # padding, unknown, [CLS], [SEP], [MASK]
@@ -52,18 +53,16 @@ class TextDataModule(DataModule):
 
     tokenizer: Callable[..., Tokenizer]
     _: KW_ONLY
-    length: int
-    stride: int | None = None
+    length: AtLeastTwo
+    stride: PositiveInt | None = None
     probe: Callable[..., Corpus] | None = None
-    probe_val_size: int | float = 0.1
+    probe_val_size: Size = 0.1
     cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 2:
-            raise InputError(f"data.length={self.length} must be at least 2 tokens")
-        if self.stride is not None and not 1 <= self.stride <= self.length:
-            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
+        if self.stride is not None and self.stride > self.length:
+            raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.num_classes: int | None = None
@@ -71,8 +70,9 @@ class TextDataModule(DataModule):
         self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
-        """Saves the tokenizer, in the format of transformers."""
-        self.modality.tokenizer.save(folder / "tokenizer")
+        """Saves the tokenizer, in the format of transformers, where it is not there yet."""
+        if not (folder / "tokenizer").exists():
+            fill(folder / "tokenizer", self.modality.tokenizer.save)
 
     def restore(self, folder: Path) -> None:
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
@@ -146,7 +146,7 @@ class TextDataModule(DataModule):
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
         """The corpus, and a mask (D,) bool of the documents that are held out."""
         corpus = self.source(root=self.root, split="pretrain")
-        if len(corpus) == 1 or 0 <= self.val_size * len(corpus) < 1:
+        if len(corpus) == 1 or self.val_size * len(corpus) < 1:
             total = int(corpus.sizes.sum())
             last = resolve_size(self.val_size, total, "data.val_size")
             return corpus.cut(total - last if self.val_size >= 1 else int(total * (1 - self.val_size)))  # as nanoGPT
@@ -164,9 +164,9 @@ class TextDataModule(DataModule):
         return load(home)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        found = tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
-        pad_id = self.modality.tokenizer.pad_id
-        return TokenDataset(found.tokens, found.offsets, self.length, pad_id, stride, corpus.labels, corpus.classes)
+        tokenizer = self.modality.tokenizer
+        tokens, offsets = tokenize_corpus(corpus, tokenizer, cache_folder(self.cache))
+        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride, corpus.labels, corpus.classes)
 
     def _refuse_too_short(self, train: TokenDataset) -> None:
         if len(train) < self.batch_size:
@@ -201,6 +201,5 @@ class TextDataModule(DataModule):
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:
-    if isinstance(make, partial):
-        return f"{_described(make.func)} {sorted(make.keywords.items())}"
-    return f"{make.__module__}.{make.__qualname__}"
+    function, options = getattr(make, "func", make), getattr(make, "keywords", {})
+    return f"{function.__module__}.{function.__qualname__} {sorted(options.items())}"

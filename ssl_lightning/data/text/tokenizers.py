@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.ranges import PositiveInt
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,8 @@ def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
     try:
         found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({first_line(error)})") from error
+        reason = why_not_loaded(name, error)
+        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({reason})") from error
     return Tokenizer(found)
 
 
@@ -167,30 +169,21 @@ def char(texts: Iterable[str]) -> Tokenizer:
     return _own(fast)
 
 
-def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) -> Tokenizer:
+def bpe(texts: Iterable[str], vocab_size: PositiveInt = 8192) -> Tokenizer:
     """Byte-pair encoding on bytes, trained on the texts; nothing is unknown, and decoding gives the text itself."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    _refuse_small(vocab_size, len(SPECIALS) + len(alphabet))
     fast = Fast(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIALS.values()),
-        initial_alphabet=alphabet,
-        show_progress=sys.stderr.isatty(),
-    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(**_training(vocab_size, list(SPECIALS.values()), alphabet))
     fast.train_from_iterator(texts, trainer)
     return _own(fast, mask_takes_space=True)
 
 
-def wordpiece(
-    texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
-) -> Tokenizer:
+def wordpiece(texts: Iterable[str], vocab_size: PositiveInt = 8192, lowercase: bool = True) -> Tokenizer:
     """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 
     The trainer numbers the pieces of one character in the order of a hash table with a random seed, and ties between
@@ -209,25 +202,26 @@ def wordpiece(
     alphabet = sorted(set().union(*words))
     inner = sorted(set().union(*(word[1:] for word in words)))
     fixed = [*SPECIALS.values(), *alphabet, *(f"##{character}" for character in inner)]
-    _refuse_small(vocab_size, len(fixed))
     learner = Fast(models.WordPiece(unk_token=SPECIALS["unk"]))
     learner.normalizer, learner.pre_tokenizer = fast.normalizer, fast.pre_tokenizer
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=fixed,
-        show_progress=sys.stderr.isatty(),
-    )
-    learner.train_from_iterator(texts, trainer)
+    learner.train_from_iterator(texts, trainers.WordPieceTrainer(**_training(vocab_size, fixed)))
     fast.model = models.WordPiece(vocab=learner.get_vocab(), unk_token=SPECIALS["unk"])
     return _own(fast)
 
 
-def _refuse_small(vocab_size: int, needed: int) -> None:
+def _training(vocab_size: int, special: list[str], alphabet: Sequence[str] = ()) -> dict[str, Any]:
+    """What a trainer of `tokenizers` is told. Pairs that come only once are not merged.
+
+    Raises:
+        InputError: the vocabulary has no room but for these.
+    """
+    needed = len(special) + len(alphabet)
     if vocab_size <= needed:
         raise InputError(
             f"data.tokenizer.vocab_size={vocab_size} is too small: {needed} are taken by single characters"
         )
+    sizes = {"vocab_size": vocab_size, "min_frequency": 2, "show_progress": sys.stderr.isatty()}
+    return {**sizes, "special_tokens": special, "initial_alphabet": list(alphabet)}
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:

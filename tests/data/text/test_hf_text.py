@@ -94,7 +94,6 @@ def test_files_of_a_pattern_are_read_again_when_one_changes(rows, read, pattern)
         ({"label": "kind"}, "folder has no column 'kind'"),
         ({"part": "valid"}, r"folder cannot be read \(.*valid"),
         ({"data_files": "none.json"}, "folder cannot be read"),
-        ({"limit": 0}, r"limit=0 must be at least 1"),
         ({"split": "test"}, "a text set without labels has no test split"),
     ],
 )

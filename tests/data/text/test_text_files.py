@@ -255,11 +255,11 @@ def test_text_that_changes_before_it_is_tokenized_does_not_poison_the_cache(tmp_
     tokenizer = byte(())
     for given in (corpus, open_text()):
         found = tokenize_corpus(given, tokenizer, tmp_path / "cache")
-        assert tokenizer.decode(found.tokens) == "".join(given.texts())
+        assert tokenizer.decode(found[0]) == "".join(given.texts())
     write(a_txt="the first text")
     os.utime(tmp_path / "data/a.txt", ns=(2, 2))
     assert open_text().key == corpus.key
-    assert tokenizer.decode(tokenize_corpus(open_text(), tokenizer, tmp_path / "cache").tokens) == "the first text"
+    assert tokenizer.decode(tokenize_corpus(open_text(), tokenizer, tmp_path / "cache")[0]) == "the first text"
 
 
 def test_files_that_change_while_they_are_read_leave_no_cache(tmp_path, open_text, write, monkeypatch):
@@ -358,7 +358,7 @@ def test_what_is_held_out_is_fixed_and_by_label(open_text, write):
             {"files": "flat", "label": "x"},
             r"flat holds no text file: .*; labels need a table, a folder of class folders, or",
         ),
-        ({"files": "a.csv", "label": "label", "test_size": 5}, "test_size=5 does not fit a set of 5"),
+        ({"files": "a.csv", "label": "label", "test_size": 5}, "test_size=5 leaves nothing of a set of 5"),
         ({"files": "a.csv", "encoding": "x"}, "no encoding 'x'"),
         ({"files": "a.csv", "encoding": "rot13"}, "no encoding 'rot13'"),
         ({"files": "a.txt", "encoding": ""}, "no encoding ''"),
