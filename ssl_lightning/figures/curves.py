@@ -64,7 +64,9 @@ def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | Non
     ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
     figure = Figure(figsize=(5.5, 5))
     axes = figure.subplots()
-    if labels is None or int(labels.max()) >= 10:
+    if labels is None:
+        axes.scatter(places[:, 0], places[:, 1], s=8, alpha=0.8)
+    elif int(labels.max()) >= 10:
         axes.scatter(places[:, 0], places[:, 1], c=labels, s=8, cmap="nipy_spectral", alpha=0.8)
     else:
         for label in labels.unique().tolist():

@@ -46,5 +46,5 @@ def write_text_run(folder: Path, method: str, *overrides: str, spelled_by: str =
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.2 * torch.randn(p.shape))
-    write_checkpoint({"state_dict": made.state_dict()}, run.last)
+    write_checkpoint({"state_dict": made.state_dict(), "global_step": 0}, run.last)
     return run
