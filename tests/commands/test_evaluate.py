@@ -153,7 +153,8 @@ def test_the_control_of_a_student_begins_at_random(tmp_path: Path, labeled_run: 
     student = write_text_run(tmp_path / "student", "distil_mlm", *overrides, f"method.teacher={tmp_path}/teacher")
     alone = write_text_run(tmp_path / "alone", "distil_mlm", *overrides)
     controls = [evaluated(run, "labels=[]", "raw=false")["controls"] for run in (student, alone)]
-    assert controls[0] == controls[1]
+    perplexities = [found["val/perplexity"] for found in controls]
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=0.02)  # that of a guess; the teacher's is 450
 
 
 def test_a_probe_needs_no_corpus_and_a_run_no_parent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
