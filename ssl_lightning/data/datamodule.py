@@ -13,9 +13,10 @@ from torch import nn
 
 from ssl_lightning.data.loader import Loader
 from ssl_lightning.data.modality import Batch, Modality
-from ssl_lightning.data.sampler import BatchSampler, mix, step_seed
+from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.randomness import seed_generators
 
 
 @dataclass(eq=False, repr=False)
@@ -64,7 +65,6 @@ class DataModule(LightningDataModule):
         self._sets: dict[str, Any] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._kept_loaders: list[Loader] = []
-        self._validation_seed = 0
 
     @property
     def test(self) -> Any:
@@ -190,33 +190,31 @@ class DataModule(LightningDataModule):
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         self.fetched_at = time.perf_counter()
-        if not self.trainer.training:
-            self._validation_seed = self._seed_of(batch)
         return batch
 
-    def _seed_of(self, batch: Batch) -> int:
-        """By its first sample: the same batch is transformed alike in every validation."""
-        return mix("validation", self.seed, int(batch["index"][0]))
-
     def validation_batches(self, device: torch.device) -> Iterator[Batch]:
-        """The batches of the validation loss on a device, transformed as the Trainer gets them, but without it.
-
-        Seeds the global generators before each batch.
-        """
-        for raw in self._validation_loader(keep_workers=False) or ():
-            seed = self._seed_of(raw)
-            _seed_everything(seed, device)
-            yield self.augment({key: value.to(device) for key, value in raw.items()}, seed)
+        """The batches of the validation loss on a device, seeded and transformed as by the Trainer, but without it."""
+        for number, raw in enumerate(self._validation_loader(keep_workers=False) or ()):
+            yield self._drawn({key: value.to(device) for key, value in raw.items()}, "validation", number)
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
-        """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
         if self.trainer.predicting:
             return self._converted(self.modality.evaluation_view(batch))
-        seed = self._validation_seed
+        return self._converted(self._drawn(batch, *self._moment()))
+
+    def _moment(self) -> tuple[str, int]:
+        """Stage and number of this batch, the same on all processes; each validation counts from 0."""
         if self.trainer.training:
-            seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
-        _seed_everything(seed, batch["index"].device)
-        return self._converted(self.augment(batch, seed))
+            return "step", self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        fitting = self.trainer.state.fn == "fit"
+        loop = self.trainer.fit_loop.epoch_loop.val_loop if fitting else self.trainer.validate_loop
+        return "validation", loop.batch_progress.current.ready
+
+    def _drawn(self, batch: Batch, stage: str, number: int) -> Batch:
+        """Transforms a batch, and seeds the generators from which methods draw masks and noise, and dropout."""
+        own, shared = mix("network", stage, self.seed, self._rank, number), mix("shared", stage, self.seed, number)
+        seed_generators(own, shared, batch["index"].device)
+        return self.augment(batch, mix(stage, self.seed, self._rank, number))
 
     def _converted(self, batch: dict) -> dict:
         """In the precision of the weights, to which Lightning converts a batch before it is transformed."""
@@ -229,10 +227,3 @@ class DataModule(LightningDataModule):
             self._generators[device] = torch.Generator(device)
             self.transform.to(device)
         return self.transform(batch, self._generators[device].manual_seed(seed))
-
-
-def _seed_everything(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ssl_lightning.launch.trainer import make_trainer
 from ssl_lightning.methods.base import Method
 from ssl_lightning.optim.schedules import constant
+from ssl_lightning.randomness import seed_generators
 
 CONFIG_DIR = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"))
@@ -123,7 +124,7 @@ def toy_tokenizer() -> SimpleNamespace:
 
 def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
     """The loss with masks and noise of `seed`, which in a run the DataModule gives for every step."""
-    torch.manual_seed(seed)
+    seed_generators(seed, seed)
     return method.loss(batch)
 
 
