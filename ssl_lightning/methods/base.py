@@ -28,6 +28,7 @@ class Method(MethodHooks, lightning.LightningModule):
         self.total_steps = 0
         self.weights: list[Tensor] = []
         self.samples = 1
+        self.batches_added = 0
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer.
@@ -71,6 +72,7 @@ class Method(MethodHooks, lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
+        self.batches_added += 1
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
@@ -94,11 +96,15 @@ class Method(MethodHooks, lightning.LightningModule):
         return {**shown, "loss": result["loss"] * result["weight"] / len(result["embedding"])}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Makes the gradient that of the mean over all batches added up, fewer at the end of an epoch, and targets."""
+        parts = self.trainer.accumulate_grad_batches
+        divisor: Any = self.batches_added / parts
         if self.weights:
-            mean = mean_over_ranks(torch.stack(self.weights).mean()) * len(self.weights)
-            divided = mean / (self.trainer.accumulate_grad_batches * self.samples)
-            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divided)
-            self.weights.clear()
+            divisor *= mean_over_ranks(torch.stack(self.weights).mean()) / self.samples
+        if self.weights or self.batches_added < parts:
+            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divisor)
+        self.weights.clear()
+        self.batches_added = 0
         move_weight_decay(optimizer, self.progress)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:

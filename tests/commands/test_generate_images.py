@@ -20,10 +20,10 @@ from ssl_lightning.data.image.digits import digits
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.modules.patches import patchify
+from ssl_lightning.randomness import seed_generators
 from ssl_lightning.runs.folder import RunFolder, quoted
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
-from ssl_lightning.randomness import seed_generators
 
 TINY = (
     "method=mae",

@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from ssl_lightning.randomness import seed_generators
 
