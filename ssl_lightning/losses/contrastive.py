@@ -28,6 +28,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     `z1`, `z2`: (B, K) projections of two views of the same samples, normalized here. Each view is an anchor. Its
     positive is the other view of its sample; its negatives are all other views on all ranks. The loss is the mean over
     this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
+    The authors' code adds the means over both halves: its learning rate belongs to twice this loss.
     """
     _check(z1, z2, temperature)
     with no_autocast(z1):
