@@ -19,7 +19,6 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.color_bins import ColorBins
 from ssl_lightning.modules.feature_map import FeatureMapBackbone
 
-
 GRAY = 5
 """An image whose |a| and |b| are at most this has no colors to learn (the authors' NonGrayMask)."""
 
