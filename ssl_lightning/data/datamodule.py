@@ -90,6 +90,10 @@ class DataModule(LightningDataModule):
         """Names of the labels; None without labels or before `setup`."""
         return None if self.probe_train is None else self.probe_train.classes
 
+    @property
+    def num_classes(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
+
     def groups(self, split: str) -> torch.Tensor | None:
         """(N,): which samples of a split come from one original; None if none do. In the order of its indices."""
         groups = getattr(self, split).groups

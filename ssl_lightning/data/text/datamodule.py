@@ -67,7 +67,6 @@ class TextDataModule(DataModule):
             raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
-        self.num_classes: int | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
         self._texts: dict[str, Corpus] = {}
 
@@ -115,7 +114,6 @@ class TextDataModule(DataModule):
             self._texts["train"] = corpus
             self.probe_train = windows.of_documents(~held).firsts()
             self.val = None if self.val_windows is None else self.val_windows.firsts()
-        self.num_classes = None if self.classes is None else len(self.classes)
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
         if isinstance(self.transform, Tokens):
             self.transform.read(self.modality.tokenizer)
