@@ -102,6 +102,14 @@ def test_same_seed_same_loss(name: str) -> None:
     assert torch.equal(*losses)
 
 
+def test_what_a_method_draws_is_shared_by_ranks(name: str) -> None:
+    """It draws from `shared_generator`; the global one, which differs between ranks, is for dropout alone."""
+    method, batch = make_method(name).eval(), make_batch(name)
+    state = torch.get_rng_state()
+    method.loss(batch)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_fewer_updates_with_accumulation(name: str, tmp_path: Path) -> None:
     """Weights, teacher and queue move once per optimizer step, the teacher along the way to the student."""
     method = make_method(name, lr=0.5)
