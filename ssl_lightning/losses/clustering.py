@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lightning.distributed import gather, rank
+from ssl_lightning.distributed import gather, gather_variable_length, rank
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 
 
@@ -17,10 +17,12 @@ def sinkhorn(scores: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """Assignments (B, P) of samples to P prototypes, alike in the mass of every prototype over the global batch.
 
     Sinkhorn-Knopp on exp(scores / temperature) (SwAV, Eq. 3 and 4; the temperature is its epsilon), ending with the
-    samples: each row sums to 1. All ranks compute it on all scores, and return the rows of their own.
+    samples: each row sums to 1. All ranks compute it on all scores, and return the rows of their own, of which they may
+    have different numbers.
     """
-    own = slice(rank() * len(scores), (rank() + 1) * len(scores))
-    logits = gather(at_least_float32(scores)).double() / temperature  # (W * B, P)
+    counts = gather(torch.tensor([len(scores)], device=scores.device)).tolist()
+    own = slice(sum(counts[: rank()]), sum(counts[: rank() + 1]))
+    logits = gather_variable_length(at_least_float32(scores)).double() / temperature  # (rows of all ranks, P)
     for _ in range(iterations):
         logits = logits - logits.logsumexp(dim=0, keepdim=True)
         logits = logits - logits.logsumexp(dim=1, keepdim=True)
@@ -51,8 +53,8 @@ def swapped(scores: list[Tensor], targets: list[Tensor], temperature: float) -> 
 def koleo(h: Tensor) -> Tensor:
     """KoLeo: scalar, -log of the distance of each embedding (B, D), normalized here, to the nearest of the batch.
 
-    The nearest is looked for among the samples of all ranks; the mean is that of this rank's samples. DINOv2's code looks
-    among those of one GPU.
+    The nearest is looked for among the samples of all ranks; the mean is that of this rank's samples. DINOv2's code
+    looks among those of one GPU.
     """
     with no_autocast(h):
         h = F.normalize(at_least_float32(h), dim=1)

@@ -19,8 +19,8 @@ def sigreg(z: Tensor, directions: Tensor, points: int = 17, limit: float = 3.0) 
         points: number of points of the characteristic function, at which it is integrated by trapezoids.
         limit: they lie in [0, limit], and count twice, for -t and t.
 
-    The characteristic function is that of the global batch; the statistic is multiplied by the number of its samples, as
-    in the paper's code.
+    The characteristic function is that of the global batch; the statistic is multiplied by the number of its samples,
+    as in the paper's code.
     """
     with no_autocast(z):
         z = at_least_float32(z)

@@ -1,7 +1,7 @@
 """Losses on the statistics of a batch: Barlow Twins, VICReg and whitening (W-MSE).
 
-Each gathers the projections of all ranks before it computes a statistic, and returns the same loss on every rank. So the
-gradient of several ranks is that of the global batch.
+Each gathers the projections of all ranks before it computes a statistic, and returns the same loss on every rank. So
+the gradient of several ranks is that of the global batch.
 """
 
 import torch
@@ -17,8 +17,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor
     """Barlow Twins: scalar, the distance of the cross-correlation of two views from the identity.
 
     Zbontar et al. 2021, https://arxiv.org/abs/2103.03230, Eq. 1, with `off_diagonal` their lambda. `z1`, `z2`: (B, K)
-    projections of two views of the same samples, standardized here over the global batch with the biased variance, as by
-    their batch normalization. Equal views with uncorrelated dimensions give about 0.
+    projections of two views of the same samples, standardized here over the global batch with the biased variance, as
+    by their batch normalization. Equal views with uncorrelated dimensions give about 0.
     """
     _check(z1, z2)
     with no_autocast(z1):
@@ -35,9 +35,9 @@ def _standardized(z: Tensor) -> Tensor:
 def vicreg(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     """VICReg: the scalars `invariance`, `variance` and `covariance`, not yet weighted.
 
-    Bardes et al. 2021, https://arxiv.org/abs/2105.04906. `z1`, `z2`: (B, K) projections of two views of the same samples.
-    `invariance` (Eq. 5) is a mean over samples and dimensions, as in the authors' code; `variance` (Eq. 1) is the mean of
-    both views, as in their code, where Eq. 6 has the sum; `covariance` (Eq. 4) is the sum of both views.
+    Bardes et al. 2021, https://arxiv.org/abs/2105.04906. `z1`, `z2`: (B, K) projections of two views of the same
+    samples. `invariance` (Eq. 5) is a mean over samples and dimensions, as in the authors' code; `variance` (Eq. 1) is
+    the mean of both views, as in their code, where Eq. 6 has the sum; `covariance` (Eq. 4) is the sum of both views.
     """
     _check(z1, z2)
     with no_autocast(z1):
@@ -64,13 +64,8 @@ def whitened(z: Tensor, epsilon: float = 1e-4) -> Tensor:
 
     Ermolov et al. 2020, https://arxiv.org/abs/2007.06346, Eq. 8 and 9; `epsilon` of the identity is mixed into the
     covariance, as in the authors' code.
-
-    Raises:
-        InputError: no more samples than dimensions, whose covariance cannot be inverted.
     """
     N, K = z.shape
-    if N <= K:
-        raise InputError(f"{N} samples cannot whiten {K} dimensions: raise data.batch_size or lower method.out_dim")
     z = z - z.mean(dim=0)
     covariance = (1 - epsilon) * (z.T @ z / (N - 1)) + epsilon * torch.eye(K, dtype=z.dtype, device=z.device)
     return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), z.T, upper=False).T
@@ -80,16 +75,13 @@ def w_mse(views: list[Tensor], order: Tensor, group_size: int) -> Tensor:
     """W-MSE: scalar, the mean squared distance of the whitened and normalized projections of all pairs of views.
 
     Ermolov et al. 2020, Eq. 6 and Sec. 3.1. `views`: (B, K) each. The samples of all ranks, in `order` (W * B), are
-    whitened in groups of `group_size`, all views of a group apart from one another. The loss lies in [0, 4].
-
-    Raises:
-        InputError: `group_size` does not divide the global batch, or is not above K.
+    whitened in groups of at least `group_size` (fewer if there are not so many), each view apart from the others. The
+    loss lies in [0, 4].
     """
     with no_autocast(views[0]):
-        everyone = [gather(at_least_float32(z))[order] for z in views]
-        if len(order) % group_size:
-            raise InputError(f"method.group_size={group_size} does not divide the batch of {len(order)}")
-        white = [torch.cat([F.normalize(whitened(part), dim=1) for part in z.split(group_size)]) for z in everyone]
+        groups = max(1, len(order) // group_size)
+        everyone = [gather(at_least_float32(z))[order].tensor_split(groups) for z in views]
+        white = [torch.cat([F.normalize(whitened(part), dim=1) for part in parts]) for parts in everyone]
         pairs = [(a, b) for i, a in enumerate(white) for b in white[i + 1 :]]
         return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in pairs]).mean()
 

@@ -1,4 +1,5 @@
 import cmath
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def naive_sigreg(z: torch.Tensor, directions: torch.Tensor, points: int, limit: 
             t = k * step
             seen = sum(cmath.exp(1j * t * float(x @ direction)) for x in z) / len(z)
             errors.append(abs(seen - math.exp(-t * t / 2)) ** 2 * math.exp(-t * t / 2))
-        statistics.append(2 * len(z) * sum((a + b) / 2 * step for a, b in zip(errors, errors[1:], strict=False)))
+        statistics.append(2 * len(z) * sum((a + b) / 2 * step for a, b in itertools.pairwise(errors)))
     return sum(statistics) / len(statistics)
 
 

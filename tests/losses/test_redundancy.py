@@ -85,10 +85,11 @@ def test_equal_views_have_no_distance() -> None:
     assert w_mse([z, z], torch.arange(8), 4).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("size", "words"), [(3, "does not divide the batch of 8"), (2, "2 samples cannot whiten 2")])
-def test_groups_that_cannot_be_whitened(size: int, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        w_mse([draw(8, 2), draw(8, 2, seed=1)], torch.arange(8), size)
+def test_what_does_not_divide_joins_the_groups() -> None:
+    z1, z2 = draw(9, 2), draw(9, 2, seed=1)
+    expected = [w_mse([z1[:5], z2[:5]], torch.arange(5), 5), w_mse([z1[5:], z2[5:]], torch.arange(4), 4)]
+    found = w_mse([z1, z2], torch.arange(9), 4)
+    assert found.item() == pytest.approx((5 * expected[0].item() + 4 * expected[1].item()) / 9, rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", [barlow_twins, vicreg])
