@@ -44,9 +44,7 @@ class WMSE(Method):
         self.backbone = backbone
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
         if group_size <= out_dim:
-            raise InputError(
-                f"method.group_size={group_size} samples cannot whiten method.out_dim={out_dim} dimensions"
-            )
+            raise InputError(f"method.group_size={group_size} must be above method.out_dim={out_dim} to be whitened")
         self.group_size, self.out_dim = group_size, out_dim
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
