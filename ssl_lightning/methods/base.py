@@ -25,7 +25,7 @@ class Method(MethodHooks, lightning.LightningModule):
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
         self.optimizer, self.schedule = optimizer, schedule
-        self.total_steps = 0
+        self.total_steps, self.steps_per_epoch = 0, 1
         self.weights: list[Tensor] = []
         self.samples = 1
         self.batches_added = 0
@@ -33,8 +33,8 @@ class Method(MethodHooks, lightning.LightningModule):
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer.
 
-        A group may have its own `lr`, which the schedule scales, and `weight_decay_end`, which its `weight_decay`
-        approaches along a cosine.
+        A group may have its own `lr`, which the schedule scales unless it has `scheduled: False`, and
+        `weight_decay_end`, which its `weight_decay` approaches along a cosine.
         """
         return parameter_groups(self)
 
@@ -47,6 +47,11 @@ class Method(MethodHooks, lightning.LightningModule):
     def progress(self) -> float:
         """The fraction of all optimizer steps that is done, in [0, 1) during training."""
         return self.step / max(1, self.total_steps)
+
+    @property
+    def epoch(self) -> float:
+        """The number of epochs that are done, also of a part of one."""
+        return self.step / self.steps_per_epoch
 
     @property
     def num_samples(self) -> int:
@@ -142,12 +147,12 @@ class Method(MethodHooks, lightning.LightningModule):
         if total == float("inf"):
             raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
         self.total_steps = int(total)
-        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        self.steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         try:
             optimizer = self.optimizer(self.groups())
         except ValueError as error:
             raise InputError(f"the optimizer refuses its settings: {error}") from error
-        schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
+        schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def compile_parts(self) -> None:

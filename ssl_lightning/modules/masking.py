@@ -1,4 +1,4 @@
-"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA.
+"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA, BEiT and iBOT.
 
 All ranks draw the same numbers, those of `randomness.shared_generator`, for the samples of all of them. Each keeps its
 own rows, so several ranks use the masks that a single process would use.
@@ -107,6 +107,37 @@ def block_masks(
     return visible[own], masked[own]
 
 
+def blockwise_mask(
+    B: int, grid: int, ratio: tuple[float, float], probability: float, device: torch.device | str = "cpu"
+) -> Tensor:
+    """`masked` (B, grid ** 2) bool: blocks that cover, together, a fraction of an image drawn from `ratio`.
+
+    BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254, Algorithm 1: blocks of at least 4 patches and an aspect of
+    0.3 to 1 / 0.3, until the fraction is reached. An image is masked with `probability`. Deviation: blocks are drawn
+    for all images at once; one that would mask too much is left out, and single patches fill up what is missing.
+    """
+    N, everyone = grid**2, world_size() * B
+
+    def draw(low: Tensor | float, high: Tensor | float) -> Tensor:
+        return low + (high - low) * torch.rand(everyone)
+
+    count = (N * draw(*ratio)).round() * (torch.rand(everyone) < probability)
+    masked = torch.zeros(everyone, N, dtype=torch.bool)
+    place = torch.arange(grid)
+    for _ in range(ATTEMPTS):
+        area, aspect = draw(4, (count - masked.sum(1)).clamp(min=4)), draw(math.log(0.3), -math.log(0.3)).exp()
+        sides = [(area * aspect).sqrt().round().clamp(1, grid), (area / aspect).sqrt().round().clamp(1, grid)]
+        inside = []
+        for side in sides:
+            start = (torch.rand(everyone) * (grid - side + 1)).floor()[:, None]
+            inside.append((place >= start) & (place < start + side[:, None]))
+        union = masked | (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
+        masked = torch.where((union.sum(1) <= count)[:, None], union, masked)
+    order = (torch.rand(everyone, N) + masked).argsort(dim=1, descending=True).argsort(dim=1)
+    masked = order < count[:, None]
+    return masked[rank() * B : (rank() + 1) * B].to(device, non_blocking=True)
+
+
 def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tensor:
     """(*shape, grid ** 2) bool: blocks of `height` x `width` tokens at random positions."""
     place = torch.arange(grid)
@@ -116,3 +147,8 @@ def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tenso
         return (place >= start) & (place < start + extent)
 
     return (inside(height)[..., :, None] & inside(width)[..., None, :]).flatten(-2)
+
+
+def shared_permutation(B: int, device: torch.device | str = "cpu") -> Tensor:
+    """(W * B,): a random order of the samples of all ranks, the same on each."""
+    return torch.randperm(world_size() * B).to(device, non_blocking=True)

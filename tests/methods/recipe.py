@@ -1,11 +1,13 @@
 """Each method of conf/method/ as its config makes it, with a tiny backbone, and a batch that it reads."""
 
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, get_object, instantiate
@@ -37,6 +39,12 @@ TINY = {
     },
 }
 """By target of a backbone: what makes it small, and what a tokenizer would tell it."""
+SMALL = {
+    "barlow_twins": {"out_dim": 8},
+    "wmse": {"out_dim": 4, "group_size": 8},
+    "deepcluster_v2": {"clusters": [6, 5]},
+}
+"""By method: what suits batches of 16."""
 
 
 @cache
@@ -54,13 +62,16 @@ def known(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
 def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
     """The method with random weights from the global generator; `changes` to its arguments in the config."""
     config = compose_method(name)
-    return instantiate(
+    method = instantiate(
         config.method,
         backbone=instantiate(config.backbone, **TINY.get(config.backbone._target_, {})),
         optimizer=partial(torch.optim.SGD, lr=lr),
         schedule=constant,
-        **changes,
+        **{**SMALL.get(name, {}), **changes},
     )
+    if method.declares("learn_from"):
+        method.learn_from(Toy(name))
+    return method
 
 
 def in_float64(method: Method, name: str) -> Method:
@@ -143,6 +154,34 @@ def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:
     }
 
 
+class Toy(lightning.LightningDataModule):
+    """A training set of 16 samples that a method can learn from before it trains, in `batches`."""
+
+    batch_size = 8
+
+    def __init__(self, name: str, batches: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__()
+        self.name, self.batches, self.train = name, batches, ToySet()
+
+    def augment(self, batch: dict[str, Any], seed: int) -> dict[str, Any]:
+        return {**make_batch(self.name, len(batch["index"]), seed), **batch}
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches[:1], batch_size=None)  # type: ignore[arg-type]
+
+
+class ToySet:
+    """The indices of 16 samples."""
+
+    rows = np.arange(16)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        return {"index": torch.as_tensor(list(indices))}
+
+
 class Snapshots(lightning.Callback):
     """The state of the method before training and after every batch."""
 
@@ -172,5 +211,5 @@ def fit(method: Method, batches: list[dict[str, Any]], folder: Path, **options: 
         default_root_dir=str(folder),
         **{"max_epochs": 1, **options},
     )
-    trainer.fit(method, *(DataLoader(part, batch_size=None) for part in (batches, batches[:1])))
+    trainer.fit(method, datamodule=Toy(type(method).__module__.rpartition(".")[2], batches))
     return snapshots.states

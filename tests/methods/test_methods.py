@@ -132,7 +132,8 @@ def way(method: Method, before: dict[str, Tensor], after: dict[str, Tensor]) -> 
     old, new = teacher_of(before, method), teacher_of(after, method)
     if not old:
         return None
-    student = dict(zip(old, (after[key] for key in trained(method)), strict=False))
+    parts = (key for key, _ in method.named_parameters() if "." in key and not key.startswith("teacher."))
+    student = dict(zip(old, (after[key] for key in parts), strict=False))
     moved = torch.cat([(new[key] - old[key]).flatten() for key in old]).double()
     apart = torch.cat([(student[key] - old[key]).flatten() for key in old]).double()
     fraction = float(moved @ apart / (apart @ apart))
