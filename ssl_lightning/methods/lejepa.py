@@ -15,6 +15,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
+from ssl_lightning.randomness import shared_generator
 
 
 class LeJEPA(Method):
@@ -52,7 +53,8 @@ class LeJEPA(Method):
         h = encode_by_size(self, batch["views"])
         z = torch.stack(self.projector(torch.cat(h)).chunk(len(h)))  # (views, B, K)
         prediction = (z - z[: count_global(batch["views"])].mean(dim=0)).square().mean()
-        drawn = F.normalize(torch.randn(z.shape[2], self.directions, device=z.device, dtype=z.dtype), dim=0)
+        shape, shared = (z.shape[2], self.directions), shared_generator(z.device)
+        drawn = F.normalize(torch.randn(shape, generator=shared, device=z.device, dtype=z.dtype), dim=0)
         gaussian = torch.stack([sigreg(part, drawn) for part in z]).mean()
         loss = (1 - self.weight) * prediction + self.weight * gaussian
         return {"loss": loss, "embedding": h[0].detach(), "prediction": prediction, "sigreg": gaussian}

@@ -80,7 +80,7 @@ def block_masks(
     patches, as theirs does after 20 attempts.
     """
     # one size for all target blocks of the batch, one for all context blocks
-    scale, aspect, wide = torch.rand(3, generator=shared_generator()).tolist()
+    scale, aspect, wide = _rand(3).tolist()
     area = (target_scale[0] + (target_scale[1] - target_scale[0]) * scale) * grid**2
     ratio = target_aspect[0] + (target_aspect[1] - target_aspect[0]) * aspect
     height, width = (max(1, min(grid - 1, round(math.sqrt(x)))) for x in (area * ratio, area / ratio))
@@ -100,8 +100,7 @@ def block_masks(
     left = torch.where(left.any(dim=1, keepdim=True), left, context[:, 0])
 
     V = int(left.sum(dim=1).min())
-    chance = torch.rand(left.shape, generator=shared_generator())
-    visible = (chance + left).argsort(dim=1, descending=True)[:, :V]  # context first, in random order
+    visible = (_rand(*left.shape) + left).argsort(dim=1, descending=True)[:, :V]  # context first, in random order
     masked = blocks.nonzero()[:, -1].view(all_samples, targets, height * width)
     own = slice(rank() * B, (rank() + 1) * B)
     return visible[own], masked[own]
@@ -119,9 +118,9 @@ def blockwise_mask(
     N, everyone = grid**2, world_size() * B
 
     def draw(low: Tensor | float, high: Tensor | float) -> Tensor:
-        return low + (high - low) * torch.rand(everyone)
+        return low + (high - low) * _rand(everyone)
 
-    count = (N * draw(*ratio)).round() * (torch.rand(everyone) < probability)
+    count = (N * draw(*ratio)).round() * (_rand(everyone) < probability)
     masked = torch.zeros(everyone, N, dtype=torch.bool)
     place = torch.arange(grid)
     for _ in range(ATTEMPTS):
@@ -129,13 +128,18 @@ def blockwise_mask(
         sides = [(area * aspect).sqrt().round().clamp(1, grid), (area / aspect).sqrt().round().clamp(1, grid)]
         inside = []
         for side in sides:
-            start = (torch.rand(everyone) * (grid - side + 1)).floor()[:, None]
+            start = (_rand(everyone) * (grid - side + 1)).floor()[:, None]
             inside.append((place >= start) & (place < start + side[:, None]))
         union = masked | (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
         masked = torch.where((union.sum(1) <= count)[:, None], union, masked)
-    order = (torch.rand(everyone, N) + masked).argsort(dim=1, descending=True).argsort(dim=1)
+    order = (_rand(everyone, N) + masked).argsort(dim=1, descending=True).argsort(dim=1)
     masked = order < count[:, None]
     return masked[rank() * B : (rank() + 1) * B].to(device, non_blocking=True)
+
+
+def _rand(*shape: int) -> Tensor:
+    """Uniform numbers on the CPU, the same on all ranks."""
+    return torch.rand(shape, generator=shared_generator())
 
 
 def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tensor:
@@ -151,4 +155,4 @@ def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tenso
 
 def shared_permutation(B: int, device: torch.device | str = "cpu") -> Tensor:
     """(W * B,): a random order of the samples of all ranks, the same on each."""
-    return torch.randperm(world_size() * B).to(device, non_blocking=True)
+    return torch.randperm(world_size() * B, generator=shared_generator()).to(device, non_blocking=True)
