@@ -101,7 +101,12 @@ class Method(MethodHooks, lightning.LightningModule):
         return {**shown, "loss": result["loss"] * result["weight"] / len(result["embedding"])}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Makes the gradient that of the mean over all batches added up, fewer at the end of an epoch, and targets."""
+        if self.batches_added:
+            self._average_gradient()
+        move_weight_decay(optimizer, self.progress)
+
+    def _average_gradient(self) -> None:
+        """Makes the gradient that of the mean over all targets, or over the batches added, fewer as an epoch ends."""
         parts = self.trainer.accumulate_grad_batches
         divisor: Any = self.batches_added / parts
         if self.weights:
@@ -110,7 +115,6 @@ class Method(MethodHooks, lightning.LightningModule):
             torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divisor)
         self.weights.clear()
         self.batches_added = 0
-        move_weight_decay(optimizer, self.progress)
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)

@@ -32,7 +32,8 @@ def train(method: Method, *ops: nn.Module) -> dict[str, float]:
     """Three steps and two batches of validation; the metrics."""
     view = Chain(**{type(op).__name__: op for op in ops})
     options = {"image_size": S, "channels": 1, "batch_size": B, "val_size": 2 * B, **PIXELS}
-    data = ImageDataModule(source, "", MultiView({"first": view}, **PIXELS), **options)
+    views = {f"view {number}": view for number in range(method.views or 2)}
+    data = ImageDataModule(source, "", MultiView(views, **PIXELS), **options)
     number = str(rank())
     torchrun = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": str(world_size()), "TORCHELASTIC_RUN_ID": "harness"}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
