@@ -62,7 +62,7 @@ def trained(name: str) -> dict[str, Tensor]:
     return {"val/loss": torch.tensor(metrics["val/loss"]), **method.state_dict()}
 
 
-@pytest.mark.parametrize("name", ["mae", "simmim", "ijepa", "vae"])
+@pytest.mark.parametrize("name", ["mae", "simmim", "ijepa", "vae", "wmse", "lejepa", "data2vec", "dinov2"])
 def test_two_processes_draw_the_masks_and_noise_of_one(name: str) -> None:
     alone, together = trained(name), run(trained, name)
     torch.manual_seed(0)
