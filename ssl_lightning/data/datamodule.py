@@ -17,6 +17,7 @@ from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.randomness import seed_generators
+from ssl_lightning.ranges import NonNegativeInt, PositiveFraction, PositiveInt, Seed, Size
 
 
 @dataclass(eq=False, repr=False)
@@ -44,18 +45,14 @@ class DataModule(LightningDataModule):
     root: str
     transform: nn.Module
     _: KW_ONLY
-    batch_size: int
-    num_workers: int = 0
-    val_size: int | float = 0
-    fraction: float = 1.0
-    seed: int = 0
+    batch_size: PositiveInt
+    num_workers: NonNegativeInt = 0
+    val_size: Size = 0
+    fraction: PositiveFraction = 1.0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"data.fraction={self.fraction} must be above 0 and at most 1")
-        if self.num_workers < 0:
-            raise InputError(f"data.num_workers={self.num_workers} must be 0 or more")
         self.root = str(Path(self.root).expanduser())
         self.trainer: Any
         self.train: Any = None
