@@ -134,12 +134,11 @@ class DataModule(LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loader(self, dataset: Any, sampler: BatchSampler, **options: Any) -> Loader:
+    def _loader(self, dataset: Any, sampler: BatchSampler, keep_workers: bool = True, **options: Any) -> Loader:
         cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(dataset, sampler, self.num_workers, pin_memory=cuda, **options)
-
-    def _kept(self, loader: Loader) -> Loader:
-        self._kept_loaders.append(loader)
+        loader = Loader(dataset, sampler, self.num_workers, pin_memory=cuda, keep_workers=keep_workers, **options)
+        if keep_workers:
+            self._kept_loaders.append(loader)
         return loader
 
     def teardown(self, stage: str | None = None) -> None:
@@ -156,12 +155,11 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         sampler = BatchSampler(len(self.train), self.batch_size, self._rank, self._world_size, self.seed)
-        return self._kept(self._loader(self.train, sampler, position=self._position))
+        return self._loader(self.train, sampler, position=self._position)
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
-        loader = self._validation_loader()
-        return [] if loader is None else self._kept(loader)
+        return self._validation_loader() or []
 
     def _validation_loader(self, **options: Any) -> Loader | None:
         held = self.validation_set
