@@ -16,7 +16,7 @@ from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
 from ssl_lightning.config.trust import targets, validate_targets
-from ssl_lightning.config.validate import validate_arguments, validate_compatibility
+from ssl_lightning.config.validate import validate_arguments, validate_config, validate_options
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 CONFIG_DIR = Path(__file__).parents[1] / "conf"
@@ -130,7 +130,8 @@ def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: P
     validate_targets(config)
     validate_arguments(config)
     if group in ("method", "experiment"):  # which bring companions that fit them
-        validate_compatibility(config)
+        validate_options(config, "pretrain")
+        validate_config(config)
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONFIG_DIR.glob("*.yaml")))

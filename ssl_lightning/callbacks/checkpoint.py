@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import direction_of
 
@@ -31,11 +32,9 @@ class LastAndBest(Checkpoint):
         self,
         monitor: str = "probe/knn_accuracy",
         mode: Literal["max", "min"] | None = None,
-        every_n_epochs: int = 1,
-        every_n_steps: int | None = None,
+        every_n_epochs: PositiveInt = 1,
+        every_n_steps: PositiveInt | None = None,
     ) -> None:
-        if mode not in ("max", "min", None):
-            raise InputError(f"callbacks.checkpoint.mode={mode} is unknown; it is 'max' or 'min'")
         self.monitor, self.sign = monitor, 1.0 if (mode or direction_of(monitor)) == "max" else -1.0
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.best = -math.inf

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.figures.curves import curves_figure, map_figure
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.record import TakesFilms, TakesImages
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import split_features
@@ -26,7 +27,7 @@ class Pictures(Callback):
         points: at most so many samples on the map.
     """
 
-    def __init__(self, images: int = 8, points: int = 1000) -> None:
+    def __init__(self, images: PositiveInt = 8, points: PositiveInt = 1000) -> None:
         self.images, self.points = images, points
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -7,6 +7,7 @@ from lightning import Callback, Trainer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt
 from ssl_lightning.record import record
 from ssl_lightning.runs.frozen_features import split_features
 
@@ -26,7 +27,7 @@ class Probe(Callback):
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, times: int = 5, protocol: str = "v1", linear_samples: int = 10000) -> None:
+    def __init__(self, times: PositiveInt = 5, protocol: str = "v1", linear_samples: AtLeastTwo = 10000) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
         self.times, self.protocol = times, PROTOCOLS[protocol]

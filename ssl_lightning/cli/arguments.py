@@ -36,7 +36,9 @@ def with_run_folder(arguments: list[str]) -> list[str]:
     """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
     rest: list[str] = []
     for argument in arguments:
-        key, _, value = argument.partition("=")
+        key, equals, value = argument.partition("=")
+        if key in ("run", "resume", "resume_sweep") and equals and not value:
+            raise InputError(f"{key}= is empty: give the folder of a run")
         if key == "run":
             places = [value] if os.path.exists(value) else value.split(",")
             argument = f"run={','.join(quoted(find_run(place).path.resolve()) for place in places)}"

@@ -26,6 +26,7 @@ from ssl_lightning.cli.help import register_choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
+from ssl_lightning.config.validate import validate_options
 from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
@@ -76,6 +77,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         @functools.wraps(task)
         def single(config: DictConfig) -> Any:
             try:
+                validate_options(config, name)
                 return task(config)
             except TrainingInterrupted as interrupted:
                 if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine

@@ -46,11 +46,11 @@ def bench(config: DictConfig) -> float:
     alone loads, moves and transforms batches. End to end is the Trainer itself, without callbacks.
 
     Raises:
-        InputError: parts that do not fit, or fewer than one step.
+        InputError: parts that do not fit, or several devices.
     """
-    if config.steps < 1 or config.warmup < 1:
-        raise InputError(f"steps={config.steps} and warmup={config.warmup} must be 1 or more")
     validate_config(config)
+    if config.trainer.devices not in (1, "auto"):
+        raise InputError(f"trainer.devices={config.trainer.devices}: one device is measured, give trainer.devices=1")
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     clock = Clock(config.warmup, config.steps)
     endless = OmegaConf.merge(

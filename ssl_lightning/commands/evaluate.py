@@ -37,7 +37,8 @@ def evaluate(config: DictConfig) -> float:
         InputError: no such run, checkpoint or protocol; a checkpoint of another architecture; a run that no judge
             applies to; a number of labels or draws that cannot be.
     """
-    _refuse_wrong_values(config)
+    if config.protocol not in PROTOCOLS:
+        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
     began = time.perf_counter()
     run, out, console = find_run(config.run), Path(HydraConfig.get().runtime.output_dir), Console()
     composed = _composed(run, config)
@@ -130,17 +131,3 @@ def _without_pretraining(config: DictConfig) -> DictConfig:
         if value:
             OmegaConf.update(made, key, False if isinstance(value, bool) else None)
     return made
-
-
-def _refuse_wrong_values(config: DictConfig) -> None:
-    if config.protocol not in PROTOCOLS:
-        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
-    counts: Any = config.labels
-    if not OmegaConf.is_list(counts) or not all(type(count) is int and count > 1 for count in counts):
-        raise InputError(f"labels={counts} is not a list of whole numbers from 2, such as [100,1000]")
-    for key in ("draws", "finetune_steps"):
-        if type(config[key]) is not int or config[key] < 1:
-            raise InputError(f"{key}={config[key]} is not a whole number from 1")
-    for key in ("raw", "finetune"):
-        if type(config[key]) is not bool:
-            raise InputError(f"{key}={config[key]} is neither true nor false")

@@ -79,6 +79,8 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     written = config.text.replace(_MASK, tokenizer.mask_token)
     if tokenizer.mask_token not in written:
         raise InputError(f'the text has no [MASK] for this masked model to fill, as in text="the {_MASK} of it"')
+    if config.words > text.model.config.vocab_size:
+        raise InputError(f"words={config.words} are more than the {text.model.config.vocab_size} that the model knows")
     inputs = _encoded(text, written)
     ids, probabilities = best_fillings(text.model, inputs, tokenizer.mask_token_id, config.words)
     masks = [

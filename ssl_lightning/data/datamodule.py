@@ -17,6 +17,7 @@ from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.randomness import seed_generators
+from ssl_lightning.ranges import NonNegativeInt, PositiveFraction, PositiveInt, Seed, Size
 
 
 @dataclass(eq=False, repr=False)
@@ -44,18 +45,14 @@ class DataModule(LightningDataModule):
     root: str
     transform: nn.Module
     _: KW_ONLY
-    batch_size: int
-    num_workers: int = 0
-    val_size: int | float = 0
-    fraction: float = 1.0
-    seed: int = 0
+    batch_size: PositiveInt
+    num_workers: NonNegativeInt = 0
+    val_size: Size = 0
+    fraction: PositiveFraction = 1.0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"data.fraction={self.fraction} must be above 0 and at most 1")
-        if self.num_workers < 0:
-            raise InputError(f"data.num_workers={self.num_workers} must be 0 or more")
         self.root = str(Path(self.root).expanduser())
         self.trainer: Any
         self.train: Any = None
@@ -137,12 +134,11 @@ class DataModule(LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loader(self, dataset: Any, sampler: BatchSampler, **options: Any) -> Loader:
+    def _loader(self, dataset: Any, sampler: BatchSampler, keep_workers: bool = True, **options: Any) -> Loader:
         cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(dataset, sampler, self.num_workers, pin_memory=cuda, **options)
-
-    def _kept(self, loader: Loader) -> Loader:
-        self._kept_loaders.append(loader)
+        loader = Loader(dataset, sampler, self.num_workers, pin_memory=cuda, keep_workers=keep_workers, **options)
+        if keep_workers:
+            self._kept_loaders.append(loader)
         return loader
 
     def teardown(self, stage: str | None = None) -> None:
@@ -159,12 +155,11 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         sampler = BatchSampler(len(self.train), self.batch_size, self._rank, self._world_size, self.seed)
-        return self._kept(self._loader(self.train, sampler, position=self._position))
+        return self._loader(self.train, sampler, position=self._position)
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
-        loader = self._validation_loader()
-        return [] if loader is None else self._kept(loader)
+        return self._validation_loader() or []
 
     def _validation_loader(self, **options: Any) -> Loader | None:
         held = self.validation_set

@@ -14,11 +14,9 @@ def require_split(split: str, name: str) -> None:
 
 def resolve_size(size: int | float, total: int, name: str) -> int:
     """Number of samples that `size` means: a count (int) or a fraction in [0, 1) (float) of `total`."""
-    count = round(size * total) if isinstance(size, float) and size < 1 else int(size)
-    if count != size and not (isinstance(size, float) and 0 <= size < 1):
-        raise InputError(f"{name}={size} is neither a whole number nor a fraction below 1")
-    if not 0 <= count < total:
-        raise InputError(f"{name}={size} does not fit a set of {total}: give 0 to {total - 1}, or a fraction below 1")
+    count = round(size * total) if isinstance(size, float) else size
+    if count >= total:
+        raise InputError(f"{name}={size} leaves nothing of a set of {total}: give at most {total - 1}")
     return count
 
 

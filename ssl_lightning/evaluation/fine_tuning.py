@@ -51,7 +51,7 @@ class FineTuning:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             some = rows[torch.randperm(len(rows))[: self.choice_samples]]
-            held = self._held(len(some))
+            held = max(1, round(0.2 * len(some)))
             scores = []
             for rate in sorted(self.rates) if len(self.rates) > 1 else ():
                 model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
@@ -59,9 +59,6 @@ class FineTuning:
             rate = sorted(self.rates)[scores.index(max(scores)) if scores else 0]
             model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
             return _classes(model, fetch_test, torch.arange(test_size))
-
-    def _held(self, count: int) -> int:
-        return max(1, round(0.2 * count))
 
     def _steps(self, count: int) -> int:
         return min(self.max_steps, max(self.min_steps, self.epochs * (count // min(self.batch_size, count))))

@@ -49,8 +49,6 @@ def local_devices(accelerator: str, devices: Any, strategy: str) -> int:
     import torch
 
     gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
-    if devices in ("auto", -1, "-1"):
+    if devices in ("auto", -1):
         return max(1, gpus) if strategy != "auto" or devices != "auto" else 1
-    if isinstance(devices, str):
-        devices = int(devices) if devices.isdigit() else [number for number in devices.split(",") if number.strip()]
     return devices if isinstance(devices, int) else len(devices)

@@ -55,10 +55,6 @@ class Search:
     def __init__(
         self, sweeper: Any, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
     ) -> None:
-        if sampler not in _SAMPLERS:
-            raise InputError(f"sweep.sampler={sampler} is unknown; known: {', '.join(_SAMPLERS)}")
-        if direction not in ("maximize", "minimize", None):
-            raise InputError(f"sweep.direction={direction} is neither maximize nor minimize")
         if not sweeper.config.objective:
             raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
         self.sweeper, self.sampler, self.seed = sweeper, sampler, seed
@@ -95,8 +91,6 @@ class Search:
             SweepFailed: no trial at all succeeded.
             SweepStopped: a signal arrived.
         """
-        if n_trials < 1 or batch < 1:
-            raise InputError(f"sweep.n_trials={n_trials} and sweep.batch={batch} must be 1 or more")
         over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
         while (room := n_trials - len(self._trials())) > 0:
             over += self._finish([self._ask() for _ in range(min(batch, room))])

@@ -4,22 +4,26 @@ import ctypes
 import inspect
 import logging
 import warnings
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
 import lightning
 import torch
+from annotated_types import Ge
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
+from ssl_lightning.config.options import Precision
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher, local_devices
 from ssl_lightning.modules.norm import gather_batch_norm
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFraction, PositiveInt
 from ssl_lightning.runs.checkpoints import AtomicCheckpointIO
 
 _HARMLESS = (
@@ -33,8 +37,26 @@ _HARMLESS = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
-"""Not Lightning's 16-true: without scaling of the loss, gradients and Adam's second moments vanish in it."""
+
+class TrainerOptions(TypedDict, total=False):
+    """What goes to `lightning.Trainer` as it is, with the ranges that it does not declare itself."""
+
+    accumulate_grad_batches: PositiveInt
+    gradient_clip_val: NonNegativeFloat | None
+    log_every_n_steps: PositiveInt
+    check_val_every_n_epoch: PositiveInt | None
+    val_check_interval: PositiveInt | PositiveFraction
+    limit_train_batches: PositiveInt | PositiveFraction
+    limit_val_batches: NonNegativeInt | Fraction
+    overfit_batches: NonNegativeInt | Fraction
+    fast_dev_run: bool | NonNegativeInt
+    num_sanity_val_steps: Annotated[int, Ge(-1)]
+    max_time: str | dict[str, int] | None
+    profiler: Profiler | Literal["simple", "advanced", "pytorch"] | None
+    enable_progress_bar: bool
+    default_root_dir: str
+    logger: Any
+
 
 _SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 """What Lightning's ModelParallelStrategy knows."""
@@ -94,17 +116,17 @@ def _environment() -> ClusterEnvironment:
 
 def make_trainer(
     *,
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     precision: Precision = "auto",
     deterministic: bool = False,
-    devices: int | str | list[int] = 1,
-    num_nodes: int = 1,
+    devices: PositiveInt | Literal["auto", -1] | list[NonNegativeInt] = 1,
+    num_nodes: PositiveInt = 1,
     strategy: Literal["auto", "ddp", "fsdp"] = "auto",
     sync_batchnorm: bool = True,
-    max_epochs: int | None = None,
-    max_steps: int = -1,
+    max_epochs: PositiveInt | None = None,
+    max_steps: PositiveInt | Literal[-1] = -1,
     callbacks: list[lightning.Callback],
-    **options: Any,
+    **options: Unpack[TrainerOptions],
 ) -> lightning.Trainer:
     """A Trainer with our checkpoint files, samplers and silence; `options` go to `lightning.Trainer`.
 
@@ -128,8 +150,6 @@ def make_trainer(
         torch.set_float32_matmul_precision("high")
     else:
         _keep_freed_memory()
-    if strategy not in ("auto", "ddp", "fsdp"):
-        raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
     chosen = choose_precision(precision, accelerator)
     known = _SHARDED_PRECISIONS if strategy == "fsdp" else get_args(Precision)
     if chosen not in known:

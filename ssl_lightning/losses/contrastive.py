@@ -14,13 +14,11 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 
 
-def _check(first: Tensor, second: Tensor, temperature: float) -> None:
+def _check(first: Tensor, second: Tensor) -> None:
     if first.ndim != 2 or first.shape != second.shape:
         raise InputError(
             f"a contrastive loss needs two (B, K) tensors, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive, got {temperature}")
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -31,7 +29,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
     The authors' code adds the means over both halves: its learning rate belongs to twice this loss.
     """
-    _check(z1, z2, temperature)
+    _check(z1, z2)
     with no_autocast(z1):
         z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
         candidates = distributed.gather(z)  # (W * 2B, K), rank by rank
@@ -87,7 +85,7 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> T
     `q`, `k`: (B, K) queries and keys of the same samples, normalized here. `queue`: (Q, K) earlier keys of unit length,
     all of them negatives; it must not hold the keys of this batch yet. `k` and `queue` get no gradient.
     """
-    _check(q, k, temperature)
+    _check(q, k)
     if queue.ndim != 2 or queue.shape[1] != q.shape[1]:
         raise InputError(f"the queue must be (Q, {q.shape[1]}) like the queries' width, got {tuple(queue.shape)}")
     with no_autocast(q):

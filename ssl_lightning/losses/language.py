@@ -86,8 +86,6 @@ def distillation(
     hard loss is that of `token_cross_entropy`. `soft_h` (M, D') and `soft_head` are the teacher's and get no gradient.
     """
     _check(h, targets, chunk)
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive, got {temperature}")
 
     def part(h: Tensor, soft_h: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(head(h))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.distributed import mean_over_ranks, shard
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.methods.hooks import MethodHooks
 from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
 from ssl_lightning.record import record
@@ -146,18 +146,27 @@ class Method(MethodHooks, lightning.LightningModule):
         self.after_step(self.progress)
 
     def configure_optimizers(self) -> Any:
-        self.trainer.fit_loop.setup_data()
+        batches, parts = self._batches_of_an_epoch(), self.trainer.accumulate_grad_batches
+        if parts > batches:
+            raise InputError(f"trainer.accumulate_grad_batches={parts} is more than the {batches} batches of an epoch")
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
         self.total_steps = int(total)
-        self.steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        self.steps_per_epoch = -(-batches // parts)
         try:
             optimizer = self.optimizer(self.groups())
         except ValueError as error:
             raise InputError(f"the optimizer refuses its settings: {error}") from error
         schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _batches_of_an_epoch(self) -> int:
+        try:
+            self.trainer.fit_loop.setup_data()
+        except ValueError as error:  # such as a val_check_interval that is longer than an epoch
+            raise InputError(first_line(error)) from error
+        return int(self.trainer.num_training_batches)
 
     def compile_parts(self) -> None:
         """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""

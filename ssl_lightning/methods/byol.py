@@ -15,6 +15,7 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class BYOL(Method):
@@ -34,9 +35,9 @@ class BYOL(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 4096,
-        out_dim: int = 256,
-        momentum: float = 0.996,
+        hidden_dim: PositiveInt = 4096,
+        out_dim: PositiveInt = 256,
+        momentum: Fraction = 0.996,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ssl_lightning.color import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
 from ssl_lightning.distributed import mean_over_ranks
-from ssl_lightning.errors import InputError
 from ssl_lightning.losses.color import rarity_weights, soft_cross_entropy
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.color_bins import ColorBins
 from ssl_lightning.modules.feature_map import FeatureMapBackbone
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 GRAY = 5
 """An image whose |a| and |b| are at most this has no colors to learn (the authors' NonGrayMask)."""
@@ -58,13 +58,11 @@ class Colorization(Method):
         channels: int,
         mean: Sequence[float],
         std: Sequence[float],
-        hidden_dim: int = 128,
-        prior_mixing: float = 0.5,
-        temperature: float = 0.38,
+        hidden_dim: PositiveInt = 128,
+        prior_mixing: Fraction = 0.5,
+        temperature: PositiveFloat = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if len(mean) != 3:
-            raise InputError(f"colorization needs RGB images: data.channels=3, not {len(mean)}")
         self.bins = ColorBins()
         self.backbone = FeatureMapBackbone(backbone)
         self.decoder = nn.Sequential(

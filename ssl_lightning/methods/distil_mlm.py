@@ -14,6 +14,7 @@ from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean, student_from_teacher
 from ssl_lightning.modules.backbones.text import language_model
+from ssl_lightning.ranges import NonNegativeFloat, PositiveFloat
 
 
 class DistilBERT(Method):
@@ -45,10 +46,10 @@ class DistilBERT(Method):
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
         teacher: LanguageModel | str | None = None,
-        temperature: float = 2.0,
-        soft_weight: float = 5.0,
-        hard_weight: float = 2.0,
-        cosine_weight: float = 1.0,
+        temperature: PositiveFloat = 2.0,
+        soft_weight: NonNegativeFloat = 5.0,
+        hard_weight: NonNegativeFloat = 2.0,
+        cosine_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
         if isinstance(teacher, str):

@@ -14,6 +14,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_vit
 from ssl_lightning.modules.masking import count_masked, random_split
 from ssl_lightning.modules.patches import gather_tokens, painted_over, patchify, scatter_tokens
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class MAE(Method):
@@ -37,10 +38,10 @@ class MAE(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        mask_ratio: float = 0.75,
-        decoder_width: int = 512,
-        decoder_layers: int = 8,
-        decoder_heads: int = 16,
+        mask_ratio: Fraction = 0.75,
+        decoder_width: PositiveInt = 512,
+        decoder_layers: PositiveInt = 8,
+        decoder_heads: PositiveInt = 16,
         normalize_patches: bool = True,
     ) -> None:
         super().__init__(optimizer, schedule)

@@ -18,6 +18,7 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
 from ssl_lightning.modules.queue import Queue
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 class MoCo(Method):
@@ -44,12 +45,12 @@ class MoCo(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int | None = None,
-        out_dim: int = 128,
-        queue_size: int = 65536,
-        temperature: float = 0.2,
-        momentum: float = 0.999,
-        bn_splits: int = 8,
+        hidden_dim: PositiveInt | None = None,
+        out_dim: PositiveInt = 128,
+        queue_size: PositiveInt = 65536,
+        temperature: PositiveFloat = 0.2,
+        momentum: Fraction = 0.999,
+        bn_splits: PositiveInt = 8,
         symmetric: bool = False,
     ) -> None:
         super().__init__(optimizer, schedule)

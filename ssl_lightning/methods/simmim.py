@@ -16,6 +16,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import require_vit
 from ssl_lightning.modules.masking import count_masked, unit_mask
 from ssl_lightning.modules.patches import painted_over, patchify
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class SimMIM(Method):
@@ -29,7 +30,7 @@ class SimMIM(Method):
     """
 
     views = 1
-    backbone_kind = "vit"
+    backbone_kind = "mean of patches"
     min_batch_size = 1
 
     def __init__(
@@ -37,8 +38,8 @@ class SimMIM(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        mask_ratio: float = 0.6,
-        mask_patch_size: int = 32,
+        mask_ratio: Fraction = 0.6,
+        mask_patch_size: PositiveInt = 32,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = require_vit(backbone, type(self).__name__)

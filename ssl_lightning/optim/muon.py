@@ -14,6 +14,7 @@ from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.hardware import cpu_has_bfloat16
+from ssl_lightning.ranges import Fraction, NonNegativeFloat
 
 POLYNOMIALS = ((7.7110, -22.1138, 16.2487), (3.2025, -2.3615, 0.4818))
 """Coefficients (a, b, c) of two odd quintics a x + b x^3 + c x^5. One after the other, they map singular values
@@ -61,11 +62,11 @@ class MuonAdamW(Optimizer):
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
+        lr: NonNegativeFloat = 1e-3,
+        weight_decay: NonNegativeFloat = 0.1,
+        momentum: Fraction = 0.95,
+        betas: tuple[Fraction, Fraction] = (0.9, 0.95),
+        eps: NonNegativeFloat = 1e-8,
     ) -> None:
         defaults = {
             "lr": lr,

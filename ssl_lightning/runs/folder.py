@@ -137,10 +137,9 @@ def _newest(folder: Path) -> RunFolder:
 def remove_empty(path: Path) -> None:
     """Removes a refused command's folder and the two above it, if empty and below the working directory."""
     with contextlib.suppress(OSError, InputError):
-        files = list(path.iterdir())
-        if {file.name for file in files} <= {".lock", "wandb_id"}:
+        if {file.name for file in path.iterdir()} <= {".lock", "wandb_id"}:
             with RunFolder(path).locked():
-                for file in files:
+                for file in list(path.iterdir()):
                     file.unlink()
     for folder in (path, path.parent, path.parent.parent):
         if Path.cwd() in folder.parents:

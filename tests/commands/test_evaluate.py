@@ -87,19 +87,12 @@ def test_stopped_fine_tuning_leaves_the_probes(labeled_run: RunFolder, monkeypat
     assert 0 < found["metrics"]["probe/knn_accuracy"] <= 1
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("labels=100", r"labels=100 is not a list of whole numbers from 2, such as \[100,1000\]"),
-        ("labels=[1]", r"labels=\[1\] is not a list"),
-        ("draws=0", "draws=0 is not a whole number from 1"),
-        ("finetune_steps=0", "finetune_steps=0 is not a whole number from 1"),
-        ("finetune=yes please", "finetune=yes please is neither true nor false"),
-    ],
-)
-def test_wrong_values(labeled_run: RunFolder, override: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        evaluated(labeled_run, override)
+def test_weights_that_are_not_finite(labeled_run: RunFolder, tmp_path: Path) -> None:
+    checkpoint = torch.load(labeled_run.last, weights_only=True)
+    next(iter(checkpoint["state_dict"].values()))[0] = torch.nan
+    torch.save(checkpoint, tmp_path / "diverged.ckpt")
+    with pytest.raises(InputError, match=r"weights in .*diverged.ckpt are not finite: their training diverged"):
+        evaluated(labeled_run, f"checkpoint={tmp_path}/diverged.ckpt")
 
 
 def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:

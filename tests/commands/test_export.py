@@ -122,8 +122,6 @@ def test_the_corpus_and_the_cache_may_be_gone(tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     run = write_text_run(tmp_path / "run", "mlm")
-    with pytest.raises(InputError, match="format=onnx is unknown; known: transformers"):
-        run_export(run, "format=onnx")
     with pytest.raises(InputError, match=r"there is no checkpoint at .*best.ckpt"):
         run_export(run, "checkpoint=best")
     config = copy.deepcopy(OmegaConf.load(run.config))

@@ -137,7 +137,6 @@ def test_only_so_many(run: RunFolder, pictures: Path, tmp_path: Path, capsys: An
         ("empty", (), "empty holds no image: looked for .bmp"),
         ("notes.png", (), r"notes.png cannot be read as an image \(UnidentifiedImageError\)"),
         ("cut.png", (), r"cut.png cannot be read as an image"),
-        ("a.png", ("max_images=0",), "max_images=0 is not a whole number from 1"),
         ("a.png", ("checkpoint=best",), "there is no checkpoint at .*best.ckpt"),
         (" ", (), "pictures need a run and a path"),
     ],

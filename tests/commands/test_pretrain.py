@@ -159,7 +159,8 @@ def test_a_longer_training_reads_the_checkpoint_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("option", "answer"), [("backbone.width=16", r"last\.ckpt does not fit the model"), ("seed=-1", "is not a whole")]
+    ("option", "answer"),
+    [("backbone.width=16", r"last\.ckpt does not fit the model"), ("data.fraction=2", "should be less than")],
 )
 def test_a_refused_resume_changes_nothing(tmp_path, option, answer):
     run = train(tmp_path / "run", *SHORT)

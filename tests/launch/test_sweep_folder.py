@@ -215,8 +215,10 @@ def test_failed_trials_do_not_end_a_search(tmp_path):
         (["-m", "sweep=optuna"], "sweep=optuna has nothing to search; give a key a range"),
         (
             ["-m", "sweep=optuna", "seed=1,2", "sweep.sampler=tpee"],
-            "sweep.sampler=tpee is unknown; known: tpe, gp, random",
+            "sweep.sampler=tpee should be 'tpe', 'gp' or 'random'",
         ),
+        (["-m", "sweep=optuna", "seed=1,2", "sweep.n_trials=0"], "sweep.n_trials=0 should be greater than 0"),
+        (["-m", "seed=range(0,0)"], "no run is left to start: one of seed=range(0,0) has no value"),
         (["-m", "sweep=optuna", "seed=int(interval(9,1))"], "seed=int(interval(9,1)) is not a range"),
         (["-m", "sweep=optuna", *ALONE, "objective=train/los", "seed=1,2"], "objective=train/los was not logged by"),
         (["-m", "seed=1,2", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),

@@ -116,8 +116,8 @@ def test_what_is_shown() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target_scale": [0.3, 0.2]}, r"method.target_scale=\[0.3, 0.2\] and method.context_scale=.* must rise"),
-        ({"context_scale": [0.5, 1.5]}, "must rise from above 0 to at most 1"),
+        ({"target_scale": [0.3, 0.9]}, r"method.target_scale=\[0.3, 0.9\] and method.context_scale=.* must rise"),
+        ({"context_scale": [0.5, 1.5]}, "must rise to at most 1"),
         ({"predictor_heads": 5}, "method.predictor_heads=5 does not divide method.predictor_width=64"),
     ],
 )

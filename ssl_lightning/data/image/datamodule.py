@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 
 @dataclass(eq=False, repr=False)
@@ -20,10 +21,10 @@ class ImageDataModule(DataModule):
     modality: ImageModality = field(init=False)
 
     _: KW_ONLY
-    image_size: int
-    channels: int
+    image_size: PositiveInt
+    channels: PositiveInt
     mean: Sequence[float]
-    std: Sequence[float]
+    std: Sequence[PositiveFloat]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,6 +17,7 @@ from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt, Size
 from ssl_lightning.transforms.text.masking import Tokens
 
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
@@ -50,21 +51,17 @@ class TextDataModule(DataModule):
 
     tokenizer: Callable[..., Tokenizer]
     _: KW_ONLY
-    length: int
-    stride: int | None = None
+    length: AtLeastTwo
+    stride: PositiveInt | None = None
     val_from: Literal["documents", "end"] | None = None
     probe: Callable[..., Corpus] | None = None
-    probe_val_size: int | float = 0.1
+    probe_val_size: Size = 0.1
     cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 2:
-            raise InputError(f"data.length={self.length} must be at least 2 tokens")
-        if self.stride is not None and not 1 <= self.stride <= self.length:
-            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
-        if self.val_from not in ("documents", "end", None):
-            raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
+        if self.stride is not None and self.stride > self.length:
+            raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``

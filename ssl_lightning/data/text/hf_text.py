@@ -10,6 +10,7 @@ from typing import Any
 from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.ranges import PositiveInt, Seed, Size
 
 BATCH = 1000  # rows that are read at a time
 
@@ -23,11 +24,11 @@ def hf_text(
     column: str = "text",
     label: str | None = None,
     test_part: str | None = None,
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    test_size: Size = 0.2,
+    seed: Seed = 0,
     data_files: str | None = None,
     revision: str | None = None,
-    limit: int | None = None,
+    limit: PositiveInt | None = None,
     cache: str | None = None,
 ) -> Corpus:
     """Split "pretrain" ("train" is the same): a row is a document; with labels, also split "test".
@@ -51,8 +52,6 @@ def hf_text(
         raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
     if path in ("text", "csv", "json", "parquet") and not (Path(root) / path).exists():
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
-    if limit is not None and limit < 1:
-        raise InputError(f"data.source.limit={limit} must be at least 1")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
     local = folder.is_dir()
     status = partial(file_status, folder, sorted(folder.rglob("*"))) if local else lambda: path

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 
 LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo", "ensurepip"}
 LEFT_OUT |= {"pydoc_data"}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at_most: int = 4_000_000) -> Corpus:
+def python_docs(
+    root: str = "", split: str = "pretrain", at_least: PositiveInt = 128, at_most: PositiveInt = 4_000_000
+) -> Corpus:
     """Split "pretrain": one topic or docstring a document, 1.7 MB in about 2,500 of them (Python 3.11).
 
     Topics come first, by name, then modules by name, each in the order of its source. Documents below `at_least`
@@ -34,7 +37,7 @@ def python_docs(root: str = "", split: str = "pretrain", at_least: int = 128, at
 
 
 @functools.lru_cache(maxsize=1)
-def _read(at_least: int, at_most: int) -> Corpus:
+def _read(at_least: PositiveInt, at_most: PositiveInt) -> Corpus:
     texts: dict[str, None] = {}
     size = 0
     for text in _all_texts():

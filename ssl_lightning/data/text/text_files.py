@@ -13,6 +13,7 @@ from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.data.text.hf_text import read_rows
 from ssl_lightning.errors import InputError, InputWarning
+from ssl_lightning.ranges import Seed, Size
 
 PLAIN = {".txt", ".text", ".md", ".rst"}
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -33,8 +34,8 @@ def text_files(
     split_on: str | None = None,
     encoding: str = "utf-8",
     test_files: str | None = None,
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    test_size: Size = 0.2,
+    seed: Seed = 0,
     cache: str | None = None,
 ) -> Corpus:
     """Split "pretrain" ("train" is the same): the documents of files below `root`; with labels, also split "test".

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.ranges import PositiveInt
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +153,8 @@ def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
     try:
         found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({first_line(error)})") from error
+        reason = why_not_loaded(name, error)
+        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({reason})") from error
     return Tokenizer(found)
 
 
@@ -178,7 +180,7 @@ def char(texts: Iterable[str]) -> Tokenizer:
     return _own(fast)
 
 
-def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) -> Tokenizer:
+def bpe(texts: Iterable[str], vocab_size: PositiveInt = 8192, min_frequency: PositiveInt = 2) -> Tokenizer:
     """Byte-pair encoding on bytes, trained on the texts; nothing is unknown, and decoding gives the text itself."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -199,7 +201,7 @@ def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) ->
 
 
 def wordpiece(
-    texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
+    texts: Iterable[str], vocab_size: PositiveInt = 8192, min_frequency: PositiveInt = 2, lowercase: bool = True
 ) -> Tokenizer:
     """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 

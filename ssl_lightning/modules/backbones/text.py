@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
 from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.ranges import AtLeastTwo, Fraction, PositiveInt
 
 Head = Literal["masked", "causal", "seq2seq"]
 _AUTO = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
@@ -29,12 +30,12 @@ def language_model(
     vocab_size: int | None = None,
     pad_id: int | None = None,
     head: Head = "masked",
-    max_length: int = 128,
-    width: int = 256,
-    layers: int = 4,
-    heads: int = 4,
-    mlp_width: int | None = None,
-    dropout: float = 0.0,
+    max_length: AtLeastTwo = 128,
+    width: PositiveInt = 256,
+    layers: PositiveInt = 4,
+    heads: PositiveInt = 4,
+    mlp_width: PositiveInt | None = None,
+    dropout: Fraction = 0.0,
     tied: bool = True,
     pretrained: str | None = None,
     cls_id: int | None = None,
@@ -129,7 +130,9 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     try:
         model = _auto(head).from_pretrained(pretrained, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise InputError(f"backbone.pretrained={pretrained} cannot be loaded: {first_line(error)}") from error
+        raise InputError(
+            f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
+        ) from error
     lacking = vocab_size - model.config.vocab_size
     if lacking > _SPECIAL:
         raise InputError(

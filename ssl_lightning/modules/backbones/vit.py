@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.patches import gather_tokens
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
@@ -49,19 +50,19 @@ class ViT(nn.Module):
 
     def __init__(
         self,
-        image_size: int = 32,
-        in_channels: int = 3,
-        patch_size: int = 4,
-        width: int = 192,
-        layers: int = 6,
-        heads: int = 3,
-        mlp_ratio: float = 4.0,
+        image_size: PositiveInt = 32,
+        in_channels: PositiveInt = 3,
+        patch_size: PositiveInt = 4,
+        width: PositiveInt = 192,
+        layers: PositiveInt = 6,
+        heads: PositiveInt = 3,
+        mlp_ratio: PositiveFloat = 4.0,
         positions: Literal["sincos", "learned"] = "sincos",
         class_token: bool = True,
         pool: Literal["class", "mean"] = "class",
     ) -> None:
         super().__init__()
-        if patch_size < 1 or image_size % patch_size:
+        if image_size % patch_size:
             raise InputError(
                 f"backbone.patch_size={patch_size} does not divide the image of {image_size} pixels; choose from"
                 f" {', '.join(str(p) for p in range(2, image_size) if image_size % p == 0)}"
@@ -173,7 +174,7 @@ def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str
     Raises:
         InputError: `heads` does not divide `width`.
     """
-    if heads < 1 or width % heads:
+    if width % heads:
         raise InputError(f"{key}heads={heads} does not divide {key}width={width}")
     norm: Any = LAYER_NORM
     made = [Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(layers)]

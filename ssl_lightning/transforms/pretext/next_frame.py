@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms.views import EvaluationView
 
 
@@ -15,7 +16,7 @@ class Frames(nn.Module):
     requires = ("video",)
     produces = ("frames",)
 
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, size: PositiveInt, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.evaluation_view = EvaluationView(size, mean, std)
 

@@ -1,11 +1,13 @@
 """BART's noise, Lewis et al. 2019, https://arxiv.org/abs/1910.13461, Sec. 2.2: text infilling, shuffled sentences."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveFloat
 from ssl_lightning.transforms.text.masking import Batch, Tokens
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
@@ -28,12 +30,10 @@ class Denoise(Tokens):
     produces = ("inputs", "targets")
     ends_sentence: Tensor
 
-    def __init__(self, rate: float = 0.3, span: float = 3.0, shuffle: bool = True) -> None:
+    def __init__(
+        self, rate: Annotated[float, Interval(gt=0, lt=1)] = 0.3, span: PositiveFloat = 3.0, shuffle: bool = True
+    ) -> None:
         super().__init__()
-        if not 0 < rate < 1:
-            raise InputError(f"transform.rate={rate} must be above 0 and below 1")
-        if not span > 0:
-            raise InputError(f"transform.span={span} must be above 0")
         self.rate, self.span, self.shuffle = rate, span, shuffle
 
     def read(self, tokenizer: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import Fraction, PositiveFraction
 
 Batch = dict[str, Any]
 
@@ -64,12 +65,12 @@ class MaskTokens(Tokens):
 
     produces: tuple[str, ...] = ("inputs", "targets", "masked")
 
-    def __init__(self, rate: float = 0.15, replace: float = 0.8, random: float = 0.1, whole_word: bool = False) -> None:
+    def __init__(
+        self, rate: PositiveFraction = 0.15, replace: Fraction = 0.8, random: Fraction = 0.1, whole_word: bool = False
+    ) -> None:
         super().__init__()
-        if not 0 < rate <= 1:
-            raise InputError(f"transform.rate={rate} must be above 0 and at most 1")
-        if replace < 0 or random < 0 or replace + random > 1:
-            raise InputError(f"transform.replace={replace} and transform.random={random} must be parts of 1")
+        if replace + random > 1:
+            raise InputError(f"transform.replace={replace} and transform.random={random} are parts of more than 1")
         self.rate, self.replace, self.random, self.whole_word = rate, replace, random, whole_word
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:

@@ -81,7 +81,6 @@ def test_a_set_is_read_once_and_again_when_a_file_changes(rows, read):
         ({"label": "kind"}, "folder has no column 'kind'"),
         ({"part": "valid"}, r"folder cannot be read \(.*valid"),
         ({"data_files": "none.json"}, "folder cannot be read"),
-        ({"limit": 0}, r"limit=0 must be at least 1"),
         ({"split": "test"}, "a text set without labels has no test split"),
     ],
 )

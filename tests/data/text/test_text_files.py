@@ -364,7 +364,7 @@ def test_numbers_are_in_their_order(open_text, write):
             {"files": "flat", "label": "x"},
             r"flat holds no text file: .*; labels need a table, a folder of class folders, or",
         ),
-        ({"files": "a.csv", "label": "label", "test_size": 5}, "test_size=5 does not fit a set of 5"),
+        ({"files": "a.csv", "label": "label", "test_size": 5}, "test_size=5 leaves nothing of a set of 5"),
         ({"files": "a.csv", "encoding": "x"}, "no encoding 'x'"),
         ({"files": "a.csv", "encoding": "rot13"}, "no encoding 'rot13'"),
         ({"files": "a.txt", "encoding": ""}, "no encoding ''"),

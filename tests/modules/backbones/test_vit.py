@@ -88,7 +88,6 @@ def test_weights_begin_as_maes() -> None:
     ("options", "message"),
     [
         ({"patch_size": 3}, r"backbone.patch_size=3 does not divide the image of 8 pixels; choose from 2, 4"),
-        ({"patch_size": 0}, r"backbone.patch_size=0 does not divide"),
         ({"heads": 3}, r"backbone.heads=3 does not divide backbone.width=16"),
         ({"width": 18}, r"divisible by 4, got 18"),
         ({"class_token": False}, r"backbone.pool=class needs backbone.class_token=true"),
