@@ -49,7 +49,7 @@ def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     sample, its negatives are the keys of all other samples on all ranks. The loss is the mean over this rank's queries.
     Equal embeddings give log(B W). It is lightly's `NTXentLoss` without the negatives within a view.
     """
-    _check(q, k, temperature)
+    _check(q, k)
     with no_autocast(q):
         q = F.normalize(at_least_float32(q), dim=1)
         candidates = distributed.gather(F.normalize(at_least_float32(k), dim=1))  # (W * B, K)
@@ -65,7 +65,7 @@ def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: f
     of a view are all other views of its class on all ranks. With a class of its own for every sample it is `nt_xent`.
     The authors' code multiplies it by temperature / 0.07.
     """
-    _check(z1, z2, temperature)
+    _check(z1, z2)
     with no_autocast(z1):
         z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
         label = torch.cat([label, label])
