@@ -9,6 +9,18 @@ from typing import TextIO
 class InputError(ValueError):
     """A mistake in the input of a run; its message says in one line what was wrong and what would be right."""
 
+    exit_status = 2
+
+
+class RunFailed(InputError):
+    """Not the input but the machine ended a run; the message says in one line what to do."""
+
+    exit_status = 1
+
+
+class NotSaved(RunFailed):
+    """The last checkpoint of a run could not be written."""
+
 
 class InputWarning(UserWarning):
     """Something in the input of a run that it can do without, such as a corrupt file; its message says what."""

@@ -1,5 +1,6 @@
 """How good is the frozen embedding by now? kNN and a linear classifier, compared with the untrained encoder."""
 
+import math
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Probe(Callback):
     def _figures(self, probe_train: Features, val: Features, data: Any, device: torch.device) -> dict[str, float]:
         if not all(part["features"].isfinite().all() for part in (probe_train, val)):
             print(f"\nWARNING: the embedding is not finite at step {self.measured_at}; it is not probed", flush=True)
-            return {}
+            return dict.fromkeys(("probe/knn_accuracy", "probe/linear_accuracy"), math.nan)
         groups = data.groups("val")
         figures = self.protocol.run(probe_train, val, data.num_classes, device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")

@@ -150,15 +150,10 @@ def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Ite
 
 
 def _show(console: Console, result: dict[str, Any], path: Path) -> None:
-    rows = [
-        (
-            name.replace("_", " "),
-            f"{rate:,.0f}",
-            f"{rate * result['views_per_sample']:,.0f}",
-            f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB",
-        )
-        for name, rate in result["samples_per_second"].items()
-    ]
+    rows = []
+    for name, rate in result["samples_per_second"].items():
+        memory = f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB"
+        rows.append((name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}", memory))
     title = f"batch {result['batch_size']}, {result['provenance']['hardware']}"
     print_table(console, title, ("", "samples/s", "views/s", "peak memory"), rows)
     print_lines(console, {"end to end / compute": f"{result['end_to_end_over_compute']:.3f}", "wrote": str(path)})

@@ -15,7 +15,6 @@ from rich.console import Console
 from ssl_lightning.commands.evaluation_suite import (
     FineTuned,
     HeldOutText,
-    LabelBudgets,
     Probes,
     Reconstruction,
     predictions,
@@ -23,6 +22,7 @@ from ssl_lightning.commands.evaluation_suite import (
 from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json

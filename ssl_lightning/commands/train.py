@@ -1,16 +1,18 @@
 """The training of a run in this process, which may be one of several, by Lightning."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.build import build_data, build_method
 from ssl_lightning.distributed import wait_for_all
-from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
 from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.record import TakesResults
@@ -95,13 +97,28 @@ def _fit(
     try:
         trainer.fit(method, data, ckpt_path=None if checkpoint is None else checkpoint.path)
         summary.finish(trainer)
-    except SystemExit:
-        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
+    except BaseException as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise the death of a worker anew
+        summary.end(trainer, error)
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
+        if reason := _failure_of_the_machine(error):
+            raise RunFailed(f"{reason}; resume the run with: ssl-pretrain resume={summary.run.path}") from error
+        raise
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
             if isinstance(logger, TakesResults):
                 logger.close(summary.status)
+
+
+def _failure_of_the_machine(error: BaseException) -> str | None:
+    """What ended a training, if it was not the code."""
+    if "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError):  # its pipe is broken
+        return "a data worker was ended from outside, perhaps for want of memory (fewer: data.num_workers)"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "out of memory (a smaller data.batch_size needs less)"
+    return None
 
 
 def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary: RunSummary) -> None:

@@ -68,7 +68,7 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / f".{path.name}.lock"):
             if not path.exists():
-                _fill(path, build)
+                fill(path, build)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"the disk of {path.parent} is full: set $SSL_CACHE to a larger one") from error
@@ -78,7 +78,8 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
     return path
 
 
-def _fill(path: Path, build: Callable[[Path], None]) -> None:
+def fill(path: Path, build: Callable[[Path], None]) -> None:
+    """Makes the folder `path` by `build(folder)`, whole or not at all; removes what a killed build of it left."""
     for left in path.parent.glob(f".{path.name}.*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)

@@ -27,12 +27,13 @@ class DataModule(LightningDataModule):
     `source(root=, split=)` returns a set like `ImageDataset`. "pretrain" is what is trained on; its first samples
     are those of "train", which has the labels if there are any; "test" is not opened before `test` is asked for.
 
-    `setup` makes, all fixed by `seed`:
+    `setup` makes
 
     - `val`: `val_size` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
     - `probe_train`: the rest of "train", for probes; None if there are no labels;
     - `train`: `fraction` of "pretrain" without the samples of `val`.
 
+    What is held out is fixed by `split_seed`, so that runs of all seeds share it, the fraction by `seed`.
     `batch_size` is that of all devices together. `fetched_at` is the time (`time.perf_counter`) at which the
     last batch had arrived from the loader.
     """
@@ -50,6 +51,7 @@ class DataModule(LightningDataModule):
     val_size: Size = 0
     fraction: PositiveFraction = 1.0
     seed: Seed = 0
+    split_seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class DataModule(LightningDataModule):
         pretrain = self._open("pretrain")
         train = pretrain if pretrain.labels is not None else self._open("train")
         count = resolve_size(self.val_size, len(train), "data.val_size")
-        val = held_out(len(train), count, self.seed, train.labels, train.groups)
+        val = held_out(len(train), count, self.split_seed, train.labels, train.groups)
         rest = np.flatnonzero(~val)
         self.val = train.subset(np.flatnonzero(val)) if count else None
         self.probe_train = train.subset(rest) if train.labels is not None else None

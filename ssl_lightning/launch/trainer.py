@@ -14,12 +14,14 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_lightning.config.options import Precision
+from ssl_lightning.distributed import load_sharded
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher, local_devices
 from ssl_lightning.modules.norm import gather_batch_norm
@@ -92,6 +94,31 @@ class SyncedBatchNorm(lightning.Callback):
         convert(pl_module)
 
 
+class _WholeFitLoop(_FitLoop):
+    """Lightning's, but a run that was killed after its last step is ended as any other, by all that ends a training."""
+
+    @property
+    def skip(self) -> bool:
+        return self.max_batches == 0 or self.trainer.limit_train_batches == 0
+
+
+def _fit_loop(trainer: lightning.Trainer) -> _WholeFitLoop:
+    before = trainer.fit_loop
+    loop = _WholeFitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+    loop.epoch_loop = before.epoch_loop
+    return loop
+
+
+class _Sharded(ModelParallelStrategy):
+    """Lightning's, but it takes the checkpoint of any strategy, which has been read already."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = self.checkpoint_io.load_checkpoint(checkpoint_path)
+        assert self.model is not None
+        load_sharded(self.model, checkpoint["state_dict"], self.optimizers, checkpoint["optimizer_states"])
+        return checkpoint
+
+
 def buffers_broadcast(on: bool) -> dict[str, Any]:
     """The option of `DistributedDataParallel` that lets every forward pass overwrite all buffers by those of rank 0."""
     known = inspect.signature(DistributedDataParallel).parameters
@@ -100,7 +127,7 @@ def buffers_broadcast(on: bool) -> dict[str, Any]:
 
 def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
     if name == "fsdp":
-        return ModelParallelStrategy(devices, 1, save_distributed_checkpoint=False)
+        return _Sharded(devices, 1, save_distributed_checkpoint=False)
     if devices == 1:
         return "auto"
     # With synchronized statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
@@ -176,6 +203,7 @@ def make_trainer(
         )
     except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
+    trainer.fit_loop = _fit_loop(trainer)
     # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.graceful_stop tells all ranks.
     setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
     return trainer

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_lightning.distributed import mean_over_ranks, shard
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.methods.hooks import MethodHooks
-from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
+from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
 from ssl_lightning.record import record
 
 
@@ -36,7 +36,7 @@ class Method(MethodHooks, lightning.LightningModule):
         A group may have its own `lr`, which the schedule scales unless it has `scheduled: False`, and
         `weight_decay_end`, which its `weight_decay` approaches along a cosine.
         """
-        return parameter_groups(self)
+        return parameter_groups(self, output_layers(self))
 
     @property
     def step(self) -> int:
@@ -115,6 +115,10 @@ class Method(MethodHooks, lightning.LightningModule):
             torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divisor)
         self.weights.clear()
         self.batches_added = 0
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The last step is validated, wherever in an epoch or between two validations it falls."""
+        self.trainer.should_stop |= self.step >= self.total_steps
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)

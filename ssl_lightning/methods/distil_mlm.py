@@ -4,7 +4,7 @@ Sanh, Debut, Chaumond and Wolf, 2019. https://arxiv.org/abs/1910.01108
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,6 +60,12 @@ class DistilBERT(Method):
         self.teacher.requires_grad_(self.teacher_learns)
         self.temperature = temperature
         self.soft_weight, self.hard_weight, self.cosine_weight = soft_weight, hard_weight, cosine_weight
+
+    def train(self, mode: bool = True) -> Self:
+        """A given teacher is not trained, so nothing of it drops out."""
+        super().train(mode)
+        self.teacher.train(mode and self.teacher_learns)
+        return self
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.

@@ -156,14 +156,27 @@ def quoted(text: Path | str) -> str:
 
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Gives a place beside `path` to write to, which is renamed to it: a reader or a crash never meets half a file."""
+    """Gives a place beside `path` to write to, which is renamed to it: a reader or a crash never meets half a file.
+
+    What is written is on the disk before it is renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(run: RunFolder) -> None:
+    """Removes what a process that was killed had begun to write beside a file of the run."""
+    for folder in (run.path, run.config.parent, run.last.parent):
+        for file in folder.glob(".*.*"):
+            if re.search(r"\.\d+$", file.name):
+                file.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

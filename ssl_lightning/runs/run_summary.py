@@ -8,13 +8,16 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.record import TakesResults, record
+from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.record import TakesResults, record, record_last
 from ssl_lightning.runs.description import store_description
-from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+
+_STATUS = {TrainingInterrupted: "stopped", KeyboardInterrupt: "stopped", NotSaved: "unsaved"}
+"""What became of a run, by the exception that ended it."""
 
 
 class RunSummary(lightning.Callback):
@@ -45,6 +48,8 @@ class RunSummary(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.status = "running"
+        for step in sorted(self.metrics.rows):  # what others decide by, such as EarlyStopping, also after a resume
+            record_last(trainer, self.metrics.rows[step])
         self._store_config()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -78,11 +83,10 @@ class RunSummary(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.write(trainer)
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
+    def end(self, trainer: lightning.Trainer, error: BaseException) -> None:
+        """The training ended by `error`."""
         if self.status != "new":
-            self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
+            self.status = _STATUS.get(type(error), "failed")
             self.write(trainer)
 
     def finish(self, trainer: lightning.Trainer) -> None:
@@ -94,6 +98,7 @@ class RunSummary(lightning.Callback):
     @rank_zero_only
     def _store_config(self) -> None:
         """All that made the run; every checkpoint has been loaded by then, so that it is known to fit."""
+        remove_leftovers(self.run)
         write_atomically(self.run.config, OmegaConf.to_yaml(self.config))
         store_description(self.run)
 
@@ -113,7 +118,7 @@ class RunSummary(lightning.Callback):
         try:
             write_json(self.run.results, results)
         except OSError as error:
-            print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
+            print(f"warning: {self.run.results} cannot be written ({error.strerror})")
         for logger in trainer.loggers:
             if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())

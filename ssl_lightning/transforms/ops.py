@@ -30,10 +30,10 @@ class Op(nn.Module):
         images = images if self.reads_uint8 else functional.to_float(images)
         return self.transform(images, self.draw((B, C, H, W), generator))
 
-    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+    def draw(self, shape: Shape, generator: torch.Generator) -> Any:
         raise NotImplementedError
 
-    def transform(self, images: Tensor, params: Params) -> Tensor:
+    def transform(self, images: Tensor, params: Any) -> Tensor:
         raise NotImplementedError
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -130,7 +130,7 @@ MISTAKES = {
     "pretrain data=photo_patches data.image_size=62": "data.image_size=62 should be less than or equal to 61",
     "pretrain method=mlm data.length=1": "data.length=1 should be greater than or equal to 2",
     "pretrain method=mlm data.stride=0": f"data.stride=0 {POSITIVE}",
-    "pretrain method=mlm data.val_from=middle": "data.val_from=middle should be 'documents' or 'end'",
+    "pretrain method=mlm optimizer=muon optimizer.steps=6": "optimizer.steps=6 should be",
     "pretrain method=mlm data.tokenizer.vocab_size=0": f"data.tokenizer.vocab_size=0 {POSITIVE}",
     "pretrain method=mlm transform.rate=0": f"transform.rate=0 {POSITIVE}",
     "pretrain method=mlm transform.replace=1.5": f"transform.replace=1.5 {AT_MOST_1}",

@@ -87,3 +87,14 @@ def test_a_teacher_of_one_layer_is_refused() -> None:
     backbone = language_model("bert", VOCABULARY, 0, width=16, layers=1, heads=2)
     with pytest.raises(InputError, match="a teacher of 1 layer cannot be halved"):
         DistilBERT(backbone, None, None)
+
+
+def test_a_given_teacher_drops_nothing_out() -> None:
+    batch = make_batch("distil_mlm")
+    kept = [language_model("bert", VOCABULARY, 0, width=16, layers=2, heads=2, dropout=0.5) for _ in range(2)]
+    for given, same in ((kept[1], True), (None, False)):
+        method = DistilBERT(kept[0], None, None, given).train()
+        visible = batch["inputs"] != 0
+        first, second = (method.teacher.hidden(batch["inputs"], visible) for _ in range(2))
+        assert torch.equal(first, second) == same
+        assert method.backbone.training

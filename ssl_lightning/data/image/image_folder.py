@@ -13,7 +13,7 @@ import numpy as np
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.image_cache import DecodedFolder, decode_folder
-from ssl_lightning.data.splits import held_out, require_split, resolve_size
+from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
 from ssl_lightning.ranges import PositiveInt, Seed, Size
 
@@ -37,7 +37,7 @@ def image_folder(
     Layouts, found by looking:
 
     - `train/<class>/...` and `test/<class>/...` (or `val/`, as in ImageNet): taken as they are;
-    - `<class>/...`: `test_size` (count or fraction) is held out of it, stratified, fixed by `seed`;
+    - `<class>/...`: `test_size` (count or fraction) is held out of it, by class, fixed by `seed` and the paths;
     - `train/...` without class folders, or loose images: no labels. One class folder alone counts as none.
 
     Folders below a class are part of it. Hidden files and other extensions are not looked at. The images are decoded
@@ -56,7 +56,7 @@ def image_folder(
     good[list(store.corrupt)] = False
     if not found.official:
         count = resolve_size(test_size, len(found.files), "data.source.test_size")
-        test = held_out(len(found.files), count, seed, labels)
+        test = held_out(len(found.files), count, seed, labels, digests=digests_of(found.files))
         good &= test if split == "test" else ~test
     return ImageDataset(store.images, labels, classes).subset(np.flatnonzero(good))
 

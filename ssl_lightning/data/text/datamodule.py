@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, fill
 from ssl_lightning.data.datamodule import DataModule
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
 from ssl_lightning.data.text.modality import TextModality
@@ -30,10 +31,10 @@ class TextDataModule(DataModule):
     ``source(root=, split=)`` returns a ``Corpus``; "pretrain" is what is trained on. ``tokenizer(texts)`` makes a
     ``Tokenizer`` and is called with the training documents only, unless the cache has what it made of them before.
 
-    ``val_size`` (count or fraction) of the documents are held out, drawn by ``seed``; or, with ``val_from`` "end", the
-    last ``val_size`` (fraction, or count) of the bytes of the corpus, whatever the seed. None: "documents", and "end"
-    for a corpus of a single document. Windows of ``length`` tokens lie inside documents, the shorter ones padded;
-    those of the training part begin every ``stride`` tokens (None: ``length``), those held out tile their documents.
+    ``val_size`` (count or fraction) of the documents are held out, fixed by ``split_seed`` and their bytes; of a
+    single document, and of fewer than a fraction needs for one, the last bytes. Windows of ``length`` tokens lie inside
+    documents, the shorter ones padded; those of the training part begin every ``stride`` tokens (None: ``length``),
+    those held out tile their documents.
 
     Labels, for probes only, are those of ``source`` if it has them, or come from ``probe``, a second source of
     labeled texts with a "train" and a "test" split, of which ``probe_val_size`` is held out of "train". A probe sees
@@ -53,7 +54,6 @@ class TextDataModule(DataModule):
     _: KW_ONLY
     length: AtLeastTwo
     stride: PositiveInt | None = None
-    val_from: Literal["documents", "end"] | None = None
     probe: Callable[..., Corpus] | None = None
     probe_val_size: Size = 0.1
     cache: str | None = None
@@ -68,8 +68,9 @@ class TextDataModule(DataModule):
         self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
-        """Saves the tokenizer, in the format of transformers."""
-        self.modality.tokenizer.save(folder / "tokenizer")
+        """Saves the tokenizer, in the format of transformers, where it is not there yet."""
+        if not (folder / "tokenizer").exists():
+            fill(folder / "tokenizer", self.modality.tokenizer.save)
 
     def restore(self, folder: Path) -> None:
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
@@ -119,16 +120,11 @@ class TextDataModule(DataModule):
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
         """The corpus, and a mask (D,) bool of the documents that are held out."""
         corpus = self.source(root=self.root, split="pretrain")
-        if self.val_from == "end" or (self.val_from is None and len(corpus) == 1):
+        if len(corpus) == 1 or self.val_size * len(corpus) < 1:
             total = int(corpus.sizes.sum())
-            count = resolve_size(self.val_size, total, "data.val_size")
-            # rounded as by those who take the first int(0.9 n) characters, among them nanoGPT
-            first = int(total * (1 - self.val_size)) if count != self.val_size else total - count
-            return corpus.cut(first)
-        if len(corpus) == 1 and self.val_size:
-            raise InputError("the corpus is a single document, which data.val_from=documents cannot split: choose end")
-        count = resolve_size(self.val_size, len(corpus), "data.val_size")
-        return corpus, held_out(len(corpus), count, self.seed, corpus.labels)
+            last = resolve_size(self.val_size, total, "data.val_size")
+            return corpus.cut(total - last if self.val_size >= 1 else int(total * (1 - self.val_size)))  # as nanoGPT
+        return corpus, corpus.held_out(resolve_size(self.val_size, len(corpus), "data.val_size"), self.split_seed)
 
     def _make_tokenizer(self) -> Tokenizer:
         """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
@@ -136,14 +132,15 @@ class TextDataModule(DataModule):
             return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held).spread(LEARN_FROM)
-        home = cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer))
+        key = digest(version("tokenizers"), training.key, _described(self.tokenizer))
+        home = cache_folder(self.cache) / "tokenizers" / key
         cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        found = tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
-        pad_id = self.modality.tokenizer.pad_id
-        return TokenDataset(found.tokens, found.offsets, self.length, pad_id, stride, corpus.labels, corpus.classes)
+        tokenizer = self.modality.tokenizer
+        tokens, offsets = tokenize_corpus(corpus, tokenizer, cache_folder(self.cache))
+        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride, corpus.labels, corpus.classes)
 
     def _refuse_too_short(self, train: TokenDataset) -> None:
         if len(train) < self.batch_size:
@@ -163,9 +160,9 @@ class TextDataModule(DataModule):
         return self._windows(labeled).firsts()
 
     def _split_probe(self) -> None:
-        texts = self._labeled("train")
-        count = resolve_size(self.probe_val_size, len(texts), "data.probe_val_size")
-        held = held_out(len(texts), count, self.seed, texts.labels)
+        texts, corpus = self._labeled("train"), self._texts["train"]
+        count = resolve_size(self.probe_val_size, len(corpus), "data.probe_val_size")
+        held = corpus.held_out(count, self.split_seed)[texts.groups]
         self.probe_train = texts.subset(np.flatnonzero(~held))
         self.val = texts.subset(np.flatnonzero(held)) if count else None
 
@@ -178,6 +175,5 @@ class TextDataModule(DataModule):
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:
-    if isinstance(make, partial):
-        return f"{_described(make.func)} {sorted(make.keywords.items())}"
-    return f"{make.__module__}.{make.__qualname__}"
+    function, options = getattr(make, "func", make), getattr(make, "keywords", {})
+    return f"{function.__module__}.{function.__qualname__} {sorted(options.items())}"

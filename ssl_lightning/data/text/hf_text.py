@@ -1,5 +1,6 @@
 """Any set of texts that the `datasets` library reads: of the Hugging Face hub, or saved on this machine."""
 
+import glob
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -33,8 +34,9 @@ def hf_text(
 ) -> Corpus:
     """Split "pretrain" ("train" is the same): a row is a document; with labels, also split "test".
 
-    The set is streamed into the cache, so it is stored once. Later runs with the same arguments do not ask the hub:
-    give a `revision` to say which state of the set is meant. Rows of nothing but space are left out.
+    The set is streamed into the cache, so it is stored once, and again when a file on this machine changes. Later runs
+    with the same arguments do not ask the hub: give a `revision` to say which state of the set is meant. Rows of
+    nothing but space are left out.
 
     Args:
         root: folder below which `path` may lie.
@@ -54,13 +56,14 @@ def hf_text(
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
     local = folder.is_dir()
-    status = partial(file_status, folder, sorted(folder.rglob("*"))) if local else lambda: path
+    named = glob.glob(str((folder if local else Path.cwd()) / data_files), recursive=True) if data_files else []
+    status = partial(file_status, Path("/"), sorted({*map(str, folder.rglob("*")), *named}))
     source = str(folder) if local else path
     loading = {"name": name, "data_files": data_files, "revision": revision}
 
     def read(part: str) -> tuple[Corpus, list[str] | None]:
         rows = partial(read_rows, path, source, column, label, part, loading)
-        options = loading, part, column, label, limit
+        options = source, loading, part, column, label, limit
         return cached_corpus(cache, path, lambda: itertools.islice(rows(), limit), status, options)
 
     return open_split(split, read, part, test_part, test_size, seed)

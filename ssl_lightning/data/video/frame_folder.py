@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import find_images, label_files, natural
-from ssl_lightning.data.splits import held_out, require_split, resolve_size
+from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveInt, Seed, Size
@@ -59,7 +59,8 @@ def frame_folder(
     length = np.diff(first, append=len(files))
     begins = [np.arange(a, a + n - (frames - 1) * skip, step * skip) for a, n in zip(first, length, strict=True)]
     if not found.official:
-        held = held_out(len(video), max(1, resolve_size(test_size, len(video), "data.source.test_size")), seed)
+        count = max(1, resolve_size(test_size, len(video), "data.source.test_size"))
+        held = held_out(len(video), count, seed, digests=digests_of(video.tolist()))
         wanted = held if split == "test" else ~held
         begins = [clips[: len(clips) * taken] for clips, taken in zip(begins, wanted, strict=True)]
     start = np.concatenate(begins)

@@ -49,7 +49,7 @@ def language_model(
         vocab_size: V, from the tokenizer.
         pad_id: the padding token, from the tokenizer.
         head: "masked" predicts masked tokens, "causal" the next token, "seq2seq" an original text.
-        max_length: length of the longest window in tokens.
+        max_length: length of the longest window in tokens; "causal" reads all but its last one.
         width: D.
         layers: number of layers; an encoder-decoder has as many in each half.
         heads: number of attention heads.
@@ -77,7 +77,7 @@ def language_model(
     unused = pad_id + 1 if "roberta" in architecture else 0  # RoBERTa's positions start after pad_id
     sizes = {
         "vocab_size": vocab_size,
-        "max_position_embeddings": max_length + unused,
+        "max_position_embeddings": max_length + unused - (head == "causal"),
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,

@@ -6,9 +6,8 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveFloat
-from ssl_lightning.transforms.text.masking import Batch, Tokens
+from ssl_lightning.transforms.text.masking import Batch, Tokens, tokens_that_end_with
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
 
@@ -38,15 +37,10 @@ class Denoise(Tokens):
 
     def read(self, tokenizer: Any) -> None:
         super().read(tokenizer)
-        texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
-        ends = torch.tensor([text.rstrip(" ").endswith(SENTENCE_ENDS) for text in texts])
-        self.register_buffer("ends_sentence", ends & self.is_ordinary, persistent=False)
+        self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, SENTENCE_ENDS), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         tokens = batch["tokens"]
-        if tokens.shape[1] < 2:
-            raise InputError(f"windows of {tokens.shape[1]} token are too short to be corrupted; 2 are needed")
         text = tokens[:, :-1]
         length = (text != self.pad_id).sum(dim=1, keepdim=True)
         targets = self._ended(text, length)

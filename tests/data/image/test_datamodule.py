@@ -55,9 +55,10 @@ def test_splits_are_disjoint_and_stratified():
     assert data.num_classes == 3
 
 
-def test_splits_are_fixed_by_the_seed():
+def test_splits_have_a_seed_of_their_own():
     assert indices(made(val_size=0.2).val) == indices(made(val_size=12).val)
-    assert indices(made(val_size=12, seed=1).val) != indices(made(val_size=12).val)
+    assert indices(made(val_size=12, seed=1).val) == indices(made(val_size=12).val)
+    assert indices(made(val_size=12, split_seed=1).val) != indices(made(val_size=12).val)
 
 
 def test_unlabeled_images_are_trained_on_but_not_probed_with():

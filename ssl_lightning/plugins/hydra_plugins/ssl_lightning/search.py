@@ -1,5 +1,6 @@
 """`sweep=optuna`: a search whose trials are the jobs of a sweep."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -35,10 +36,12 @@ class OptunaSweeper(BasicSweeper):
         from ssl_lightning.config.validate import validate_arguments
         from ssl_lightning.launch.jobs import parsed_overrides
         from ssl_lightning.launch.optuna_search import Search
+        from ssl_lightning.runs.folder import RunFolder
 
         assert self.config is not None
         validate_arguments(self.config.hydra.sweeper, "sweep")
         overrides = parsed_overrides(self, arguments)
         batch = self.max_batch_size or self.config.hydra.launcher.get("n_jobs") or 1
-        search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
-        return search.run(n_trials=self.n_trials, batch=batch)
+        with RunFolder(Path(str(self.config.hydra.sweep.dir)).resolve()).locked():
+            search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
+            return search.run(n_trials=self.n_trials, batch=batch)
