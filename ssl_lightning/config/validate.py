@@ -219,7 +219,7 @@ def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
 
 def _count_views(transform: DictConfig) -> int:
     """The views that the config of a transform lists; 0 where it lists none."""
-    return len(transform.get("views") or ())
+    return sum(chain.get("count", 1) for chain in (transform.get("views") or {}).values())
 
 
 def _class(target: str) -> Any:

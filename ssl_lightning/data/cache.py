@@ -6,14 +6,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ssl_lightning.errors import InputError
 
@@ -102,18 +102,6 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
 
 
-class _Rate(ProgressColumn):
-    """Mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
-
-    def __init__(self, show: Callable[[float], str]) -> None:
-        super().__init__()
-        self.show = show
-
-    def render(self, task: Task) -> Text:
-        seconds = task.finished_time or task.elapsed or 0
-        return Text(f"{self.show(task.completed / seconds)}/s" if seconds else "")
-
-
 @contextmanager
 def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> Iterator[Callable[[int], None]]:
     """Gives `advance(count)`, counting samples or bytes up to `total` (None: not known).
@@ -121,7 +109,14 @@ def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> It
     The bar is written to stderr, so that what a command prints on stdout stays its own.
     """
     done = DownloadColumn() if count_bytes else MofNCompleteColumn()
-    rate = _Rate(lambda rate: decimal(int(rate)) if count_bytes else f"{rate:,.0f}")
-    with Progress(TextColumn(title), BarColumn(), done, rate, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.update(task, advance=count)
+    columns = TextColumn(title), BarColumn(), done, TextColumn("{task.fields[rate]}")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total, rate="")
+        begin = time.perf_counter()
+
+        def advance(count: int) -> None:
+            """Shows the mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
+            rate = (progress.tasks[0].completed + count) / (time.perf_counter() - begin)
+            progress.update(task, advance=count, rate=f"{decimal(int(rate)) if count_bytes else f'{rate:,.0f}'}/s")
+
+        yield advance

@@ -13,9 +13,10 @@ from torch import nn
 
 from ssl_lightning.data.loader import Loader
 from ssl_lightning.data.modality import Batch, Modality
-from ssl_lightning.data.sampler import BatchSampler, mix, step_seed
+from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.randomness import seed_generators
 from ssl_lightning.ranges import NonNegativeInt, PositiveFraction, PositiveInt, Seed, Size
 
 
@@ -63,7 +64,6 @@ class DataModule(LightningDataModule):
         self._sets: dict[str, Any] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._kept_loaders: list[Loader] = []
-        self._validation_seed = 0
 
     @property
     def test(self) -> Any:
@@ -94,6 +94,10 @@ class DataModule(LightningDataModule):
     def classes(self) -> list[str] | None:
         """Names of the labels; None without labels or before `setup`."""
         return None if self.probe_train is None else self.probe_train.classes
+
+    @property
+    def num_classes(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
 
     def groups(self, split: str) -> torch.Tensor | None:
         """(N,): which samples of a split come from one original; None if none do. In the order of its indices."""
@@ -138,12 +142,11 @@ class DataModule(LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loader(self, dataset: Any, sampler: BatchSampler, **options: Any) -> Loader:
+    def _loader(self, dataset: Any, sampler: BatchSampler, keep_workers: bool = True, **options: Any) -> Loader:
         cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(dataset, sampler, self.num_workers, pin_memory=cuda, **options)
-
-    def _kept(self, loader: Loader) -> Loader:
-        self._kept_loaders.append(loader)
+        loader = Loader(dataset, sampler, self.num_workers, pin_memory=cuda, keep_workers=keep_workers, **options)
+        if keep_workers:
+            self._kept_loaders.append(loader)
         return loader
 
     def teardown(self, stage: str | None = None) -> None:
@@ -160,12 +163,11 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         sampler = BatchSampler(len(self.train), self.batch_size, self._rank, self._world_size, self.seed)
-        return self._kept(self._loader(self.train, sampler, position=self._position))
+        return self._loader(self.train, sampler, position=self._position)
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
-        loader = self._validation_loader()
-        return [] if loader is None else self._kept(loader)
+        return self._validation_loader() or []
 
     def _validation_loader(self, **options: Any) -> Loader | None:
         held = self.validation_set
@@ -195,33 +197,31 @@ class DataModule(LightningDataModule):
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         self.fetched_at = time.perf_counter()
-        if not self.trainer.training:
-            self._validation_seed = self._seed_of(batch)
         return batch
 
-    def _seed_of(self, batch: Batch) -> int:
-        """By its first sample: the same batch is transformed alike in every validation."""
-        return mix("validation", self.seed, int(batch["index"][0]))
-
     def validation_batches(self, device: torch.device) -> Iterator[Batch]:
-        """The batches of the validation loss on a device, transformed as the Trainer gets them, but without it.
-
-        Seeds the global generators before each batch.
-        """
-        for raw in self._validation_loader(keep_workers=False) or ():
-            seed = self._seed_of(raw)
-            _seed_everything(seed, device)
-            yield self.augment({key: value.to(device) for key, value in raw.items()}, seed)
+        """The batches of the validation loss on a device, seeded and transformed as by the Trainer, but without it."""
+        for number, raw in enumerate(self._validation_loader(keep_workers=False) or ()):
+            yield self._drawn({key: value.to(device) for key, value in raw.items()}, "validation", number)
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
-        """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
         if self.trainer.predicting:
             return self._converted(self.modality.evaluation_view(batch))
-        seed = self._validation_seed
+        return self._converted(self._drawn(batch, *self._moment()))
+
+    def _moment(self) -> tuple[str, int]:
+        """Stage and number of this batch, the same on all processes; each validation counts from 0."""
         if self.trainer.training:
-            seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
-        _seed_everything(seed, batch["index"].device)
-        return self._converted(self.augment(batch, seed))
+            return "step", self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        fitting = self.trainer.state.fn == "fit"
+        loop = self.trainer.fit_loop.epoch_loop.val_loop if fitting else self.trainer.validate_loop
+        return "validation", loop.batch_progress.current.ready
+
+    def _drawn(self, batch: Batch, stage: str, number: int) -> Batch:
+        """Transforms a batch, and seeds the generators from which methods draw masks and noise, and dropout."""
+        own, shared = mix("network", stage, self.seed, self._rank, number), mix("shared", stage, self.seed, number)
+        seed_generators(own, shared, batch["index"].device)
+        return self.augment(batch, mix(stage, self.seed, self._rank, number))
 
     def _converted(self, batch: dict) -> dict:
         """In the precision of the weights, to which Lightning converts a batch before it is transformed."""
@@ -234,10 +234,3 @@ class DataModule(LightningDataModule):
             self._generators[device] = torch.Generator(device)
             self.transform.to(device)
         return self.transform(batch, self._generators[device].manual_seed(seed))
-
-
-def _seed_everything(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)

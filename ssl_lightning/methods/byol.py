@@ -47,7 +47,10 @@ class BYOL(Method):
         self.momentum = momentum
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum."""
+        """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum.
+
+        Its gradient is half of the paper's and twice that of lightly, whose loss is the mean of negative cosines.
+        """
         x1, x2 = batch["views"]
         h1, h2 = self(x1), self(x2)
         p1, p2 = (self.predictor(self.projector(h)) for h in (h1, h2))

@@ -19,6 +19,9 @@ from ssl_lightning.modules.color_bins import ColorBins
 from ssl_lightning.modules.feature_map import FeatureMapBackbone
 from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
+GRAY = 5
+"""An image whose |a| and |b| are at most this has no colors to learn (the authors' NonGrayMask)."""
+
 
 class Colorization(Method):
     """Predicts the colors of a gray image: at every place a distribution over quantized ab colors.
@@ -86,7 +89,10 @@ class Colorization(Method):
         return self.backbone(gray.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2; `accuracy` is that of predicting the nearest bin."""
+        """Eq. 2, to which gray images add nothing, as in the authors' code.
+
+        `accuracy` is that of predicting the nearest bin.
+        """
         h, features = self._encode(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
         ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
@@ -94,7 +100,9 @@ class Colorization(Method):
         logits = logits.flatten(0, 2)
         if self.training:
             self._count(bins, shares)
-        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.prior_mixing))
+        weights = rarity_weights(self.prior, self.prior_mixing)[bins[:, 0]].unflatten(0, (len(h), -1))
+        colored = (batch["ab"].abs() > GRAY).flatten(1).any(dim=1, keepdim=True)
+        loss = soft_cross_entropy(logits, bins, shares, (weights * colored).flatten())
         accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
         return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
 

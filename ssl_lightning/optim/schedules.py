@@ -5,6 +5,7 @@ https://arxiv.org/abs/1608.03983 (one cycle).
 """
 
 import math
+from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -45,7 +46,7 @@ def warmup_cosine(
         progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
         return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    return LambdaLR(optimizer, factor)
+    return _scale(optimizer, factor)
 
 
 def constant(
@@ -57,7 +58,13 @@ def constant(
 ) -> LambdaLR:
     """Linear warm-up as in `warmup_cosine`, then the full rate."""
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
-    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+    return _scale(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+
+
+def _scale(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    """Scales the rates of all parameter groups but those with `scheduled: False`."""
+    groups = optimizer.param_groups
+    return LambdaLR(optimizer, [factor if group.get("scheduled", True) else lambda step: 1.0 for group in groups])
 
 
 def momentum_cosine(progress: float, start: float, end: float) -> float:

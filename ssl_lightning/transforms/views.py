@@ -18,12 +18,13 @@ PIECE = 2**17
 
 
 class Chain(Op):
-    """Named transforms, applied one after the other."""
+    """Named transforms `ops`, applied one after the other; `count` views are made by it (multi-crop)."""
 
     reads_uint8 = True
 
-    def __init__(self, **ops: Op) -> None:
+    def __init__(self, count: int = 1, **ops: Op) -> None:
         super().__init__()
+        self.count = count
         self.ops = nn.ModuleDict(ops)
 
     @property
@@ -82,7 +83,7 @@ class Normalized(nn.Module):
 
 
 class MultiView(Normalized):
-    """Adds `views`, a list with one normalized view (B, C, h, w) of every image per chain.
+    """Adds `views`, a list with `count` normalized views (B, C, h, w) of every image per chain.
 
     Args:
         views: the chains, in order.
@@ -103,7 +104,8 @@ class MultiView(Normalized):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         images = self.images(batch)
-        views = [self._view(cast(Chain, chain), images, generator) for chain in self.views.values()]
+        chains = [cast(Chain, chain) for chain in self.views.values()]
+        views = [self._view(chain, images, generator) for chain in chains for _ in range(chain.count)]
         return {**batch, "views": views}
 
     def _view(self, chain: Chain, images: Tensor, generator: torch.Generator) -> Tensor:

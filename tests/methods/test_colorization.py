@@ -36,6 +36,15 @@ def test_loss_place_by_place() -> None:
     assert result["accuracy"].item() == pytest.approx(sum(right) / len(right))
 
 
+def test_a_gray_image_adds_nothing() -> None:
+    """It halves the mean over both images, as in the authors' code."""
+    method, batch = made().eval(), make_batch("colorization", B=2)
+    batch["ab"][1] = torch.tensor([5.0, -5.0])[:, None, None]
+    both = method.loss(batch)["loss"]
+    colored = method.loss({key: value[:1] for key, value in batch.items()})["loss"]
+    torch.testing.assert_close(both, colored / 2)
+
+
 def test_the_prior_is_that_of_all_batches_seen() -> None:
     method = made()
     counts = []

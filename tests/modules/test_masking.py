@@ -8,6 +8,7 @@ from torch import Tensor
 from ssl_lightning.distributed import world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.masking import block_masks, count_masked, draw_for_all_ranks, random_split, unit_mask
+from ssl_lightning.randomness import seed_generators
 
 GRID, B = 8, 64
 
@@ -57,7 +58,7 @@ def as_mask(indices: Tensor, N: int) -> Tensor:
 @pytest.mark.parametrize("grid", [7, 8, 14])
 @pytest.mark.parametrize("seed", range(5))
 def test_blocks(grid: int, seed: int) -> None:
-    torch.manual_seed(seed)
+    seed_generators(seed, seed)
     N = grid**2
     visible, masked = block_masks(B, grid)
     assert masked.shape[:2] == (B, 4)
@@ -101,7 +102,7 @@ def masks_of_half() -> dict[str, Tensor]:
 
 
 def masks(B: int) -> dict[str, Tensor]:
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     names = ("visible", "masked", "units", "context", "targets", "noise")
     drawn = (
         *random_split(B, 49, 0.75),

@@ -65,7 +65,6 @@ class TextDataModule(DataModule):
             raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
-        self.num_classes: int | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
         self._texts: dict[str, Corpus] = {}
 

@@ -153,7 +153,6 @@ def test_augment_is_a_function_of_its_seed():
         ({"val_size": 60}, "data.val_size=60"),
         ({"channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}, "data.channels=3, but the images have 1"),
         ({"channels": 3}, "data.mean and data.std"),
-        ({"num_classes": 10}, "data.num_classes=10, but the images have 3"),
     ],
 )
 def test_impossible_settings(settings, message):
