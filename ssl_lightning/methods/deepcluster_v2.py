@@ -4,7 +4,7 @@ Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +100,9 @@ class DeepClusterV2(Method):
         """Clusters the memory of the samples `rows` anew; by the step alone, so alike on all ranks."""
         generator = torch.Generator().manual_seed(self.step)
         for m, centroids in enumerate(self.centroids):
-            weight, assigned = spherical_kmeans(self.memory[m % 2, rows], len(centroids.weight), generator)
-            centroids.weight.copy_(weight)
+            weight = cast(Tensor, centroids.weight)
+            found, assigned = spherical_kmeans(self.memory[m % 2, rows], len(weight), generator)
+            weight.copy_(found)
             self.assigned[m, rows] = assigned
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -80,7 +80,7 @@ class DINO(Method):
 
     def forward(self, x: Tensor) -> Tensor:
         """The teacher's embedding (B, D), which the paper evaluates."""
-        return self.teacher[0](x)  # type: ignore[index, operator]
+        return self.teacher[0](x)  # type: ignore[index]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1 with multi-crop (Eq. 3); `teacher_entropy` in nats tells a collapse, as 0 or log P."""
@@ -88,7 +88,7 @@ class DINO(Method):
         with torch.no_grad():
             global_views = torch.cat(views[: count_global(views)])
             h = self(global_views)
-            scores = self.teacher[1](h)  # type: ignore[index, operator]
+            scores = self.teacher[1](h)  # type: ignore[index]
             targets = F.softmax((at_least_float32(scores) - self.center) / self._teacher_temperature(), dim=1)
         if self.training:
             self.fresh.append(scores.mean(dim=0))

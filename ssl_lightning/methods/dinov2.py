@@ -4,14 +4,14 @@ Oquab et al., 2023. https://arxiv.org/abs/2304.07193 (masked patches: iBOT, Zhou
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ssl_lightning.losses.clustering import cross_entropy, koleo, sinkhorn, swapped
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.vit import require_vit
+from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.masking import blockwise_mask
@@ -87,7 +87,7 @@ class DINOv2(Method):
 
     def forward(self, x: Tensor) -> Tensor:
         """The teacher's embedding (B, D), which the paper evaluates."""
-        return self.teacher[0](x)  # type: ignore[index, operator]
+        return self.teacher[0](x)  # type: ignore[index]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 4: the losses on images, on masked `patches`, and `koleo`, before they are weighted."""
@@ -124,7 +124,7 @@ class DINOv2(Method):
     @torch.no_grad()
     def _teach(self, x: Tensor, masked: Tensor, crops: int) -> tuple[Tensor, list[Tensor], Tensor]:
         """Of the whole global crops: embeddings, targets (B, P) of each, and targets of the masked patches."""
-        backbone, head, patch_head = self.teacher  # type: ignore[misc]
+        backbone, head, patch_head = cast(tuple[ViT, nn.Module, nn.Module], tuple(self.teacher))  # type: ignore[arg-type]
         tokens = backbone.encode(backbone.patch_tokens(x))
         h, temperature = backbone.pooled(tokens), self._teacher_temperature()
         targets = sinkhorn(head(h), temperature).chunk(crops)

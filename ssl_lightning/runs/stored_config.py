@@ -111,5 +111,6 @@ def _expanded(node: Any) -> Iterator[Any]:
         node = node._dereference_node()
     yield node
     if isinstance(node, DictConfig | ListConfig) and not node._is_none():
-        for key in node if isinstance(node, DictConfig) else range(len(node)):
+        keys: Any = node if isinstance(node, DictConfig) else range(len(node))
+        for key in keys:
             yield from _expanded(node._get_node(key))

@@ -35,7 +35,10 @@ def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
     own |= {**SIZES, "max_length": "${data.length}"}
     OmegaConf.save({"data": {"length": 24}, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml")
     state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
-    torch.save({"global_step": 0, "state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}}, folder / "checkpoints" / "last.ckpt")
+    torch.save(
+        {"global_step": 0, "state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}},
+        folder / "checkpoints" / "last.ckpt",
+    )
     return folder
 
 

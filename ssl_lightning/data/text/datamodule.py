@@ -121,7 +121,6 @@ class TextDataModule(DataModule):
         except InputError:
             if stage != "test" or self.probe is None:
                 raise
-        self.num_classes = None if self.classes is None else len(self.classes)
         if isinstance(self.transform, Tokens):
             self.transform.read(self.modality.tokenizer)
 

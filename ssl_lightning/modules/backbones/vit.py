@@ -134,7 +134,7 @@ class ViT(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, heads, N): how the last block's class token attends to the patches (DINO, Fig. 1)."""
         tokens = self._placed(self.patch_tokens(x))
-        *blocks, last, _ = self.blocks
+        *blocks, last, _ = cast(Any, self.blocks)
         for block in blocks:
             tokens = block(tokens)
         qkv = last.attn.qkv(last.norm1(tokens)).unflatten(2, (3, last.attn.num_heads, -1))
