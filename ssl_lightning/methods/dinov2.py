@@ -16,7 +16,6 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.masking import blockwise_mask
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
-from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.optim.schedules import momentum_cosine
 
 
@@ -78,7 +77,7 @@ class DINOv2(Method):
         self.patch_weight, self.koleo_weight = patch_weight, koleo_weight
 
     def groups(self) -> list[dict[str, Any]]:
-        groups = parameter_groups(self, outputs=[self.head, self.patch_head])
+        groups = super().groups()
         if self.weight_decay_end is not None:
             for group in groups:
                 if "weight_decay" not in group:

@@ -12,7 +12,7 @@ from ssl_lightning.losses.cosine import negative_cosine
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
-from ssl_lightning.optim.groups import parameter_groups
+from ssl_lightning.optim.groups import output_layers, parameter_groups
 
 
 class SimSiam(Method):
@@ -42,8 +42,9 @@ class SimSiam(Method):
     def groups(self) -> list[dict[str, Any]]:
         """The predictor's learning rate is not decayed (Sec. 4.2)."""
         trained = nn.ModuleList([self.backbone, self.projector])
-        fixed = [{**group, "scheduled": False} for group in parameter_groups(self.predictor)]
-        return parameter_groups(trained) + fixed
+        ends = output_layers(self)
+        fixed = [{**group, "scheduled": False} for group in parameter_groups(self.predictor, ends)]
+        return parameter_groups(trained, ends) + fixed
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, in [-1, 1]: the mean of both directions."""

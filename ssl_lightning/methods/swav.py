@@ -16,7 +16,6 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import Prototypes, mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.modules.queue import Queue
-from ssl_lightning.optim.groups import parameter_groups
 
 
 class SwAV(Method):
@@ -58,9 +57,6 @@ class SwAV(Method):
         self.freeze_epochs, self.queue_epochs = freeze_epochs, queue_epochs
         self.queues = nn.ModuleList([Queue(queue_size, out_dim) for _ in range(2 if queue_size else 0)])
         self.fresh: list[list[Tensor]] = []
-
-    def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self, outputs=[self.prototypes])
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, with multi-crop (Eq. 6): the global views are assigned, and predicted from all others."""

@@ -52,8 +52,8 @@ MISTAKES = {
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
     # choices and keys
     "pretrain =5": "there is no ''; see --cfg job for what there is",
-    "pretrain method=5": "there is no method '5'; known: autoencoder, byol,",
-    "pretrain method=": "there is no method ''; known: autoencoder, byol,",
+    "pretrain method=5": "there is no method '5'; known: autoencoder, barlow_twins,",
+    "pretrain method=": "there is no method ''; known: autoencoder, barlow_twins,",
     "pretrain method=autoencoder decoder=null": "there is no decoder 'null'; known: conv, mlp",
     "pretrain ''": "'' is not KEY=VALUE",
     "pretrain data.root=~/nowhere": "quote its value, and all of it for the shell, 'data.root=\"~/nowhere\"'",
