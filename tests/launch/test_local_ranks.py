@@ -23,9 +23,9 @@ DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *WATCHED[1
 """The tiny watched run in two processes."""
 
 
-def begin(cwd: Path, *arguments: str) -> Command:
+def begin(cwd: Path, *arguments: str, interpreters: bool = False) -> Command:
     """`ssl-pretrain`, once it has written its first checkpoint."""
-    process = Command("pretrain", *arguments, "hydra.run.dir=run", cwd=cwd)
+    process = Command("pretrain", *arguments, "hydra.run.dir=run", cwd=cwd, interpreters=interpreters)
     until(lambda: (cwd / "run" / "checkpoints" / "last.ckpt").exists() or process.poll() is not None)
     return process
 
@@ -75,7 +75,8 @@ def test_a_signal_stops_all_processes_and_the_run_goes_on(sweep: Path, tmp_path:
 
 
 def test_one_process_killed_ends_the_others(tmp_path: Path) -> None:
-    process = begin(tmp_path, *DDP, "callbacks.checkpoint.every_n_steps=2", "trainer.max_epochs=50")
+    options = (*DDP, "callbacks.checkpoint.every_n_steps=2", "trainer.max_epochs=50")
+    process = begin(tmp_path, *options, interpreters=True)
     run = tmp_path / "run"
     (victim, *_) = [pid for pid in processes_of(tmp_path) if environment(pid).get("RANK") == "1"]
     os.kill(victim, signal.SIGKILL)

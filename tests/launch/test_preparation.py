@@ -1,6 +1,5 @@
 """Two processes of a machine: one prepares the data, both wait for it, and each reads its checkpoint once."""
 
-import multiprocessing as mp
 import os
 import socket
 import time
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from launch.test_killed import TEXT
 from runs.harness import train
+from runs.warm import start
 
 from ssl_lightning.data.text.datamodule import TextDataModule
 from ssl_lightning.runs.folder import RunFolder
@@ -34,7 +34,6 @@ def _recorded(owner: Any, name: str, log: Path, seconds: float = 0) -> None:
 
 def _rank(folder: Path, environment: dict[str, str], steps: tuple[int, ...]) -> None:
     os.environ.update(environment)
-    torch.set_num_threads(1)
     log = folder.with_suffix(".log")
     _recorded(TextDataModule, "prepare_data", log, 1)
     _recorded(TextDataModule, "setup", log)
@@ -51,8 +50,7 @@ def in_two_processes(folder: Path, *steps: int) -> list[str]:
     processes = []
     for rank in ("0", "1"):
         environment = {**shared, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "SSL_CACHE": str(folder.parent)}
-        processes.append(mp.get_context("spawn").Process(target=_rank, args=(folder, environment, steps)))
-        processes[-1].start()
+        processes.append(start(_rank, folder, environment, steps))
     for process in processes:
         process.join()
         assert process.exitcode == 0

@@ -20,7 +20,8 @@ TINY = (
     "backbone.width=8",
     "backbone.stages=2",
     "method.hidden_dim=32",
-    "data.fraction=0.04",
+    "data.source.copies=1",
+    "data.fraction=0.33",
     "data.val_size=100",
     "data.batch_size=64",
     "trainer.max_epochs=2",
@@ -46,10 +47,10 @@ def train(folder: Path, *overrides: str) -> RunFolder:
 
 
 def command(
-    name: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
+    name: str, *arguments: str, cwd: Path, timeout: float = 300, interpreters: bool = False, **environment: str
 ) -> subprocess.CompletedProcess:
-    """`ssl-<name>` as a process of its own, forked from a warm one."""
-    return _ended(Command(name, *arguments, cwd=cwd, **environment), timeout)
+    """`ssl-<name>` as a process of its own, forked from a warm one; so is what it starts, but with `interpreters`."""
+    return _ended(Command(name, *arguments, cwd=cwd, interpreters=interpreters, **environment), timeout)
 
 
 def process(

@@ -3,23 +3,36 @@
 import atexit
 import multiprocessing as mp
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 _COMMANDS = ("train", "evaluate", "bench", "export", "generate")
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
+_LATE = (
+    "sklearn.datasets",
+    "sklearn.manifold",
+    "sklearn.linear_model",
+    "matplotlib.backends.backend_agg",
+    "cloudpickle",
+)
+"""What a run imports only once it needs it."""
 
 context = mp.get_context("forkserver")
 """Starts processes as forks of one warm process, which ends with the one that runs the tests."""
@@ -28,6 +41,7 @@ context.set_forkserver_preload(
         "pytest",
         *(f"ssl_lightning.commands.{name}" for name in _COMMANDS),
         *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS),
+        *_LATE,
     ]
 )
 
@@ -58,14 +72,17 @@ def _forget_exit_hooks() -> None:
 
 
 class Command:
-    """`ssl-<name>` while it runs; what it says is kept in files. As `subprocess.Popen` where their names agree."""
+    """`ssl-<name>` while it runs; what it says is kept in files. As `subprocess.Popen` where their names agree.
 
-    def __init__(self, name: str, *arguments: str, cwd: Path, **environment: str) -> None:
+    Ranks and jobs that it starts are forks of it, or with `interpreters`, as for a user, interpreters of their own.
+    """
+
+    def __init__(self, name: str, *arguments: str, cwd: Path, interpreters: bool = False, **environment: str) -> None:
         self.args = [f"ssl-{name}", *arguments]
         self.stdout, self.stderr = _file(), _file()
         said = (self.stdout.name, self.stderr.name)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        self._process = start(_command, self.args, str(cwd), environment, said)
+        self._process = start(_command, self.args, str(cwd), environment, said, interpreters)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
 
@@ -97,14 +114,77 @@ def _file() -> IO[str]:
     return tempfile.NamedTemporaryFile("r", prefix="ssl-tests-")
 
 
-def _command(arguments: list[str], cwd: str, environment: dict[str, str], said: Iterable[str]) -> None:
+def _command(
+    arguments: list[str], cwd: str, environment: dict[str, str], said: Iterable[str], interpreters: bool
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     for number, file in enumerate(said, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.argv = arguments
+    if not interpreters:
+        subprocess.Popen = Fork  # type: ignore[misc]
     import_module(f"ssl_lightning.{arguments[0].removeprefix('ssl-')}").main()
+
+
+class Fork(subprocess.Popen):
+    """Python that a process starts, `-m MODULE` or `-c CODE`, as its fork: it need not import all again."""
+
+    _others: list[subprocess.Popen] = []  # noqa: RUF012 (of all)
+
+    def _execute_child(self, args: Any, *rest: Any) -> None:  # type: ignore[override]
+        if args[0] != sys.executable:
+            return super()._execute_child(args, *rest)  # type: ignore[misc]
+        environment, pipes = rest[5], rest[9:15]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            for process in (*self._others, self):
+                if process.stdin:
+                    process.stdin.close()  # its end belongs to the parent alone
+            _python(args[1:], environment, (pipes[0], pipes[3], pipes[5]))
+        self._child_created = True
+        self._others.append(self)
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+        return None
+
+
+def _python(arguments: list[str], environment: dict[str, str], files: Iterable[int]) -> None:
+    """What the interpreter does with these arguments, in this forked process, which ends."""
+    os.setsid()
+    _forget_exit_hooks()
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files):
+        if file >= 0:
+            os.dup2(file, number)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    kind, what, *sys.argv[1:] = arguments
+    status: Any = 0
+    try:
+        exec(what, {"__name__": "__main__"}) if kind == "-c" else runpy.run_path(_file_of(what), run_name="__main__")
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _file_of(module: str) -> str:
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
