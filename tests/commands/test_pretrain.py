@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from functools import cache
 
 import pytest
 import torch
@@ -60,9 +61,15 @@ def test_the_rate_is_that_of_training_also_where_an_epoch_is_validated_midway(tm
     assert timing["data_wait_fraction"] < 0.5
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The watched run of a method that nothing stops, trained once."""
+    return cache(lambda method: train(tmp_path_factory.mktemp("whole") / "run", *WATCHED, f"method={method}"))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_observers_change_no_weight(tmp_path, method):
-    watched = train(tmp_path / "watched", *WATCHED, f"method={method}")
+def test_observers_change_no_weight(tmp_path, method, whole):
+    watched = whole(method)
     alone = train(tmp_path / "alone", *TINY, f"method={method}", "callbacks=minimal", "trainer.limit_val_batches=0")
     assert_same(weights(watched), weights(alone))
 
@@ -80,17 +87,16 @@ class StoppingRecord(RunSummary):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("step", [3, 7, 11])
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch, whole):
     options = (*WATCHED, f"method={method}")
-    whole = train(tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
         patch.setattr(training, "RunSummary", StoppingRecord)
         patch.setattr(StoppingRecord, "at", step)
         with pytest.raises(TrainingInterrupted, match="resume="):
             train(tmp_path / "stopped", *options)
     resumed = train(tmp_path / "stopped", *options, f"resume={tmp_path / 'stopped'}")
-    assert_same(weights(whole), weights(resumed))
-    ours, theirs = (json.loads(run.results.read_text())["metrics"] for run in (whole, resumed))
+    assert_same(weights(whole(method)), weights(resumed))
+    ours, theirs = (json.loads(run.results.read_text())["metrics"] for run in (whole(method), resumed))
     for name in ("val/loss", "probe/knn_accuracy", "probe/linear_accuracy"):
         assert ours[name] == theirs[name]
 
