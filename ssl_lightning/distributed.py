@@ -6,7 +6,7 @@ and take the mean over the anchors of this rank (or the full loss on every rank)
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import fsdp
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 from ssl_lightning.errors import InputError
 
@@ -122,6 +125,17 @@ def all_reduce_max(value: int) -> int:
     return int(found)
 
 
+@torch.no_grad()
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no number of these tensors, of which each rank may hold a shard, is infinite or NaN; alike on all ranks.
+
+    Every rank must call it.
+    """
+    shards = [x.to_local() if isinstance(x, DTensor) else x for x in tensors]
+    finite = [x.isfinite().all() for x in shards]
+    return not all_reduce_max(not bool(torch.stack(finite).all()) if finite else 0)
+
+
 def wait_for_all() -> None:
     """Until all ranks are here, however long one of them takes; without torch's usual limit of half an hour."""
     if world_size() > 1:
@@ -153,6 +167,26 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
     fsdp.fully_shard(module, mesh=mesh)
     for entry in entries:
         fsdp.register_fsdp_forward_method(module, entry)
+
+
+def load_sharded(
+    model: nn.Module, weights: dict[str, Any], optimizers: list[Optimizer], states: list[dict[str, Any]]
+) -> None:
+    """Gives a sharded model and its optimizers what `state_dict` of whole ones has returned; every rank has it."""
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(model, weights, options=options)
+    for optimizer, state in zip(optimizers, states, strict=True):
+        set_optimizer_state_dict(model, optimizer, _by_name(state, optimizer, model), options=options)
+
+
+def _by_name(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """The state of an optimizer by the names of its weights, in the place of numbers in the order of its groups."""
+    names = {p: name for name, p in model.named_parameters()}
+    stored = [number for group in state["param_groups"] for number in group["params"]]
+    ours = [names[p] for group in optimizer.param_groups for p in group["params"]]
+    name_of = dict(zip(stored, ours, strict=True))
+    groups = [{**group, "params": [name_of[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {name_of[number]: values for number, values in state["state"].items()}, "param_groups": groups}
 
 
 @contextlib.contextmanager

@@ -9,6 +9,18 @@ from typing import TextIO
 class InputError(ValueError):
     """A mistake in the input of a run; its message says in one line what was wrong and what would be right."""
 
+    exit_status = 2
+
+
+class RunFailed(InputError):
+    """Not the input but the machine ended a run; the message says in one line what to do."""
+
+    exit_status = 1
+
+
+class NotSaved(RunFailed):
+    """The last checkpoint of a run could not be written."""
+
 
 class InputWarning(UserWarning):
     """Something in the input of a run that it can do without, such as a corrupt file; its message says what."""
@@ -39,6 +51,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")
 
 
+def why_not_loaded(name: str, error: BaseException) -> str:
+    """Of what transformers takes as a folder or as a name on the hub."""
+    return "there is no such folder" if name[:1] in "/.~" else first_line(error)
+
+
 def described(error: BaseException) -> str:
     """One line: what an `InputError` says, of any other error also its type."""
     return first_line(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
@@ -46,14 +63,15 @@ def described(error: BaseException) -> str:
 
 def mistake_behind(error: BaseException) -> InputError | None:
     """The `InputError` that caused `error`, or is it; None: there is none, it is a defect of ours."""
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        if isinstance(link, InputError):
-            return link
-        seen.append(link)
-        link = link.__cause__ or link.__context__
-    return None
+    return next((link for link in causes(error) if isinstance(link, InputError)), None)
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
+    links = [error]
+    while (link := links[-1].__cause__ or links[-1].__context__) is not None and link not in links:
+        links.append(link)
+    return links
 
 
 class TrainingInterrupted(BaseException):

@@ -42,4 +42,9 @@ def record(trainer: lightning.Trainer, figures: Mapping[str, float], step: int |
     """
     for logger in trainer.loggers:
         logger.log_metrics(dict(figures), step=trainer.global_step if step is None else step)
+    record_last(trainer, figures)
+
+
+def record_last(trainer: lightning.Trainer, figures: Mapping[str, float]) -> None:
+    """Makes `figures` the last ones that callbacks know, without logging them."""
     trainer.callback_metrics.update({name: torch.tensor(float(value)) for name, value in figures.items()})

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
 from ssl_lightning.config.trust import targets, validate_targets
-from ssl_lightning.config.validate import validate_arguments, validate_compatibility
+from ssl_lightning.config.validate import validate_arguments, validate_config, validate_options
 from ssl_lightning.runs.checkpoints import read_checkpoint
 
 CONFIG_DIR = Path(__file__).parents[1] / "conf"
@@ -130,7 +130,8 @@ def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: P
     validate_targets(config)
     validate_arguments(config)
     if group in ("method", "experiment"):  # which bring companions that fit them
-        validate_compatibility(config)
+        validate_options(config, "pretrain")
+        validate_config(config)
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONFIG_DIR.glob("*.yaml")))
@@ -285,7 +286,7 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
     source = data.source._target_.rpartition(".")[2]
     overrides = [f"data.root={root}"]
     if source == "image_folder":
-        write_folder(root / data.source.folder, data.num_classes or 10, data.image_size, data.channels)
+        write_folder(root / data.source.folder, 10, data.image_size, data.channels)
     elif source == "text_files":
         write_texts(root, data.source.files)
         if data.probe:
@@ -295,8 +296,8 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
     elif source == "torchvision_images" and data.channels == 1:
         write_idx_files(root, data.source.name)
     elif source == "torchvision_images":  # checksums keep these files from being made up
-        write_folder(root, data.num_classes, data.image_size, data.channels)
-        same = {name: data[name] for name in ("image_size", "channels", "mean", "std", "num_classes")}
+        write_folder(root, 10, data.image_size, data.channels)
+        same = {name: data[name] for name in ("image_size", "channels", "mean", "std")}
         overrides += ["data=image_folder", f"data.source.store_size={data.image_size}"]
         overrides += [f"data.{name}={value}" for name, value in same.items()]
     return overrides

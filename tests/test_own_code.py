@@ -100,7 +100,6 @@ CONF = {
         channels: 1
         mean: [0.3]
         std: [0.3]
-        num_classes: 2
         val_size: 60
     """,
 }

@@ -251,11 +251,3 @@ def test_weights_of_another_precision_train_on_images(tmp_path: Path, method: st
 def test_a_teacher_of_16_bits_would_stand_still(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision=bf16-mixed"):
         plain(tmp_path, precision="bf16-true").fit(small_method(BYOL), small_data())
-
-
-@pytest.mark.parametrize("precision", ["fp16", "16-true"])
-def test_an_unknown_precision_is_one_line(tmp_path: Path, precision: str) -> None:
-    done = command("pretrain", f"precision={precision}", cwd=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
-    assert f"precision={precision} is not 'auto' or '32-true' or 'bf16-mixed'" in line

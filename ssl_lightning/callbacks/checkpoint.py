@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
+from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
-from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import direction_of
 
 
-class LastAndBest(Checkpoint):
+class LastAndBest(AfterStep):
     """Saves the newest state at epochs, steps, on interruption and at the end, and the best by a held-out metric.
 
     A checkpoint that cannot be written (full disk) is told and tried again at the next occasion; the one before stays.
-    If the very last one fails, it goes to the folder for temporary files, and the message says where.
+    If the very last one fails, it goes to the folder for temporary files, and the run ends as not saved.
 
     Args:
         monitor: metric that decides the best.
@@ -31,15 +32,14 @@ class LastAndBest(Checkpoint):
         self,
         monitor: str = "probe/knn_accuracy",
         mode: Literal["max", "min"] | None = None,
-        every_n_epochs: int = 1,
-        every_n_steps: int | None = None,
+        every_n_epochs: PositiveInt = 1,
+        every_n_steps: PositiveInt | None = None,
     ) -> None:
-        if mode not in ("max", "min", None):
-            raise InputError(f"callbacks.checkpoint.mode={mode} is unknown; it is 'max' or 'min'")
         self.monitor, self.sign = monitor, 1.0 if (mode or direction_of(monitor)) == "max" else -1.0
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.best = -math.inf
         self.saved_at = -1
+        self.known: Any = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -50,23 +50,29 @@ class LastAndBest(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.known = trainer.callback_metrics.get(self.monitor)  # that of the untrained encoder, or of a run resumed
+
+    def after_step(self, trainer: Trainer) -> None:
         step = trainer.global_step
-        if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self.saved_at:
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self.saved_at:
             self._save(trainer, self.run.last)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.check_val_every_n_epoch is None:  # validation goes by steps
             self._keep_best(trainer)
+        super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.check_val_every_n_epoch is not None:
             self._keep_best(trainer)
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer, self.run.last)
+        super().on_train_epoch_end(trainer, pl_module)
 
     def _keep_best(self, trainer: Trainer) -> None:
-        here = self.sign * float(trainer.callback_metrics.get(self.monitor, -self.sign * math.inf))
+        found = trainer.callback_metrics.get(self.monitor)
+        here = -math.inf if found is None or found is self.known else self.sign * float(found)
         score = trainer.strategy.broadcast(here)  # a callback of the user's may log on the first process alone
         if score > self.best:
             before, self.best = self.best, score
@@ -75,11 +81,11 @@ class LastAndBest(Checkpoint):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         if isinstance(exception, TrainingInterrupted):
-            self._save_somewhere(trainer)
+            self._save_end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.saved_at != trainer.global_step:
-            self._save_somewhere(trainer)
+            self._save_end(trainer)
 
     def _save(self, trainer: Trainer, path: Path) -> bool:
         for logger in trainer.loggers:
@@ -97,12 +103,11 @@ class LastAndBest(Checkpoint):
             self.saved_at = trainer.global_step
         return True
 
-    def _save_somewhere(self, trainer: Trainer) -> None:
+    def _save_end(self, trainer: Trainer) -> None:
         if self._save(trainer, self.run.last):
             return
         folder = tempfile.mkdtemp(prefix="ssl-lightning-") if trainer.is_global_zero else ""
         rescue = Path(trainer.strategy.broadcast(folder)) / "last.ckpt"
-        if not self._save(trainer, rescue):
-            raise InputError(f"the end of this run could be saved neither in {self.run.last} nor in {rescue}")
-        if trainer.is_global_zero:
-            print(f"the end of this run was saved in {rescue}; move it to {self.run.last} to go on", flush=True)
+        if self._save(trainer, rescue):
+            raise NotSaved(f"the end of this run could not be saved in {self.run.last}: move {rescue} there to resume")
+        raise NotSaved(f"the end of this run could be saved neither in {self.run.last} nor in {rescue}")

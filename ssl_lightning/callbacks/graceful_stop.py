@@ -5,27 +5,18 @@ from types import FrameType
 from typing import Any
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
+from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.launch.interrupts import REQUEUE, SIGNALS
-
-_REQUEUED = 1024
-"""Above the number of any signal."""
+from ssl_lightning.launch.interrupts import SIGNALS, catch, leave_closed_terminal
 
 
-def _weight(number: int) -> int:
-    """Of several signals, one that asks for another start counts: before SLURM kills a job, it sends SIGTERM too."""
-    return number + _REQUEUED * (number in REQUEUE)
-
-
-class GracefulStop(Checkpoint):
+class GracefulStop(AfterStep):
     """The first signal, to any process of the run, ends it after the current optimizer step; a second Ctrl-C at once.
 
     The other signals may come several times: a scheduler tells all processes, and each tells those that it started.
-    `TrainingInterrupted` carries the news out of the Trainer after the checkpoint callback has saved. (A `Checkpoint`
-    itself, because Lightning calls those last: all others have seen the step when it is raised.)
+    `TrainingInterrupted` carries the news out of the Trainer; the checkpoint callback saves when it passes.
     """
 
     def __init__(self) -> None:
@@ -34,26 +25,25 @@ class GracefulStop(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.received = 0
-        for number in SIGNALS:  # only now: Lightning sets its own a moment before
-            self.before[number] = signal.signal(number, self._receive)
+        self.before = catch(SIGNALS, self._receive)  # only now: Lightning sets its own a moment before
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             self._restore()
+        leave_closed_terminal()
         if not self.received:
-            also = "; once more to stop at once" if number == signal.SIGINT else ""
+            also = "; press Ctrl-C again to quit now" if number == signal.SIGINT else ""
             print(f"\nstopping after this step{also}", flush=True)
-        self.received = max(self.received, number, key=_weight)
+        self.received = max(self.received, 1 + SIGNALS.index(number))
 
     def _restore(self) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before.clear()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if (whole_step or trainer.is_last_batch) and (weight := all_reduce_max(_weight(self.received))):
-            raise TrainingInterrupted(weight % _REQUEUED, trainer.global_step)
+    def after_step(self, trainer: Trainer) -> None:
+        if last := all_reduce_max(self.received):
+            raise TrainingInterrupted(SIGNALS[last - 1], trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self._restore()

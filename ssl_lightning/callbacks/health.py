@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_lightning.distributed import gather_variable_length, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
+from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 from ssl_lightning.record import record
 from ssl_lightning.runs.frozen_features import label_free_figures
 
@@ -34,10 +35,10 @@ class Health(Callback):
 
     def __init__(
         self,
-        every_n_steps: int = 50,
-        samples: int = 2048,
-        min_std: float = 0.02,
-        min_rank: float = 1.5,
+        every_n_steps: PositiveInt = 50,
+        samples: PositiveInt = 2048,
+        min_std: NonNegativeFloat = 0.02,
+        min_rank: NonNegativeFloat = 1.5,
         stop: bool = False,
     ) -> None:
         self.every_n_steps, self.samples = every_n_steps, samples

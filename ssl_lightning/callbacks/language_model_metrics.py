@@ -17,8 +17,9 @@ class LanguageModelMetrics(Callback):
     """Logs `val/perplexity` and `val/bits_per_byte`, `time/tokens_per_second` and, on GPUs, `time/mfu`.
 
     Bits per byte are the loss of a token in bits over the bytes of text that a held-out token stands for. (For a masked
-    model they measure the guesses of hidden tokens, not a likelihood of the text.) MFU is 6 operations a weight and
-    token (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, Sec. 2.1) over what the device could do.
+    model they measure the guesses of hidden tokens, not a likelihood of the text.) Padding is no token. MFU is 6
+    operations a token and weight of a hidden layer, without embeddings and the vocabulary's head (Kaplan et al. 2020,
+    https://arxiv.org/abs/2001.08361, Sec. 2.1), over what the device could do.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -31,10 +32,11 @@ class LanguageModelMetrics(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         summaries = (callback for callback in trainer.callbacks if isinstance(callback, RunSummary))  # type: ignore[attr-defined]
         rate = next((summary.rates()["time/samples_per_second"] for summary in summaries), 0.0)
-        tokens = rate * trainer.datamodule.length  # type: ignore[attr-defined]
+        windows = trainer.datamodule.train  # type: ignore[attr-defined]
+        tokens = rate * windows.token_count / len(windows)
         figures = {"time/tokens_per_second": tokens}
         if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):
-            weights = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
+            weights = sum(p.numel() for group in pl_module.groups() if group["hidden"] for p in group["params"])
             figures["time/mfu"] = 6 * weights * tokens / (peak * trainer.world_size)
         record(trainer, figures)
 

@@ -1,5 +1,7 @@
 """The pictures that every run leaves in `figures/`, and in loggers that take images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.figures.curves import curves_figure, map_figure
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.record import TakesFilms, TakesImages
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import split_features
@@ -26,7 +29,7 @@ class Pictures(Callback):
         points: at most so many samples on the map.
     """
 
-    def __init__(self, images: int = 8, points: int = 1000) -> None:
+    def __init__(self, images: PositiveInt = 8, points: PositiveInt = 1000) -> None:
         self.images, self.points = images, points
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
@@ -54,14 +57,11 @@ class Pictures(Callback):
         modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
         self._save(trainer, name, modality.draw(columns))
         film = self.run.figures / f"{name}.gif"
-        try:
-            moves = modality.animate(columns, film)
-        except OSError as error:
-            print(f"\nwarning: {film} was not written ({error.strerror})")
-            return
-        for logger in trainer.loggers:
-            if moves and isinstance(logger, TakesFilms):
-                logger.log_video(f"figures/{name}_film", [str(film)], step=trainer.global_step, format=["gif"])
+        with _warning(film):
+            if modality.animate(columns, film):
+                for logger in trainer.loggers:
+                    if isinstance(logger, TakesFilms):
+                        logger.log_video(f"figures/{name}_film", [str(film)], step=trainer.global_step, format=["gif"])
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -92,12 +92,18 @@ class Pictures(Callback):
 
     def _save(self, trainer: Trainer, name: str, figure: Figure) -> None:
         path = self.run.figures / f"{name}.png"
-        try:
+        with _warning(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=120, bbox_inches="tight")
-        except OSError as error:
-            print(f"\nwarning: {path} was not written ({error.strerror})")
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TakesImages):
-                logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+            for logger in trainer.loggers:
+                if isinstance(logger, TakesImages):
+                    logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+
+
+@contextmanager
+def _warning(path: Path) -> Iterator[None]:
+    """A picture that cannot be written ends no run."""
+    try:
+        yield
+    except OSError as error:
+        print(f"\nwarning: {path} was not written ({error.strerror})")

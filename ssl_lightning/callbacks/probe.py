@@ -1,5 +1,6 @@
 """How good is the frozen embedding by now? kNN and a linear classifier, compared with the untrained encoder."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from lightning import Callback, Trainer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt
 from ssl_lightning.record import record
 from ssl_lightning.runs.frozen_features import split_features
 
@@ -16,7 +18,8 @@ Features = dict[str, torch.Tensor]
 class Probe(Callback):
     """Runs an evaluation protocol on labeled training samples and held-out validation samples, never on the test set.
 
-    The first measurement, before the first step, is the control: the same encoder untrained. Nothing of a probe
+    The first measurement, before the first step, is the control: the encoder as it begins, untrained
+    unless the run starts from pretrained weights. Nothing of a probe
     reaches the method: no gradient, no random number, no weight. Data without labels, or of which nothing is held out,
     is not probed, and a line says so.
 
@@ -26,7 +29,7 @@ class Probe(Callback):
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, times: int = 5, protocol: str = "v1", linear_samples: int = 10000) -> None:
+    def __init__(self, times: PositiveInt = 5, protocol: str = "v1", linear_samples: AtLeastTwo = 10000) -> None:
         if protocol not in PROTOCOLS:
             raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
         self.times, self.protocol = times, PROTOCOLS[protocol]
@@ -73,7 +76,7 @@ class Probe(Callback):
     def _figures(self, probe_train: Features, val: Features, data: Any, device: torch.device) -> dict[str, float]:
         if not all(part["features"].isfinite().all() for part in (probe_train, val)):
             print(f"\nWARNING: the embedding is not finite at step {self.measured_at}; it is not probed", flush=True)
-            return {}
+            return dict.fromkeys(("probe/knn_accuracy", "probe/linear_accuracy"), math.nan)
         groups = data.groups("val")
         figures = self.protocol.run(probe_train, val, data.num_classes, device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")

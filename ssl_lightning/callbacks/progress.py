@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ssl_lightning.ranges import NonNegativeFloat
+
 
 class TrainingProgress(ProgressBar):
     """A rich bar in a terminal; elsewhere (a file, a cluster's log) a line every `every_n_seconds`.
@@ -16,7 +18,7 @@ class TrainingProgress(ProgressBar):
         every_n_seconds: time between lines where there is no terminal, in seconds.
     """
 
-    def __init__(self, every_n_seconds: float = 15.0) -> None:
+    def __init__(self, every_n_seconds: NonNegativeFloat = 15.0) -> None:
         super().__init__()
         self.every_n_seconds = every_n_seconds
         self.console = Console()

@@ -3,14 +3,13 @@
 import os
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher
 from ssl_lightning.launch.sweep_folder import resumed_arguments
 from ssl_lightning.runs.folder import find_run, quoted
+from ssl_lightning.runs.stored_config import RUN_FOLDER, read_config
 
 
 def refuse_unknown_options(arguments: list[str]) -> None:
@@ -36,7 +35,9 @@ def with_run_folder(arguments: list[str]) -> list[str]:
     """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
     rest: list[str] = []
     for argument in arguments:
-        key, _, value = argument.partition("=")
+        key, equals, value = argument.partition("=")
+        if key in ("run", "resume", "resume_sweep") and equals and not value:
+            raise InputError(f"{key}= is empty: give the folder of a run")
         if key == "run":
             places = [value] if os.path.exists(value) else value.split(",")
             argument = f"run={','.join(quoted(find_run(place).path.resolve()) for place in places)}"
@@ -78,8 +79,13 @@ def refuse_launched_sweep(arguments: list[str]) -> None:
 
 def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
     """A run resumes as it was composed, and its config has no say in how Hydra itself works."""
-    if {"hydra", "defaults"} & set(OmegaConf.load(config)):
-        raise InputError(f"{config} is not the config of a run: it sets hydra or defaults")
+    for name, logger in (read_config(config).get("logger") or {}).items():
+        for key in ("folder", "save_dir", "root_dir"):
+            place = logger._get_node(key)
+            if place is not None and place._value() not in (RUN_FOLDER, None):
+                given = f"logger.{name}.{key}={place._value()}"
+                if given not in arguments:
+                    raise InputError(f"{config} has {given}, out of the run's folder; add it after resume= to mean it")
     for argument in arguments:
         key, _, value = argument.partition("=")
         if (CONFIG_DIR / key).is_dir() and value and key != "logger":

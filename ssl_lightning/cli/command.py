@@ -26,8 +26,9 @@ from ssl_lightning.cli.help import register_choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
-from ssl_lightning.errors import InputError, TrainingInterrupted, show_in_one_line
-from ssl_lightning.launch.environment import launched_rank, run_folder
+from ssl_lightning.config.validate import validate_options
+from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, show_in_one_line
+from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
 from ssl_lightning.runs.folder import remove_empty
@@ -42,8 +43,8 @@ sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 def command(name: str) -> Callable[[Task], Callable[[], None]]:
     """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
 
-    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: jobs of a sweep that
-        failed, or a defect (with its traceback).
+    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: a run that the machine
+        ended, jobs of a sweep that failed, or a defect (with its traceback).
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -51,6 +52,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         def main(prepared: bool = False) -> None:
             """`prepared`: the arguments are those of Hydra already."""
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            share_cores()
             _register_resolvers()
             register_choices()
             show_in_one_line(name)
@@ -76,6 +78,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
         @functools.wraps(task)
         def single(config: DictConfig) -> Any:
             try:
+                validate_options(config, name)
                 return task(config)
             except TrainingInterrupted as interrupted:
                 if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
@@ -127,7 +130,7 @@ def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None
     line = mistake(error, name, arguments)
     if line is not None:
         _remove_empty_folder(arguments)
-        _exit(name, line, 2)
+        _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
 
 
 def _remove_empty_folder(arguments: list[str]) -> None:

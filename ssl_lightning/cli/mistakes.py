@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.errors import mistake_behind
+from ssl_lightning.errors import causes, first_line, mistake_behind
 from ssl_lightning.launch.slurm import launcher_mistake
 from ssl_lightning.runs.folder import quoted
 
@@ -21,14 +21,36 @@ def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None
         return str(mistake)
     if (line := launcher_mistake(error)) is not None:
         return line
-    if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
+    if (line := _mistake_of_the_machine(error)) is not None:
+        return line
+    composing = isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error)
+    if isinstance(error, InstantiationException) or not composing:
         return None
     return _composition_mistake(error, name, arguments)
 
 
-def _composition_mistake(error: Exception, name: str, arguments: list[str]) -> str:
+def _mistake_of_the_machine(error: BaseException) -> str | None:
+    """The line for a file that cannot be read or written, and for memory that is not there."""
+    for link in reversed(causes(error)):
+        if isinstance(link, OSError) and link.filename:
+            return f"{link.filename}: {link.strerror}"
+        if isinstance(link, MemoryError) or re.search("out of memory|can't allocate memory", str(link)):
+            return f"there is too little memory: lower data.batch_size, or what is wide ({first_line(link)})"
+    return None
+
+
+def _not_parsed(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"'{override}' is not KEY=VALUE"
+    return f"{override} cannot be read: quote its value, and all of it for the shell, '{key}=\"{value}\"'"
+
+
+def _composition_mistake(error: BaseException, name: str, arguments: list[str]) -> str:
     if missing := re.search(r"Missing mandatory value: (\w+)", str(error)):
         return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
+    if isinstance(error, OverrideParseException):
+        return _not_parsed(error.override)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     if line := _wrong_override(error, name, overrides, _config_dir(arguments)):
         return line
@@ -44,7 +66,7 @@ def _config_dir(arguments: list[str]) -> list[str]:
     return [f"hydra.searchpath=[{quoted(f'file://{Path(place).absolute()}')}]"] if place else []
 
 
-def _wrong_override(error: Exception, name: str, overrides: list[str], beside: list[str]) -> str | None:
+def _wrong_override(error: BaseException, name: str, overrides: list[str], beside: list[str]) -> str | None:
     """The line for the first override of what is no choice of its group, or no key."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -55,10 +77,11 @@ def _wrong_override(error: Exception, name: str, overrides: list[str], beside: l
         for override in overrides:
             key, _, value = override.partition("=")
             key = key.lstrip("+~")
-            if (CONFIG_DIR / key).is_dir():
+            if key and (CONFIG_DIR / key).is_dir():
                 listed = GlobalHydra.instance().config_loader().get_group_options(key, overrides=beside)
                 choices = [choice for choice in listed if not choice.startswith("_")]
-                wrong = [choice for choice in value.strip("[]").split(",") if choice not in (*choices, "null", "")]
+                named = [] if value == "[]" else value.strip("[]").split(",")
+                wrong = [choice for choice in named if choice not in choices]
                 if wrong and (not key.startswith("hydra/") or wrong[0] in str(error)):  # Hydra has choices of its own
                     return f"there is no {key} '{wrong[0]}'; {did_you_mean(wrong[0], choices)}"
             elif key not in keys and not override.startswith("+") and not key.startswith("hydra"):

@@ -46,11 +46,11 @@ def bench(config: DictConfig) -> float:
     alone loads, moves and transforms batches. End to end is the Trainer itself, without callbacks.
 
     Raises:
-        InputError: parts that do not fit, or fewer than one step.
+        InputError: parts that do not fit, or several devices.
     """
-    if config.steps < 1 or config.warmup < 1:
-        raise InputError(f"steps={config.steps} and warmup={config.warmup} must be 1 or more")
     validate_config(config)
+    if config.trainer.devices not in (1, "auto"):
+        raise InputError(f"trainer.devices={config.trainer.devices}: one device is measured, give trainer.devices=1")
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     clock = Clock(config.warmup, config.steps)
     endless = OmegaConf.merge(
@@ -150,15 +150,10 @@ def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Ite
 
 
 def _show(console: Console, result: dict[str, Any], path: Path) -> None:
-    rows = [
-        (
-            name.replace("_", " "),
-            f"{rate:,.0f}",
-            f"{rate * result['views_per_sample']:,.0f}",
-            f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB",
-        )
-        for name, rate in result["samples_per_second"].items()
-    ]
+    rows = []
+    for name, rate in result["samples_per_second"].items():
+        memory = f"{result['peak_memory_bytes'][name] / 2**30:.2f} GiB"
+        rows.append((name.replace("_", " "), f"{rate:,.0f}", f"{rate * result['views_per_sample']:,.0f}", memory))
     title = f"batch {result['batch_size']}, {result['provenance']['hardware']}"
     print_table(console, title, ("", "samples/s", "views/s", "peak memory"), rows)
     print_lines(console, {"end to end / compute": f"{result['end_to_end_over_compute']:.3f}", "wrote": str(path)})

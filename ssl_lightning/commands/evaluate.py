@@ -1,6 +1,5 @@
 """The evaluation of a run: whatever judges apply to it, each with its controls, under one protocol."""
 
-import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +7,12 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from ssl_lightning.commands.evaluation_suite import (
     FineTuned,
     HeldOutText,
-    LabelBudgets,
     Probes,
     Reconstruction,
     predictions,
@@ -23,6 +20,7 @@ from ssl_lightning.commands.evaluation_suite import (
 from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
 from ssl_lightning.runs.folder import RunFolder, find_run, write_json
@@ -37,14 +35,15 @@ def evaluate(config: DictConfig) -> float:
         InputError: no such run, checkpoint or protocol; a checkpoint of another architecture; a run that no judge
             applies to; a number of labels or draws that cannot be.
     """
-    _refuse_wrong_values(config)
+    if config.protocol not in PROTOCOLS:
+        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
     began = time.perf_counter()
     run, out, console = find_run(config.run), Path(HydraConfig.get().runtime.output_dir), Console()
     composed = _composed(run, config)
     data = load_data(run, composed)
     _tell_what_is_left_out(config.labels, data, console)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    untrained = build_method(_without_pretraining(composed), data).to(device)
+    untrained = build_method(composed, data).to(device)
     checkpoint = run.checkpoint(str(config.checkpoint))
     trained = build_method(composed, data).to(device)
     load_weights(trained, checkpoint, run, device)
@@ -120,27 +119,3 @@ def _tell_what_is_left_out(counts: list[int], data: Any, console: Console) -> No
     too_many = [count for count in counts if count >= size]
     if size and too_many:
         console.print(f"labels={too_many} left out: the training set has {size}, and they are measured as all")
-
-
-def _without_pretraining(config: DictConfig) -> DictConfig:
-    """The config of a run that begins with random weights, also where it begins with those of another."""
-    made = copy.deepcopy(config)
-    for key in get_class(config.method._target_).starts_from:  # type: ignore[attr-defined]
-        value = OmegaConf.select(made, key)
-        if value:
-            OmegaConf.update(made, key, False if isinstance(value, bool) else None)
-    return made
-
-
-def _refuse_wrong_values(config: DictConfig) -> None:
-    if config.protocol not in PROTOCOLS:
-        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
-    counts: Any = config.labels
-    if not OmegaConf.is_list(counts) or not all(type(count) is int and count > 1 for count in counts):
-        raise InputError(f"labels={counts} is not a list of whole numbers from 2, such as [100,1000]")
-    for key in ("draws", "finetune_steps"):
-        if type(config[key]) is not int or config[key] < 1:
-            raise InputError(f"{key}={config[key]} is not a whole number from 1")
-    for key in ("raw", "finetune"):
-        if type(config[key]) is not bool:
-            raise InputError(f"{key}={config[key]} is neither true nor false")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ssl_lightning.evaluation.features import evaluating
 from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.language import likelihood
-from ssl_lightning.evaluation.low_shot import over_draws
+from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.reconstruction import pca_errors, principal_components, squared_errors
 from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED
@@ -29,24 +29,6 @@ Findings = Iterator[tuple[str, Figures]]
 
 _LARGEST_PCA = 8192
 """Numbers of an image: the covariance of more takes more than half a gigabyte, and minutes."""
-
-
-@dataclass(frozen=True)
-class LabelBudgets:
-    """All labels of a set, and `draws` draws of each of `counts` of them, where the set has more."""
-
-    counts: list[int]
-    draws: int
-
-    def over_all_and_few(self, labels: Tensor, figures: Callable[[Tensor, int], Figures]) -> Figures:
-        """`figures(rows of the set, seed)` with all `labels` (N,), and as means over the draws of few."""
-
-        def accuracies(rows: Tensor, seed: int) -> Figures:
-            return {name: value for name, value in figures(rows, seed).items() if name.endswith("accuracy")}
-
-        below = [count for count in self.counts if count < len(labels)]
-        few = over_draws(accuracies, labels, below, self.draws)
-        return {**figures(torch.arange(len(labels)), 0), **few}
 
 
 @dataclass
@@ -71,16 +53,15 @@ class Probes:
         subjects = {THIS_RUN: method, UNTRAINED: self.untrained, POOLED: pooled_otherwise(method)}
         for name, subject in subjects.items():
             if subject is not None:
-                yield name, self._judged(name, data, self._encoder(name, subject, data))
+                with self.console.status(f"features: {name}"):
+                    probe_train, test = (split_features(subject, data, split) for split in ("probe_train", "test"))
+                groups, device = data.groups("test"), subject.device
+                figures = self.protocol.on_rows(probe_train, test, data.num_classes, device, groups)
+                yield name, self._judged(name, data, figures)
         control = data.modality.raw_control(data, self.protocol, method.device) if self.raw else None
         if control is not None:
             self.raw_name, figures = control
             yield self.raw_name, self._judged(self.raw_name, data, figures)
-
-    def _encoder(self, name: str, method: Any, data: Any) -> Callable[[Tensor, int], Figures]:
-        with self.console.status(f"features: {name}"):
-            probe_train, test = (split_features(method, data, split) for split in ("probe_train", "test"))
-        return self.protocol.on_rows(probe_train, test, data.num_classes, method.device, data.groups("test"))
 
     def _judged(self, name: str, data: Any, figures: Callable[[Tensor, int], Figures]) -> Figures:
         with self.console.status(f"protocol {self.protocol.name}: {name}"):
@@ -150,14 +131,13 @@ class Reconstruction:
     def __call__(self, method: Any, data: Any) -> Findings:
         if not method.declares("reconstruct"):
             return
-        scale = _scale(data, method.device)
-        errors: dict[str, list[Tensor]] = {THIS_RUN: []}
-        for x in _inputs(data, "test", method.device):
-            with evaluating(method):
-                errors[THIS_RUN].append(squared_errors(method.reconstruct(x), x, scale))
+        scale, own = _scale(data, method.device), []
         with evaluating(method):
-            width, numbers = method(x[:2]).shape[1], x[0].numel()
-        if width < numbers <= _LARGEST_PCA:
+            for x in _inputs(data, "test", method.device):
+                own.append(squared_errors(method.reconstruct(x), x, scale))
+            width = method(x[:1]).shape[1]
+        errors = {THIS_RUN: own}
+        if width < x[0].numel() <= _LARGEST_PCA:
             errors |= self._linear(data, width, scale)
         yield from _means("test/reconstruction_error", errors)
 
@@ -165,10 +145,11 @@ class Reconstruction:
         def rows(split: str) -> Iterator[Tensor]:
             return ((x * scale[:, None, None]).flatten(1) for x in _inputs(data, split, scale.device))
 
-        with self.console.status(f"PCA, {width} components"):
+        name = f"PCA, {width} components"
+        with self.console.status(name):
             mean, directions = principal_components(rows("train"), width)
         return {
-            f"PCA, {width} components": [pca_errors(x, mean, directions) for x in rows("test")],
+            name: [pca_errors(x, mean, directions) for x in rows("test")],
             "mean image": [(x - mean).square().mean(dim=1) for x in rows("test")],
         }
 
@@ -212,6 +193,8 @@ class HeldOutText:
 
     def __call__(self, method: Any, data: Any) -> Findings:
         if method.token_loss is None or data.validation_set is None:
+            if method.token_loss is not None and data.train is None:
+                self.console.print(f"perplexity left out: the corpus is not at data.root={data.root}")
             return
         for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
             with self.console.status(f"held-out text: {name}"):

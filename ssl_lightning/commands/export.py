@@ -13,7 +13,6 @@ from ssl_lightning.figures.table import print_lines
 from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import find_run
 
-FORMATS = ("transformers",)
 _OPENS: dict[Head, str] = {
     "masked": 'AutoModelForMaskedLM, pipeline("fill-mask")',
     "causal": 'AutoModelForCausalLM, pipeline("text-generation")',
@@ -25,10 +24,8 @@ def export(config: DictConfig) -> None:
     """Writes to Hydra's output folder.
 
     Raises:
-        InputError: no such run, checkpoint or format, or a run whose network the format does not have.
+        InputError: no such run or checkpoint, or a run whose network the format does not have.
     """
-    if config.format not in FORMATS:
-        raise InputError(f"format={config.format} is unknown; known: {', '.join(FORMATS)}")
     folder = Path(HydraConfig.get().runtime.output_dir)
     run = find_run(config.run)
     text = text_model(run, str(config.checkpoint), "be exported to transformers")

@@ -30,7 +30,7 @@ def generate(config: DictConfig) -> None:
         InputError: no text or files, or some that the method cannot take; no such run or checkpoint; options out of
             range.
     """
-    validate_options(config)
+    _refuse_misfit(config)
     began = time.perf_counter()
     path = _free_name(Path(HydraConfig.get().runtime.output_dir))
     of_text = OmegaConf.is_missing(config, "input")
@@ -89,11 +89,11 @@ def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], pa
     return film if modality.animate(columns, film) else picture
 
 
-def validate_options(config: DictConfig) -> None:
-    """All that can be seen before anything is loaded.
+def _refuse_misfit(config: DictConfig) -> None:
+    """What is given must fit together.
 
     Raises:
-        InputError: a value that is missing, of another kind, or out of its range.
+        InputError: a value that is missing, or one too many.
     """
     pictures = not OmegaConf.is_missing(config, "input")
     if pictures and not OmegaConf.is_missing(config, "text"):
@@ -106,18 +106,6 @@ def validate_options(config: DictConfig) -> None:
         )
     if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
         raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
-    lowest = {"max_new_tokens": 1, "words": 1, "beams": 1, "top_k": 1, "max_images": 1, "frames": 1, "seed": 0}
-    for key, low in lowest.items():
-        value = config[key]
-        if not (value is None and key == "top_k") and (type(value) is not int or value < low):
-            raise InputError(f"{key}={value} is not a whole number from {low}")
-    for key in ("temperature", "top_p"):
-        if type(config[key]) not in (int, float):
-            raise InputError(f"{key}={config[key]} is not a number")
-    if not config.temperature > 0:
-        raise InputError(f"temperature={config.temperature} must be above 0; for the likeliest text use top_k=1")
-    if not 0 < config.top_p <= 1:
-        raise InputError(f"top_p={config.top_p} must be above 0 and at most 1")
 
 
 def _free_name(folder: Path) -> Path:

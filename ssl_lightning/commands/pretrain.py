@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.launch.environment import launched_rank
 from ssl_lightning.launch.local_ranks import launch_ranks, processes_to_start
-from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.folder import RunFolder, refuse_links_out
 from ssl_lightning.runs.identity import is_finished, refuse_another
 
 
@@ -25,6 +25,7 @@ def pretrain(config: DictConfig) -> float | None:
         TrainingInterrupted: a signal stopped the run; it can be resumed.
     """
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    refuse_links_out(run.path)
     with run.locked() if launched_rank() == 0 else nullcontext():
         if is_finished(run, config):
             return _finished(run, config.objective)

@@ -89,10 +89,10 @@ def _of_checkpoint(name: str) -> TextModel:
         raise InputError(f"there is no checkpoint at {place}")
     where = str(place) if place.exists() else name
     try:
-        config = transformers.AutoConfig.from_pretrained(where)
+        config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
         head, auto = _head(config, name)
-        model = auto.from_pretrained(where, dtype=torch.float32).eval()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+        model = auto.from_pretrained(where, dtype=torch.float32, trust_remote_code=False).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import torch
@@ -34,22 +34,14 @@ def _continue(text: TextModel, config: DictConfig) -> dict[str, Any]:
         ids = ids[:-1]
     if not ids:
         raise InputError("the text has no token to go on from; give more of it")
-    tokens = continued(
-        text.model,
-        ids,
-        text.max_length,
-        torch.Generator().manual_seed(config.seed),
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-        forbidden=text.forbidden,
-    )
+    generator = torch.Generator().manual_seed(config.seed)
+    options = {key: config[key] for key in ("temperature", "top_k", "top_p")}
+    tokens = continued(text.model, ids, text.max_length, generator, **options, forbidden=text.forbidden)
+    ends = end if isinstance(end, list) else [end]
     drawn: list[int] = []
 
     def until_the_end() -> Iterator[int]:
-        for token in islice(tokens, config.max_new_tokens):
-            if token in (end if isinstance(end, list) else [end]):
-                return
+        for token in takewhile(lambda token: token not in ends, islice(tokens, config.max_new_tokens)):
             drawn.append(token)
             yield token
 
@@ -79,24 +71,24 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     written = config.text.replace(_MASK, tokenizer.mask_token)
     if tokenizer.mask_token not in written:
         raise InputError(f'the text has no [MASK] for this masked model to fill, as in text="the {_MASK} of it"')
+    if config.words > text.model.config.vocab_size:
+        raise InputError(f"words={config.words} are more than the {text.model.config.vocab_size} that the model knows")
     inputs = _encoded(text, written)
-    ids, probabilities = best_fillings(text.model, inputs, tokenizer.mask_token_id, config.words)
-    masks = [
-        [
-            {"word": _word(tokenizer, token), "token": token, "probability": p}
-            for token, p in zip(row, values, strict=True)
-        ]
-        for row, values in zip(ids.tolist(), probabilities.tolist(), strict=True)
-    ]
-    best = iter(ids[:, 0].tolist())
-    filled = [next(best) if token == tokenizer.mask_token_id else token for token in inputs["input_ids"][0].tolist()]
-    numbers = [f" {number}" if len(masks) > 1 else "" for number in range(1, len(masks) + 1)]
-    headings = [heading for number in numbers for heading in (f"{_MASK}{number}", "probability")]
-    rows = [
-        [cell for g in rank for cell in (g["word"], f"{g['probability']:.2%}")] for rank in zip(*masks, strict=True)
-    ]
+    ids, probabilities = best_fillings(
+        text.model, inputs, tokenizer.mask_token_id, config.words, tokenizer.all_special_ids
+    )
+    given = inputs["input_ids"][0].cpu()
+    filled = given.masked_scatter(given == tokenizer.mask_token_id, ids[:, 0])
+    masks, headings, columns = [], [], []
+    for number, (row, values) in enumerate(zip(ids.tolist(), probabilities.tolist(), strict=True), start=1):
+        words = [_word(tokenizer, token) for token in row]
+        keys = ("word", "token", "probability")
+        masks.append([dict(zip(keys, guess, strict=True)) for guess in zip(words, row, values, strict=True)])
+        headings += [f"{_MASK} {number}" if len(ids) > 1 else _MASK, "probability"]
+        columns += [words, [f"{p:.2%}" for p in values]]
+    rows = list(zip(*columns, strict=True))
     print_table(Console(), config.text, headings, rows)
-    return {"masks": masks, "filled": _decode(tokenizer, filled)}
+    return {"masks": masks, "filled": _decode(tokenizer, filled.tolist())}
 
 
 def _restore(text: TextModel, config: DictConfig) -> dict[str, Any]:

@@ -1,16 +1,26 @@
 """The training of a run in this process, which may be one of several, by Lightning."""
 
+import shlex
+import signal
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.build import build_data, build_method
+from ssl_lightning.config.build import (
+    build_data,
+    build_method,
+    parent_runs,
+    parents,
+    store_networks,
+    with_own_networks,
+)
 from ssl_lightning.distributed import wait_for_all
-from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
 from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.record import TakesResults
@@ -36,13 +46,14 @@ def train(config: DictConfig) -> float | None:
         raise InputError(f"{run.path} has no checkpoints/last.ckpt to resume from; start it anew without resume=")
     step = None if checkpoint is None else checkpoint.step
     metrics = Metrics(run.metrics, step)
-    summary = RunSummary(run, metrics, config)
+    summary = RunSummary(run, metrics, config, begins_trained=bool(parents(config)))
     trainer = _trainer(config, run, metrics, summary)
     data = build_data(config)
-    if checkpoint is not None:
-        data.restore(run.path)
+    tokenizers = parent_runs(config) if checkpoint is None else [run.path]
+    for folder in tokenizers[:1]:
+        data.restore(folder)
     _prepare(data, trainer)
-    method = build_method(config, data)
+    method = build_method(config if checkpoint is None else with_own_networks(config, run.config), data)
     if checkpoint is not None:
         checkpoint.refuse_misfit(method)
     if config.compile:
@@ -50,6 +61,8 @@ def train(config: DictConfig) -> float | None:
     lightning.seed_everything(config.seed, verbose=False)
     if trainer.is_global_zero:
         data.store(run.path)
+        if checkpoint is None:
+            store_networks(method, run.config)
     _describe(config, data, trainer, summary)
     print_run_header(config, run.path, method, trainer, resumed=step)
     try:
@@ -58,7 +71,8 @@ def train(config: DictConfig) -> float | None:
         if stop.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise TrainingInterrupted(stop.signal, stop.step, run.path) from None
-    untrained, next_command = metrics.rows.get(0, {}), _next_command(run, method, data)
+    untrained = {} if parents(config) else metrics.rows.get(0, {})
+    next_command = _next_command(run, method, data)
     print_run_summary(run.path, trainer.global_step, metrics.latest, untrained, method.figures, next_command)
     return metrics.latest.get(config.objective) if config.objective else None
 
@@ -95,13 +109,28 @@ def _fit(
     try:
         trainer.fit(method, data, ckpt_path=None if checkpoint is None else checkpoint.path)
         summary.finish(trainer)
-    except SystemExit:
-        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
+    except BaseException as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise the death of a worker anew
+        summary.end(trainer, error)
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
+        if reason := _failure_of_the_machine(error):
+            raise RunFailed(f"{reason}; resume the run with: ssl-pretrain resume={summary.run.path}") from error
+        raise
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
             if isinstance(logger, TakesResults):
                 logger.close(summary.status)
+
+
+def _failure_of_the_machine(error: BaseException) -> str | None:
+    """What ended a training, if it was not the code."""
+    if "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError):  # its pipe is broken
+        return "a data worker was ended from outside, perhaps for want of memory (fewer: data.num_workers)"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "out of memory (a smaller data.batch_size needs less)"
+    return None
 
 
 def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary: RunSummary) -> None:
@@ -113,9 +142,10 @@ def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary
 
 
 def _next_command(run: RunFolder, method: Any, data: Any) -> str:
-    """A command that works on what this run trained."""
+    """A command that works on what this run trained, to be copied to a shell."""
+    place = shlex.quote(str(run.path))
     if data.probe_train is not None:
-        return f"ssl-evaluate run={run.path}"
+        return f"ssl-evaluate run={place}"
     if data.modality.option == "text" or method.declares("show"):
-        return f"ssl-generate run={run.path} {data.modality.option}=..."
-    return f"ssl-evaluate run={run.path} data.root=FOLDER_OF_CLASSES"
+        return f"ssl-generate run={place} {data.modality.option}=..."
+    return f"ssl-evaluate run={place} data.root=FOLDER_OF_CLASSES"

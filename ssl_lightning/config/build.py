@@ -1,19 +1,23 @@
 """From a composed config to objects, after what can be refused has been refused."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.trust import validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
+from ssl_lightning.runs.folder import write_atomically
+from ssl_lightning.runs.stored_config import read_config, read_yaml
 
 _VOCABULARY = ("vocab_size", "pad_id", "cls_id", "sep_id")
+_NETWORKS = "networks.yaml"
 
 
 def build_data(config: DictConfig) -> Any:
@@ -27,19 +31,31 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
     What stands as null in the config of the backbone and only `data` knows, its modality's `facts` tell.
     """
     lightning.seed_everything(config.seed, verbose=False)
+    for parent in parents(config).values():
+        if data is not None and isinstance(parent, str):
+            run = _run_folder(parent)
+            data.refuse_other_tokenizer(parent if run is None else run / "tokenizer")
     facts = _facts(config.backbone, data)
-    teacher = _run_folder(config.method.get("teacher"))
-    trained = {"teacher": trained_backbone(teacher, config.backbone, facts)} if teacher else {}
+    parts = {"backbone": build_backbone(config.backbone, facts)}
+    if teacher := config.method.get("teacher"):
+        known = {key: config.backbone[key] for key in _VOCABULARY if key in config.backbone} | dict(facts)
+        settings = teacher if isinstance(teacher, DictConfig) else {**config.backbone, "pretrained": teacher}
+        parts["teacher"] = build_backbone(OmegaConf.create({**settings, **known}), {})
     method = instantiate(
-        config.method,
-        backbone=build_backbone(config.backbone, facts),
-        optimizer=instantiate(config.optimizer),
-        schedule=instantiate(config.schedule),
-        **trained,
+        config.method, optimizer=instantiate(config.optimizer), schedule=instantiate(config.schedule), **parts
     )
+    method.own_networks = {key: _without(parent, key, config, parts) for key, parent in parents(config).items()}
     if config.channels_last:
         method.to(memory_format=torch.channels_last)
     return method
+
+
+def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -> Any:
+    """What takes the place of a parent in a config: the network that was built from it, with random weights."""
+    if isinstance(parent, bool):
+        return False
+    network = parts["backbone" if key.startswith("backbone.") else key.rpartition(".")[2]]
+    return {"_target_": config.backbone._target_, **dict.fromkeys(_VOCABULARY), **network.arguments}
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
@@ -48,21 +64,51 @@ def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> DictConfig:
-    """The composed config of a run, refused unless it builds only what is ours."""
-    config = OmegaConf.load(path)
-    if not isinstance(config, DictConfig):
-        raise InputError(f"{path} is not the config of a run")
+    """The composed config of a run, refused unless it builds only what is trusted."""
+    config = with_own_networks(read_config(path), path)
     validate_targets(config)
+    return config
+
+
+def parents(config: DictConfig) -> dict[str, Any]:
+    """What a run begins from, by key: trained networks, each a run folder, a checkpoint or true."""
+    keys = get_class(config.method._target_).starts_from  # type: ignore[attr-defined]
+    found = {key: OmegaConf.select(config, key) for key in keys}
+    return {key: value for key, value in found.items() if value and not isinstance(value, DictConfig)}
+
+
+def parent_runs(config: DictConfig) -> list[Path]:
+    """Those of them that are run folders."""
+    return [run for value in parents(config).values() if (run := _run_folder(value))]
+
+
+def store_networks(method: Any, path: Path) -> None:
+    """Writes beside a run's config at `path` what takes the place of its `parents`, with whose weights it began.
+
+    So the run opens and resumes where they are gone; its weights come from its own checkpoint.
+    """
+    if method.own_networks:
+        write_atomically(path.with_name(_NETWORKS), OmegaConf.to_yaml(OmegaConf.create(method.own_networks)))
+
+
+def with_own_networks(config: DictConfig, path: Path) -> DictConfig:
+    """A copy of the config of a run, with the networks stored beside its config at `path` for its `parents`."""
+    stored = path.with_name(_NETWORKS)
+    config = copy.deepcopy(config)
+    for key, value in (read_yaml(stored) if stored.is_file() else {}).items():
+        OmegaConf.update(
+            config, key.removesuffix(".pretrained") if isinstance(value, dict) else key, value, merge=False
+        )
     return config
 
 
 def build_backbone(settings: DictConfig, facts: Mapping[str, Any]) -> Any:
     """The network of a backbone's config; where `pretrained` names a run folder, the network that this run trained."""
     run = _run_folder(settings.get("pretrained"))
-    return trained_backbone(run, settings, facts) if run else instantiate(settings, **facts)
+    return _trained_backbone(run, settings, facts) if run else instantiate(settings, **facts)
 
 
-def trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any]) -> Any:
+def _trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any]) -> Any:
     """The language model that a run trained, from its last checkpoint.
 
     Args:
@@ -79,7 +125,7 @@ def trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any]) 
         raise InputError(f"the run at {run} trained {config.backbone._target_}, not {settings._target_}")
     state = read_checkpoint(run / "checkpoints" / "last.ckpt").get("state_dict", {})
     known = {key: settings[key] for key in _VOCABULARY if key in settings} | dict(facts)
-    backbone = build_backbone(config.backbone, known)
+    backbone = instantiate(config.backbone, **known, pretrained=None)
     prefix = "backbone."
     try:
         backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})

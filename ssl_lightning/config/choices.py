@@ -39,4 +39,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = near or difflib.get_close_matches(word, known, n=1)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 20 else "see --cfg job for what there is"
+    return f"known: {', '.join(known)}" if len(known) <= 40 else "see --cfg job for what there is"

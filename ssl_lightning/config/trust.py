@@ -19,7 +19,6 @@ from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 
 _VARIABLE = "SSL_TRUST"
-_RESOLVERS = ("oc.env", "hydra", "now")
 _OF_LIBRARIES = {
     "lightning.pytorch.callbacks": "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary RichModelSummary"
     " RichProgressBar TQDMProgressBar Timer",
@@ -72,13 +71,9 @@ def validate_targets(config: DictConfig) -> None:
     """A config may only build what is trusted.
 
     Raises:
-        InputError: some `_target_` is not trusted, or is not there; or the config calls an unknown resolver.
+        InputError: some `_target_` is not trusted, or is not there.
     """
-    plain = OmegaConf.to_container(config, resolve=False)
-    for resolver in re.findall(r"\$\{\s*([\w.]+)\s*:", str(plain)):
-        if resolver not in _RESOLVERS:
-            raise InputError(f"the config calls the resolver {resolver}, which is none of {', '.join(_RESOLVERS)}")
-    for key, target in targets(plain):
+    for key, target in targets(OmegaConf.to_container(config, resolve=False)):
         _refuse_untrusted(f"{key}._target_={target}", target)
 
 

@@ -1,133 +1,154 @@
 """A config is a set of constructor calls: keys and values are held against the signatures before anything is built."""
 
 import inspect
-import types
+import json
+import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ssl_lightning.config.choices import choices_that_fit, did_you_mean
+from ssl_lightning.config.options import OPTIONS
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.config.trust import validate_targets
+from ssl_lightning.config.trust import targets, validate_targets
 from ssl_lightning.errors import InputError
 
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
+_WORDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "none_required": "null",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "json_invalid": "valid UTF-8",
+    **dict.fromkeys(("callable_type", "needs_python_object"), None),
+}
+"""Instead of those of pydantic, by its name of an error; None: an object is wanted, which no plain value is."""
 
 
 def validate_arguments(config: DictConfig, key: str = "") -> None:
     """Walks every `_target_` of a config.
 
     Raises:
-        InputError: a key that its constructor does not take, or a value that is not of the plain type it declares.
+        InputError: a key that its constructor does not take, or a value outside the type and range that it declares.
     """
     if config.get("_target_"):
-        _check_call(config, key)
-    for name in config:
+        known, others = _arguments(get_object(config._target_))
+        for name in map(str, config):
+            if name in known or (others is not None and not name.startswith("_")):
+                _refuse_misfit(_origin(config, name) or f"{key}.{name}", config[name], known.get(name, others))
+            elif (CONFIG_DIR / name).is_dir():
+                raise InputError(f"{config._target_.rpartition('.')[2]} has no {name}: leave {name}= out")
+            elif not name.startswith("_"):
+                raise InputError(f"{key}.{name} is not an argument of {config._target_}; {did_you_mean(name, known)}")
+    for name in map(str, config):
         child = config._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            validate_arguments(child, f"{key}.{name!s}".strip("."))
+            validate_arguments(child, f"{key}.{name}".strip("."))
 
 
-def _check_call(config: DictConfig, key: str) -> None:
-    parameters, hints = _signature(get_object(config._target_))
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in config:
-        if str(name).startswith("_"):
-            continue
-        if name not in parameters and not open_ended:
-            near = did_you_mean(str(name), parameters)
-            raise InputError(f"{key}.{name!s} is not an argument of {config._target_}; {near}")
-        value = config[name]
-        if name in hints and isinstance(value, int | float | str | bool | None) and not _fits(value, hints[name]):
-            raise InputError(f"{key}.{name!s}={value} is not {_describe(hints[name])}")
+def _origin(config: DictConfig, name: str) -> str | None:
+    """The key that a value is taken from, if it is that of another."""
+    found = re.fullmatch(r"\$\{(\w[\w.]*)\}", str(config._get_node(name)._value()))  # type: ignore[union-attr]
+    return found and found[1]
 
 
 @cache
-def _signature(constructor: Any) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
-    """Its parameters, and their types; no types where some are names that only a type checker knows."""
+def _arguments(constructor: Any) -> tuple[Mapping[str, Any], Any]:
+    """The types of its arguments by name, and of those under any other name; None: it takes no others."""
     try:
-        hints = typing.get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
-    except (NameError, TypeError):
+        function = constructor.__init__ if inspect.isclass(constructor) else constructor
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):  # some are names that only a type checker knows
         hints = {}
-    return inspect.signature(constructor).parameters, hints
+    parameters = inspect.signature(constructor).parameters.values()
+    known = {p.name: hints.get(p.name, Any) for p in parameters if p.kind is not p.VAR_KEYWORD}
+    others = next((hints.get(p.name, Any) for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    if typing.get_origin(others) is typing.Unpack:
+        return known | typing.get_type_hints(typing.get_args(others)[0], include_extras=True), None
+    return known, others
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value fits a type hint; hints that are not made of plain types fit anything but a text."""
-    options = _options(hint)
-    if typing.Any in options or any(type(value) is option or value in typing.get_args(option) for option in options):
-        return True
-    if type(value) is int and float in options:
-        return True
-    plain = all(option in _PLAIN or typing.get_origin(option) is typing.Literal for option in options)
-    return not plain and not isinstance(value, str)
+def _refuse_misfit(key: str, value: Any, hint: Any) -> None:
+    """Holds a value against a type; what is built, by a `_target_`, fits."""
+    if typing.is_typeddict(hint):
+        for name, part in typing.get_type_hints(hint, include_extras=True).items():
+            if not OmegaConf.is_missing(value, name):
+                _refuse_misfit(f"{key}.{name}".strip("."), value[name], part)
+        return
+    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if any(targets(plain)):
+        return
+    try:
+        _adapter(hint).validate_json(json.dumps(plain))
+    except ValidationError as error:
+        said = plain if isinstance(plain, str) else json.dumps(plain)
+        raise InputError(f"{key}={said} {_wanted(error)}") from None
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(option for part in typing.get_args(hint) for option in _options(part))
-    return (hint,)
+@cache
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False))
 
 
-def _describe(hint: Any) -> str:
-    def parts(option: Any) -> Iterator[str]:
-        if typing.get_origin(option) is typing.Literal:
-            yield from map(repr, typing.get_args(option))
-        else:
-            yield str(_PLAIN.get(option) or getattr(option, "__name__", option))
-
-    return " or ".join(dict.fromkeys(part for option in _options(hint) for part in parts(option)))
+def _wanted(error: ValidationError) -> str:
+    """What would be right: "should be a whole number or null"."""
+    wanted = [_WORDS.get(found["type"], found["msg"].rpartition(" should be ")[2]) for found in error.errors()]
+    return f"should be {' or '.join(dict.fromkeys(filter(None, wanted))) or 'settings with a _target_'}"
 
 
 _PARTS = ("trainer", "optimizer", "schedule", "backbone", "data", "transform", "callbacks", "logger", "method", "sweep")
 """The groups of `conf/` whose choices stand under their own names in a composed config."""
 
 
+def validate_options(config: DictConfig, command: str) -> None:
+    """What a command takes of its own, checked before torch is imported; a key that nothing reads is a mistake.
+
+    Raises:
+        InputError: such a key, or a value outside its type and range.
+    """
+    options = OPTIONS[command]
+    groups = _PARTS if command in ("pretrain", "bench") else ()
+    known = [*groups, *typing.get_type_hints(options)]
+    for key in map(str, config):
+        if key not in known:
+            below = [f"{group}.{name!s}" for group in groups for name in config.get(group) or ()]
+            raise InputError(f"nothing reads the key {key}; {did_you_mean(key, [*known, *below])}")
+    _refuse_misfit("", config, options)
+
+
 def validate_config(config: DictConfig) -> None:
-    """All that can be seen to be wrong before anything is built.
+    """All that can be seen to be wrong in a run before anything is built.
 
     Raises:
         InputError: a target that is not trusted, a wrong key or value, or parts that do not fit each other.
     """
     validate_targets(config)
-    validate_keys(config)
     validate_compatibility(config)
     validate_arguments(config)
-    epochs, steps = config.trainer.get("max_epochs"), config.trainer.get("max_steps", -1)
-    if epochs is not None and steps >= 0:
-        raise InputError(
-            f"trainer.max_epochs={epochs} and trainer.max_steps={steps} both say how long to train:"
-            " set trainer.max_epochs=null or trainer.max_steps=-1"
-        )
+    for group in ("callbacks", "logger"):
+        for name, part in (config.get(group) or {}).items():
+            if part is not None and not OmegaConf.is_dict(part):
+                raise InputError(f"{group}.{name!s}={part} should be null or settings with a _target_")
+    _validate_length(config.trainer)
     method = _class(config.method._target_)
-    if 0 < config.data.batch_size < method.min_batch_size:
+    if config.data.batch_size < method.min_batch_size:
         raise InputError(f"method {method.__name__} needs data.batch_size={method.min_batch_size} or more")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"seed={config.seed} is not a whole number from 0 to 2^32 - 1")
 
 
-def validate_keys(config: DictConfig) -> None:
-    """A key that nothing reads is a mistake.
-
-    Raises:
-        InputError: a top-level key that neither `ssl-pretrain` nor `ssl-bench` has.
-    """
-    known = _top_level_keys()
-    for key in map(str, config):
-        if key not in known:
-            parts = [part for part in _PARTS if OmegaConf.is_dict(config.get(part))]
-            below = [f"{part}.{name!s}" for part in parts for name in config[part]]
-            raise InputError(f"nothing reads the key {key}; {did_you_mean(key, [*known, *below])}")
-
-
-@cache
-def _top_level_keys() -> list[str]:
-    files = [OmegaConf.load(CONFIG_DIR / f"{command}.yaml") for command in ("pretrain", "bench")]
-    return [*_PARTS, *(str(key) for file in files for key in file if key not in ("defaults", "hydra"))]
+def _validate_length(trainer: DictConfig) -> None:
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps", -1)
+    given = f"trainer.max_epochs={'null' if epochs is None else epochs} and trainer.max_steps={steps}"
+    if epochs is None and steps < 0:
+        raise InputError(f"{given} train without end: set one of them")
+    if epochs is not None and steps >= 0:
+        raise InputError(f"{given} both say how long to train: set trainer.max_epochs=null or trainer.max_steps=-1")
 
 
 def validate_compatibility(config: DictConfig) -> None:
@@ -193,12 +214,12 @@ def _count(number: int, noun: str) -> str:
 def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
     """Whether what `made` builds of a config is such a backbone; one that does not say its kinds may be any."""
     kinds = getattr(made, "kinds", None)
-    return kinds is None or kind in {*kinds, backbone.get("head")}
+    return kinds is None or kind in {*kinds, backbone.get("head"), f"{backbone.get('pool')} of patches"}
 
 
 def _count_views(transform: DictConfig) -> int:
     """The views that the config of a transform lists; 0 where it lists none."""
-    return len(transform.get("views") or ())
+    return sum(chain.get("count", 1) for chain in (transform.get("views") or {}).values())
 
 
 def _class(target: str) -> Any:

@@ -6,14 +6,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ssl_lightning.errors import InputError
 
@@ -68,7 +68,7 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / f".{path.name}.lock"):
             if not path.exists():
-                _fill(path, build)
+                fill(path, build)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(f"the disk of {path.parent} is full: set $SSL_CACHE to a larger one") from error
@@ -78,7 +78,8 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
     return path
 
 
-def _fill(path: Path, build: Callable[[Path], None]) -> None:
+def fill(path: Path, build: Callable[[Path], None]) -> None:
+    """Makes the folder `path` by `build(folder)`, whole or not at all; removes what a killed build of it left."""
     for left in path.parent.glob(f".{path.name}.*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -101,18 +102,6 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
 
 
-class _Rate(ProgressColumn):
-    """Mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
-
-    def __init__(self, show: Callable[[float], str]) -> None:
-        super().__init__()
-        self.show = show
-
-    def render(self, task: Task) -> Text:
-        seconds = task.finished_time or task.elapsed or 0
-        return Text(f"{self.show(task.completed / seconds)}/s" if seconds else "")
-
-
 @contextmanager
 def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> Iterator[Callable[[int], None]]:
     """Gives `advance(count)`, counting samples or bytes up to `total` (None: not known).
@@ -120,7 +109,14 @@ def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> It
     The bar is written to stderr, so that what a command prints on stdout stays its own.
     """
     done = DownloadColumn() if count_bytes else MofNCompleteColumn()
-    rate = _Rate(lambda rate: decimal(int(rate)) if count_bytes else f"{rate:,.0f}")
-    with Progress(TextColumn(title), BarColumn(), done, rate, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.update(task, advance=count)
+    columns = TextColumn(title), BarColumn(), done, TextColumn("{task.fields[rate]}")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total, rate="")
+        begin = time.perf_counter()
+
+        def advance(count: int) -> None:
+            """Shows the mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
+            rate = (progress.tasks[0].completed + count) / (time.perf_counter() - begin)
+            progress.update(task, advance=count, rate=f"{decimal(int(rate)) if count_bytes else f'{rate:,.0f}'}/s")
+
+        yield advance

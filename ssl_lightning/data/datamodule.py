@@ -13,9 +13,11 @@ from torch import nn
 
 from ssl_lightning.data.loader import Loader
 from ssl_lightning.data.modality import Batch, Modality
-from ssl_lightning.data.sampler import BatchSampler, mix, step_seed
+from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.randomness import seed_generators
+from ssl_lightning.ranges import NonNegativeInt, PositiveFraction, PositiveInt, Seed, Size
 
 
 @dataclass(eq=False, repr=False)
@@ -25,12 +27,13 @@ class DataModule(LightningDataModule):
     `source(root=, split=)` returns a set like `ImageDataset`. "pretrain" is what is trained on; its first samples
     are those of "train", which has the labels if there are any; "test" is not opened before `test` is asked for.
 
-    `setup` makes, all fixed by `seed`:
+    `setup` makes
 
     - `val`: `val_size` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
     - `probe_train`: the rest of "train", for probes; None if there are no labels;
     - `train`: `fraction` of "pretrain" without the samples of `val`.
 
+    What is held out is fixed by `split_seed`, so that runs of all seeds share it, the fraction by `seed`.
     `batch_size` is that of all devices together. `fetched_at` is the time (`time.perf_counter`) at which the
     last batch had arrived from the loader.
     """
@@ -43,18 +46,15 @@ class DataModule(LightningDataModule):
     root: str
     transform: nn.Module
     _: KW_ONLY
-    batch_size: int
-    num_workers: int = 0
-    val_size: int | float = 0
-    fraction: float = 1.0
-    seed: int = 0
+    batch_size: PositiveInt
+    num_workers: NonNegativeInt = 0
+    val_size: Size = 0
+    fraction: PositiveFraction = 1.0
+    seed: Seed = 0
+    split_seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__init__()
-        if not 0 < self.fraction <= 1:
-            raise InputError(f"data.fraction={self.fraction} must be above 0 and at most 1")
-        if self.num_workers < 0:
-            raise InputError(f"data.num_workers={self.num_workers} must be 0 or more")
         self.root = str(Path(self.root).expanduser())
         self.trainer: Any
         self.train: Any = None
@@ -64,7 +64,6 @@ class DataModule(LightningDataModule):
         self._sets: dict[str, Any] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
         self._kept_loaders: list[Loader] = []
-        self._validation_seed = 0
 
     @property
     def test(self) -> Any:
@@ -80,6 +79,12 @@ class DataModule(LightningDataModule):
         Raises InputError if it is not there.
         """
 
+    def refuse_other_tokenizer(self, checkpoint: str | Path) -> None:
+        """Refuses a checkpoint of transformers, or the tokenizer of a run, whose tokens have other ids than the data's.
+
+        Raises InputError; data without tokens takes any.
+        """
+
     @property
     def validation_set(self) -> Any:
         """What the validation loss is measured on."""
@@ -89,6 +94,10 @@ class DataModule(LightningDataModule):
     def classes(self) -> list[str] | None:
         """Names of the labels; None without labels or before `setup`."""
         return None if self.probe_train is None else self.probe_train.classes
+
+    @property
+    def num_classes(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
 
     def groups(self, split: str) -> torch.Tensor | None:
         """(N,): which samples of a split come from one original; None if none do. In the order of its indices."""
@@ -111,7 +120,7 @@ class DataModule(LightningDataModule):
         pretrain = self._open("pretrain")
         train = pretrain if pretrain.labels is not None else self._open("train")
         count = resolve_size(self.val_size, len(train), "data.val_size")
-        val = held_out(len(train), count, self.seed, train.labels, train.groups)
+        val = held_out(len(train), count, self.split_seed, train.labels, train.groups)
         rest = np.flatnonzero(~val)
         self.val = train.subset(np.flatnonzero(val)) if count else None
         self.probe_train = train.subset(rest) if train.labels is not None else None
@@ -133,12 +142,11 @@ class DataModule(LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
-    def _loader(self, dataset: Any, sampler: BatchSampler, **options: Any) -> Loader:
+    def _loader(self, dataset: Any, sampler: BatchSampler, keep_workers: bool = True, **options: Any) -> Loader:
         cuda = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return Loader(dataset, sampler, self.num_workers, pin_memory=cuda, **options)
-
-    def _kept(self, loader: Loader) -> Loader:
-        self._kept_loaders.append(loader)
+        loader = Loader(dataset, sampler, self.num_workers, pin_memory=cuda, keep_workers=keep_workers, **options)
+        if keep_workers:
+            self._kept_loaders.append(loader)
         return loader
 
     def teardown(self, stage: str | None = None) -> None:
@@ -155,12 +163,11 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         sampler = BatchSampler(len(self.train), self.batch_size, self._rank, self._world_size, self.seed)
-        return self._kept(self._loader(self.train, sampler, position=self._position))
+        return self._loader(self.train, sampler, position=self._position)
 
     def val_dataloader(self) -> Loader | list:
         """Batches of equal width on every process, since losses gather; the last one may be narrower."""
-        loader = self._validation_loader()
-        return [] if loader is None else self._kept(loader)
+        return self._validation_loader() or []
 
     def _validation_loader(self, **options: Any) -> Loader | None:
         held = self.validation_set
@@ -190,33 +197,31 @@ class DataModule(LightningDataModule):
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         self.fetched_at = time.perf_counter()
-        if not self.trainer.training:
-            self._validation_seed = self._seed_of(batch)
         return batch
 
-    def _seed_of(self, batch: Batch) -> int:
-        """By its first sample: the same batch is transformed alike in every validation."""
-        return mix("validation", self.seed, int(batch["index"][0]))
-
     def validation_batches(self, device: torch.device) -> Iterator[Batch]:
-        """The batches of the validation loss on a device, transformed as the Trainer gets them, but without it.
-
-        Seeds the global generators before each batch.
-        """
-        for raw in self._validation_loader(keep_workers=False) or ():
-            seed = self._seed_of(raw)
-            _seed_everything(seed, device)
-            yield self.augment({key: value.to(device) for key, value in raw.items()}, seed)
+        """The batches of the validation loss on a device, seeded and transformed as by the Trainer, but without it."""
+        for number, raw in enumerate(self._validation_loader(keep_workers=False) or ()):
+            yield self._drawn({key: value.to(device) for key, value in raw.items()}, "validation", number)
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
-        """Applies the transform, and seeds the global generators, from which methods draw their masks and noise."""
         if self.trainer.predicting:
             return self._converted(self.modality.evaluation_view(batch))
-        seed = self._validation_seed
+        return self._converted(self._drawn(batch, *self._moment()))
+
+    def _moment(self) -> tuple[str, int]:
+        """Stage and number of this batch, the same on all processes; each validation counts from 0."""
         if self.trainer.training:
-            seed = step_seed(self.seed, self._rank, self.trainer.fit_loop.epoch_loop.batch_progress.total.completed)
-        _seed_everything(seed, batch["index"].device)
-        return self._converted(self.augment(batch, seed))
+            return "step", self.trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        fitting = self.trainer.state.fn == "fit"
+        loop = self.trainer.fit_loop.epoch_loop.val_loop if fitting else self.trainer.validate_loop
+        return "validation", loop.batch_progress.current.ready
+
+    def _drawn(self, batch: Batch, stage: str, number: int) -> Batch:
+        """Transforms a batch, and seeds the generators from which methods draw masks and noise, and dropout."""
+        own, shared = mix("network", stage, self.seed, self._rank, number), mix("shared", stage, self.seed, number)
+        seed_generators(own, shared, batch["index"].device)
+        return self.augment(batch, mix(stage, self.seed, self._rank, number))
 
     def _converted(self, batch: dict) -> dict:
         """In the precision of the weights, to which Lightning converts a batch before it is transformed."""
@@ -229,10 +234,3 @@ class DataModule(LightningDataModule):
             self._generators[device] = torch.Generator(device)
             self.transform.to(device)
         return self.transform(batch, self._generators[device].manual_seed(seed))
-
-
-def _seed_everything(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for this device alone: that one takes 60 microseconds more where CUDA is not in use."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)

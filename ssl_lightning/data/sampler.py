@@ -29,8 +29,6 @@ class BatchSampler:
         shuffle: bool = True,
         drop_last: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"data.batch_size={batch_size} must be at least 1")
         if drop_last and batch_size % world_size:
             raise InputError(
                 f"data.batch_size={batch_size} is the global batch and must be divisible by the {world_size} devices; "
@@ -38,8 +36,8 @@ class BatchSampler:
             )
         if drop_last and batch_size > size:
             raise InputError(
-                f"data.batch_size={batch_size} is larger than the set of {size} samples;"
-                f" try data.batch_size={1 << max(0, size.bit_length() - 1)}"
+                f"data.batch_size={batch_size} is larger than the set of {size} samples that data.val_size and"
+                " data.fraction leave of the data"
             )
         self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
@@ -80,8 +78,3 @@ def mix(*parts: int | str) -> int:
     """A well mixed 63-bit seed: equal parts give the same seed on every machine, other parts an unrelated one."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def step_seed(seed: int, rank: int, step: int) -> int:
-    """Seed of one training step of one process; `step` counts the batches begun since the run began."""
-    return mix("step", int(seed), int(rank), int(step))

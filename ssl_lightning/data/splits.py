@@ -1,4 +1,6 @@
-"""Seeded splits: stratified by label where there are labels, never parting the images of one group."""
+"""Seeded splits: stratified by label where there are labels, never parting the samples of one group."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,38 +15,64 @@ def require_split(split: str, name: str) -> None:
 
 
 def resolve_size(size: int | float, total: int, name: str) -> int:
-    """Number of samples that `size` means: a count (int) or a fraction in [0, 1) (float) of `total`."""
-    count = round(size * total) if isinstance(size, float) and size < 1 else int(size)
-    if count != size and not (isinstance(size, float) and 0 <= size < 1):
-        raise InputError(f"{name}={size} is neither a whole number nor a fraction below 1")
-    if not 0 <= count < total:
-        raise InputError(f"{name}={size} does not fit a set of {total}: give 0 to {total - 1}, or a fraction below 1")
+    """Number of samples that `size` means: a count (int) or a fraction in [0, 1) (float) of `total`, at least one."""
+    count = max(round(size * total), size > 0) if isinstance(size, float) else size
+    if count >= total:
+        raise InputError(f"{name}={size} leaves nothing of a set of {total}: give at most {total - 1}")
     return count
 
 
 def held_out(
-    total: int, size: int, seed: int, labels: np.ndarray | None = None, groups: np.ndarray | None = None
+    total: int,
+    size: int,
+    seed: int,
+    labels: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    digests: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Mask (total,) bool of about `size` samples to hold out (exactly `size` where every group is one sample).
+    """Mask (total,) bool of about `size` samples to hold out: at least one unless `size` is 0.
 
     Each label gives its share by the largest-remainder method; within a label the draw is a permutation fixed by
-    `seed`. With `groups` whole groups are drawn, a group having the label of its first member.
-    """
-    if groups is None:
-        member, first = np.arange(total), np.arange(total)
-    else:
-        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-    strata = np.zeros(len(first), dtype=np.int64) if labels is None else np.asarray(labels)[first]
-    _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    `seed`. It is exactly `size` samples where every group is one sample.
 
-    share = counts * (size / total)
-    quota = np.floor(share).astype(np.int64)
-    missing = round(share.sum()) - quota.sum()
+    Args:
+        groups: (total,) numbers. Whole groups are drawn, a group having the label of its first member; groups more than
+            twice as large as the share of their label are drawn last.
+        digests: (total,) uint64, each of the content of a sample; they serve as groups. The draw depends on the digest
+            of a group instead of its place, so old samples keep their side when others are added, but for a few.
+    """
+    names = digests if digests is not None else groups if groups is not None else np.arange(total)
+    names, first, member, counts = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
+    strata = np.zeros(len(first), dtype=np.int64) if labels is None else np.asarray(labels)[first]
+    _, strata = np.unique(strata, return_inverse=True)
+    width = counts / counts.min()  # of each group; 1 where all are equal
+
+    share = np.bincount(strata, width) * (size / total)
+    quota = np.floor(share)
+    missing = round(share.sum()) - int(quota.sum())
     quota[np.argsort(quota - share, kind="stable")[:missing]] += 1
 
     order = np.random.default_rng(mix("split", seed)).permutation(len(first))
-    order = order[np.argsort(strata[order], kind="stable")]
-    place = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if digests is not None:
+        order = np.argsort(_scrambled(names, seed))
+    order = order[np.lexsort((width[order] > 2 * quota[strata[order]], strata[order]))]
+    upto = np.cumsum(width[order])
+    before = upto - width[order] - np.concatenate([[0], upto])[np.searchsorted(strata[order], strata[order])]
     chosen = np.zeros(len(first), dtype=bool)
-    chosen[order[place < np.repeat(quota, counts)]] = True
+    chosen[order[before + width[order] / 2 <= quota[strata[order]]]] = True
+    if size and not chosen.any():
+        chosen[order[np.argmin(width[order])]] = True
     return chosen[member]
+
+
+def digests_of(names: Iterable[str]) -> np.ndarray:
+    """(N,) uint64 digests of N names, for `held_out`."""
+    return np.array([mix(name) for name in names], dtype=np.uint64)
+
+
+def _scrambled(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """A hash of each number and the seed: (N,) uint64 (SplitMix64, Steele et al. 2014, Fig. 13)."""
+    x = numbers.astype(np.uint64) ^ np.uint64(mix("split", seed))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
-
 
 def interval(
     correct: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Tensor | None = None
@@ -17,17 +15,7 @@ def interval(
 
     Groups with equal (hits, size) are interchangeable, so only the number of draws of each kind matters. These numbers
     are multinomial, drawn as a chain of binomials.
-
-    Raises:
-        InputError: no answers, a level outside (0, 1), no samples, or groups that do not fit.
     """
-    if correct.ndim != 1 or len(correct) == 0:
-        raise InputError(f"an interval needs (N,) answers with N >= 1, got {tuple(correct.shape)}")
-    if not 0 < level < 1 or samples < 1:
-        raise InputError(f"an interval needs a level in (0, 1) and samples >= 1, got {level} and {samples}")
-    if groups is not None and (groups.shape != correct.shape or groups.is_floating_point()):
-        wanted = f"{tuple(correct.shape)} whole numbers, one an answer"
-        raise InputError(f"the groups of an interval are {wanted}, got {tuple(groups.shape)} of {groups.dtype}")
     kinds, counts = _kinds(correct.cpu(), None if groups is None else groups.cpu())
     generator = torch.Generator().manual_seed(seed)
     left = torch.full((samples,), float(sum(counts)), dtype=torch.float64)

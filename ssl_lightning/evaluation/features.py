@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ def extract(
     encode: Callable[[dict[str, Any]], Tensor],
     batches: Iterable[dict[str, Any]],
     device: torch.device | str,
-    gather: Callable[[Tensor], Tensor] | None = None,
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> dict[str, Tensor]:
     """`{"features": (N, D) float32, "index": (N,), "labels": (N,)}` on the CPU, without gradient, ordered by `index`.
 
@@ -51,15 +52,8 @@ def extract(
         if "label" in batch:
             parts["labels"].append(batch["label"].cpu())
 
-    counts = torch.tensor([[len(parts["index"])]], device=device)
-    if (counts if gather is None else gather(counts)).min() == 0:
+    if gather(torch.tensor([[len(parts["index"])]], device=device)).min() == 0:
         raise InputError("no samples to extract features from: the data set (or a rank's share of it) is empty")
-    out = {name: torch.cat(part) for name, part in parts.items() if part}
-    if gather is not None:
-        out = {name: gather(x.to(device)).cpu() for name, x in out.items()}
-
-    order = torch.argsort(out["index"], stable=True)
-    index = out["index"][order]
-    first = torch.ones_like(index, dtype=torch.bool)
-    first[1:] = index[1:] != index[:-1]
-    return {name: x[order[first]] for name, x in out.items()}
+    found = {name: gather(torch.cat(part).to(device)).cpu() for name, part in parts.items() if part}
+    first = np.unique(found["index"].numpy(), return_index=True)[1]
+    return {name: values[first] for name, values in found.items()}

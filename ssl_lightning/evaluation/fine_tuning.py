@@ -48,64 +48,52 @@ class FineTuning:
 
         Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes.
         """
+
+        def accuracy(rate: float) -> float:
+            model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
+            return float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean())
+
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             some = rows[torch.randperm(len(rows))[: self.choice_samples]]
-            held = self._held(len(some))
-            scores = []
-            for rate in sorted(self.rates) if len(self.rates) > 1 else ():
-                model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
-                scores.append(float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean()))
-            rate = sorted(self.rates)[scores.index(max(scores)) if scores else 0]
+            held = max(1, round(0.2 * len(some)))
+            rate = max(sorted(self.rates), key=accuracy)
             model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
             return _classes(model, fetch_test, torch.arange(test_size))
 
-    def _held(self, count: int) -> int:
-        return max(1, round(0.2 * count))
-
-    def _steps(self, count: int) -> int:
-        return min(self.max_steps, max(self.min_steps, self.epochs * (count // min(self.batch_size, count))))
-
     def _trained(
-        self,
-        encoder: nn.Module,
-        fetch: Fetch,
-        labels: Tensor,
-        rows: Tensor,
-        num_classes: int,
-        rate: float,
-        seed: int,
+        self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, rate: float, seed: int
     ) -> nn.Module:
         torch.manual_seed(seed)
-        device = next(encoder.parameters()).device
         size = min(self.batch_size, len(rows))
         epoch_steps = len(rows) // size
-        steps = self._steps(len(rows))
+        steps = min(self.max_steps, max(self.min_steps, self.epochs * epoch_steps))
         body = copy.deepcopy(encoder).requires_grad_().train()  # unfreezes teachers too
         with evaluating(body), torch.no_grad():
-            width = body(fetch(rows[:1])).shape[1]
-        model = nn.Sequential(body, nn.Linear(width, num_classes, device=device))
+            h = body(fetch(rows[:1]))
+        model = nn.Sequential(body, nn.Linear(h.shape[1], num_classes, device=h.device))
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
-        warmup = max(1, steps // 10)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: min(
-                (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warmup) / max(1, steps - warmup))
-            ),
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _scale(step, steps))
         for step in range(steps):
             if step % epoch_steps == 0:
                 order = rows[torch.randperm(len(rows))]
             begin = step % epoch_steps * size
             chosen = order[begin : begin + size]
-            loss = F.cross_entropy(model(fetch(chosen)).float(), labels[chosen].to(device))
+            loss = F.cross_entropy(model(fetch(chosen)).float(), labels[chosen].to(h.device))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
         return model
+
+
+def _scale(step: int, steps: int) -> float:
+    """Of the learning rate: rises over a tenth of the steps, then falls along a cosine to zero."""
+    warmup = max(1, steps // 10)
+    done = max(0, step - warmup) / max(1, steps - warmup)
+    return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * done))
 
 
 @torch.no_grad()

@@ -43,11 +43,9 @@ def knn_predict(
     all N vote. Classes without a training sample are never predicted.
 
     Raises:
-        InputError: labels do not fit, k < 1 or temperature <= 0.
+        InputError: labels do not fit.
     """
     check_labels(train_labels, train_features, num_classes)
-    if k < 1 or not temperature > 0:
-        raise InputError(f"kNN needs k >= 1 and temperature > 0, got k={k}, temperature={temperature}")
     k = min(k, len(train_features))
     mean = train_features.float().mean(dim=0)
     train = F.normalize(train_features.float() - mean, dim=1)

@@ -37,20 +37,44 @@ class LinearProbe:
         return self.logits(features).argmax(dim=1)
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column. The latter is 1 for a constant column, which becomes 0."""
+def fit_linear(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    l2: float,
+    tolerance: float = 1e-7,
+    start: LinearProbe | None = None,
+) -> LinearProbe:
+    """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
+
+    A constant column becomes 0.
+
+    Args:
+        l2: penalty > 0 on the weights (not the biases) of standardized features, scikit-learn's 1 / C.
+        tolerance: the solver stops when no entry of the gradient (of the objective divided by N) is larger.
+        start: the probe of another `l2` on the same samples, from which the solver begins.
+    """
+    check_labels(labels, features, num_classes)
+    if not l2 > 0:
+        raise InputError(f"l2 must be positive, got {l2}")
     std, mean = torch.std_mean(features.double(), dim=0, correction=0)
-    return mean, torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
+    std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
+    x = (features.double() - mean) / std
+    present, y = labels.unique(return_inverse=True)
+    begin = x.new_zeros(len(present), x.shape[1] + 1)
+    if start is not None:
+        begin = torch.cat([start.weight, start.bias[:, None]], dim=1)[present]
+    optimum = _optimum(x, y, l2, begin, tolerance)
+    weight = x.new_zeros(num_classes, x.shape[1])
+    bias = x.new_full((num_classes,), float("-inf"))
+    weight[present], bias[present] = optimum[:, :-1], optimum[:, -1]
+    return LinearProbe(weight, bias, mean, std)
 
 
 @torch.enable_grad()
-def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | None, tolerance: float) -> Tensor:
-    """The optimal (num_classes, D + 1) weight and bias for standardized `x` (N, D) and `y` (N,).
-
-    `tolerance`: stop when no entry of the gradient (of the objective divided by N) is larger.
-    """
-    parameters = x.new_zeros(num_classes, x.shape[1] + 1) if start is None else start.clone()
-    parameters.requires_grad_()
+def _optimum(x: Tensor, y: Tensor, l2: float, begin: Tensor, tolerance: float) -> Tensor:
+    """The optimal weight and bias, (C, D + 1), for standardized `x` (N, D) and `y` (N,), from those of `begin`."""
+    parameters = begin.requires_grad_()
     columns = x.T.contiguous()  # (D, N): the thin matrix products are faster in this layout
     optimizer = torch.optim.LBFGS(
         [parameters],
@@ -73,26 +97,6 @@ def _optimum(x: Tensor, y: Tensor, num_classes: int, l2: float, start: Tensor | 
     return parameters.detach()
 
 
-def fit_linear(features: Tensor, labels: Tensor, num_classes: int, l2: float, tolerance: float = 1e-7) -> LinearProbe:
-    """The optimal probe for `features` (N, D) and `labels` (N,), on the features' device.
-
-    Args:
-        l2: penalty > 0 on the weights (not the biases) of standardized features, scikit-learn's 1 / C.
-        tolerance: the solver stops when no entry of the gradient (of the objective divided by N) is larger.
-    """
-    check_labels(labels, features, num_classes)
-    if not l2 > 0:
-        raise InputError(f"l2 must be positive, got {l2}")
-    mean, std = _moments(features)
-    x = (features.double() - mean) / std
-    present, y = labels.unique(return_inverse=True)
-    parameters = _optimum(x, y, len(present), l2, None, tolerance)
-    weight = x.new_zeros(num_classes, x.shape[1])
-    bias = x.new_full((num_classes,), float("-inf"))
-    weight[present], bias[present] = parameters[:, :-1], parameters[:, -1]
-    return LinearProbe(weight, bias, mean, std)
-
-
 def choose_l2(features: Tensor, labels: Tensor, grid: Sequence[float], seed: int = 0) -> float:
     """The value of `grid` with the best accuracy on a held-out fifth of these (training) features and labels.
 
@@ -100,23 +104,14 @@ def choose_l2(features: Tensor, labels: Tensor, grid: Sequence[float], seed: int
     optimum before it; a tie goes to the stronger. The penalty is a fixed prior that does not scale with N, so the
     choice also holds for all samples. The global random state does not change.
     """
-    check_labels(labels, features, int(labels.max()) + 1 if len(labels) else 1)
-    if not grid or not min(grid) > 0:
-        raise InputError(f"l2_grid needs positive values, got {list(grid)}")
-    if len(features) < 2:
-        raise InputError("choosing l2 needs at least 2 samples")
     drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:_CHOICE_SAMPLES]
     drawn = drawn.to(features.device)
     held_out = max(1, round(_HELD_OUT * len(drawn)))
     test, train = drawn[:held_out], drawn[held_out:]
-    mean, std = _moments(features[train])
-    x, x_test = ((features[rows].double() - mean) / std for rows in (train, test))
-    present, y = labels[train].unique(return_inverse=True)
-    best, best_correct, parameters = max(grid), -1, None
+    num_classes = int(labels.max()) + 1
+    correct: dict[float, int] = {}
+    probe = None
     for l2 in sorted(grid, reverse=True):
-        parameters = _optimum(x, y, len(present), l2, parameters, tolerance=1e-5)
-        prediction = present[F.linear(x_test, parameters[:, :-1], parameters[:, -1]).argmax(dim=1)]
-        correct = int((prediction == labels[test]).sum())
-        if correct > best_correct:
-            best, best_correct = l2, correct
-    return best
+        probe = fit_linear(features[train], labels[train], num_classes, l2, tolerance=1e-5, start=probe)
+        correct[l2] = int((probe.predict(features[test]) == labels[test]).sum())
+    return max(correct, key=correct.__getitem__)

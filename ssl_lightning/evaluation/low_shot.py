@@ -1,6 +1,7 @@
 """Probes with few labels: the same protocol on repeated small draws from the training set."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,18 +23,23 @@ def draw(labels: Tensor, count: int, seed: int) -> Tensor:
     return order[torch.argsort(first, stable=True)[:count]].sort().values
 
 
-def over_draws(
-    figures: Callable[[Tensor, int], dict[str, float]], labels: Tensor, counts: list[int], draws: int
-) -> dict[str, float]:
-    """Runs `figures(positions, seed)` on `draws` draws of each number of labels in `counts`.
+@dataclass(frozen=True)
+class LabelBudgets:
+    """All labels of a set, and `draws` draws of each of `counts` of them, where the set has more."""
 
-    Returns `NAME_COUNT`, the mean of a figure over draws, and `NAME_COUNT_low` and `NAME_COUNT_high`, its extremes.
-    """
-    found: dict[str, float] = {}
-    for count in counts:
-        rounds = [figures(draw(labels, count, seed), seed) for seed in range(draws)]
-        for name in rounds[0]:
-            values = [one[name] for one in rounds]
-            found[f"{name}_{count}"] = float(np.mean(values))
-            found[f"{name}_{count}_low"], found[f"{name}_{count}_high"] = min(values), max(values)
-    return found
+    counts: list[int]
+    draws: int
+
+    def over_all_and_few(self, labels: Tensor, figures: Callable[[Tensor, int], dict[str, float]]) -> dict[str, float]:
+        """`figures(rows of the set, seed)` with all `labels` (N,), and its accuracies over the draws of few.
+
+        Of these `NAME_COUNT` is the mean, `NAME_COUNT_low` and `NAME_COUNT_high` are the extremes.
+        """
+        found = figures(torch.arange(len(labels)), 0)
+        for count in (count for count in self.counts if count < len(labels)):
+            rounds = [figures(draw(labels, count, seed), seed) for seed in range(self.draws)]
+            for name in (name for name in rounds[0] if name.endswith("accuracy")):
+                values = [one[name] for one in rounds]
+                few = f"{name}_{count}"
+                found |= {few: float(np.mean(values)), f"{few}_low": min(values), f"{few}_high": max(values)}
+        return found

@@ -15,15 +15,15 @@ def tfidf_predict(texts: list[str], labels: Tensor, test_texts: list[str], seed:
     """Predicted classes (M,) of M test texts, from N training texts with `labels` (N,).
 
     Features are words and pairs of words with log-scaled term frequencies; inverse document frequencies come from the
-    training texts. The inverse penalty C is chosen on a held-out fifth of these; a tie goes to the smaller.
+    training texts. The inverse penalty C is chosen on a held-out fifth of these, a tie going to the smaller; it is 1
+    where a class has fewer than five texts.
     """
     y = labels.numpy()
-    rest, held = np.arange(len(y)), np.arange(len(y))
-    if np.unique(y, return_counts=True)[1].min() >= 5:
-        rest, held = train_test_split(rest, test_size=_HELD_OUT, random_state=seed, stratify=y)
-    scores = [
-        float((_fit([texts[i] for i in rest], y[rest], [texts[i] for i in held], c) == y[held]).mean()) for c in C_GRID
-    ]
+    if np.unique(y, return_counts=True)[1].min() < 5:
+        return torch.from_numpy(_fit(texts, y, test_texts, 1.0))
+    rest, held = train_test_split(np.arange(len(y)), test_size=_HELD_OUT, random_state=seed, stratify=y)
+    shown, hidden = [texts[row] for row in rest], [texts[row] for row in held]
+    scores = [float((_fit(shown, y[rest], hidden, c) == y[held]).mean()) for c in C_GRID]
     return torch.from_numpy(_fit(texts, y, test_texts, C_GRID[int(np.argmax(scores))]))
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_lightning.figures.images import draw_image
+
 _SMALLEST = 128
 """Side in pixels that frames of a GIF are blown up to at least."""
 _GRAY, _ORANGE = (0.5, 0.5, 0.5), (1.0, 0.6, 0.0)
@@ -40,7 +42,7 @@ def clip_figure(columns: Mapping[str, Tensor]) -> Figure:
 
 def _strip(axes: Any, frames: Tensor) -> None:
     for place, frame in zip(axes, frames, strict=False):
-        place.imshow(frame.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+        draw_image(place, frame)
 
 
 def write_gif(path: Path, columns: Mapping[str, Tensor], milliseconds: int = 200) -> None:

@@ -33,7 +33,9 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
     """Method, data, size, device and folder, before the training begins; `resumed`: after so many steps, if it is."""
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
     device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
-    batch = _batch(config.data.batch_size, trainer.accumulate_grad_batches)
+    batch, parts = config.data.batch_size, trainer.accumulate_grad_batches
+    if parts > 1:
+        batch = f"{parts} x {batch} = {parts * batch}"
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
@@ -43,10 +45,6 @@ def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *
         "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
     }
     print_lines(Console(), rows)
-
-
-def _batch(size: int, accumulated: int) -> str:
-    return f"{size}" if accumulated == 1 else f"{accumulated} x {size} = {accumulated * size}"
 
 
 @rank_zero_only

@@ -64,13 +64,15 @@ def map_figure(features: Tensor, labels: Tensor | None, classes: list[str] | Non
     ).fit_transform(torch.nn.functional.normalize(features, dim=1).numpy())
     figure = Figure(figsize=(5.5, 5))
     axes = figure.subplots()
-    many = labels is not None and int(labels.max()) >= 10
-    colors, palette = (None, None) if labels is None else (labels.numpy(), "nipy_spectral" if many else "tab10")
-    points = axes.scatter(places[:, 0], places[:, 1], c=colors, s=8, cmap=palette, alpha=0.8)
-    if labels is not None and not many:
-        handles, _ = points.legend_elements(num=None)  # type: ignore[arg-type]
-        present = [int(label) for label in labels.unique()]
-        names = [classes[label] if classes else str(label) for label in present]
-        axes.legend(handles, names, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    if labels is None:
+        axes.scatter(places[:, 0], places[:, 1], s=8, alpha=0.8)
+    elif int(labels.max()) >= 10:
+        axes.scatter(places[:, 0], places[:, 1], c=labels, s=8, cmap="nipy_spectral", alpha=0.8)
+    else:
+        for label in labels.unique().tolist():
+            name = classes[label] if classes else str(label)
+            x, y = places[labels.numpy() == label].T
+            axes.scatter(x, y, s=8, color=f"C{label}", alpha=0.8, label=name)
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set(title="embedding of the validation set (t-SNE)", xticks=[], yticks=[])
     return figure

@@ -1,8 +1,7 @@
 """An evaluation as people look at it: tables and bars, each figure compared with its controls."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -23,11 +22,11 @@ def show(console: Console, figures: Figures, out: Path, samples: int) -> None:
     accuracies = [name for name in found if f"{name}_low" in found]
     errors = [name for name in found if name.removesuffix("_low").removesuffix("_high") not in accuracies]
     if errors:
-        _print(console, "held out", figures, errors, lambda measured, name: f"{measured[name]:.5f}")
+        _print(console, "held out", figures, errors)
     written = [out / "results.json"]
     if accuracies:
         title = f"accuracy on {samples:,} test samples: 95 % interval; with few labels, worst and best draw"
-        _print(console, title, figures, accuracies, _with_interval)
+        _print(console, title, figures, accuracies)
         written.append(out / "figures" / "evaluation.png")
         written[-1].parent.mkdir(parents=True, exist_ok=True)
         _bars(figures, accuracies).savefig(written[-1], dpi=120, bbox_inches="tight")
@@ -39,12 +38,10 @@ def by_metric(figures: Figures, names: Iterable[str]) -> Figures:
     return {name: {source: found[name] for source, found in figures.items() if name in found} for name in names}
 
 
-def _print(
-    console: Console, title: str, figures: Figures, names: list[str], cell: Callable[[dict[str, float], str], str]
-) -> None:
+def _print(console: Console, title: str, figures: Figures, names: list[str]) -> None:
     """A row for each metric, a column for each of what was judged by any of them."""
     sources = {source: found for source, found in figures.items() if found.keys() & set(names)}
-    rows = [[_title(name), *(cell(m, name) if name in m else "" for m in sources.values())] for name in names]
+    rows = [[_title(name), *(_cell(measured, name) for measured in sources.values())] for name in names]
     print_table(console, title, ["", *sources], rows)
 
 
@@ -58,7 +55,12 @@ def _title(name: str) -> str:
     return f"{what}, {int(count[1:]):,} labels" if count else what
 
 
-def _with_interval(measured: dict[str, float], name: str) -> str:
+def _cell(measured: dict[str, float], name: str) -> str:
+    """An accuracy with its interval, or an error; empty where it was not measured."""
+    if name not in measured:
+        return ""
+    if f"{name}_low" not in measured:
+        return f"{measured[name]:.5f}"
     return f"{measured[name]:.2%}  {measured[f'{name}_low']:.2%} to {measured[f'{name}_high']:.2%}"
 
 
@@ -66,16 +68,12 @@ def _bars(figures: Figures, names: list[str]) -> Figure:
     figure = Figure(figsize=(2.6 * len(names) + 1, 3))
     colors = {THIS_RUN: "tab:blue", UNTRAINED: "tab:gray", POOLED: "tab:cyan"}
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
-        shown = {source: measured for source, measured in figures.items() if name in measured}
-        values = [measured[name] for measured in shown.values()]
-        ranges: Any = [
-            [m[name] - m[f"{name}_low"] for m in shown.values()],
-            [m[f"{name}_high"] - m[name] for m in shown.values()],
-        ]
-        bars = axes.bar(
-            list(shown), values, yerr=ranges, color=[colors.get(source, "lightgray") for source in shown], capsize=3
-        )
-        axes.bar_label(bars, [f"{value:.1%}" for value in values], fontsize=7, padding=3)
+        for source, measured in figures.items():
+            if name in measured:
+                value, low, high = (measured[f"{name}{end}"] for end in ("", "_low", "_high"))
+                interval = [[value - low], [high - value]]
+                bars = axes.bar(source, value, yerr=interval, color=colors.get(source, "lightgray"), capsize=3)
+                axes.bar_label(bars, [f"{value:.1%}"], fontsize=7, padding=3)
         axes.set(title=_title(name), ylim=(0, 1.08))
         axes.tick_params(axis="x", labelrotation=20, labelsize=7)
     return figure

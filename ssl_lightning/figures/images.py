@@ -1,6 +1,7 @@
 """The pretext task of a method as pictures: a column for what it was given, and one for what it made of it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import torch
@@ -16,6 +17,11 @@ def unnormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     return (images.float().cpu() * scale + shift).clamp(0, 1)
 
 
+def draw_image(axes: Any, image: Tensor) -> None:
+    """Draws an image (C, H, W) in [0, 1], gray or RGB."""
+    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+
+
 def columns_figure(columns: Mapping[str, Tensor], names: Sequence[str] | None = None) -> Figure:
     """Each sample in a row, with its name, each of `columns` (B, C, H, W) in [0, 1] under its title."""
     rows = len(next(iter(columns.values())))
@@ -24,9 +30,8 @@ def columns_figure(columns: Mapping[str, Tensor], names: Sequence[str] | None = 
     for column, (title, images) in enumerate(columns.items()):
         grid[0, column].set_title(title, fontsize=8)
         for row, image in enumerate(images):
-            axes = grid[row, column]
-            axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[], frame_on=False)
+            draw_image(grid[row, column], image)
+            grid[row, column].set(xticks=[], yticks=[], frame_on=False)
     for row, name in enumerate(names or ()):
         grid[row, 0].set_ylabel(name, fontsize=6, rotation=0, ha="right", va="center")
     return figure

@@ -7,6 +7,18 @@ from typing import Any, Literal
 
 from ssl_lightning.runs.folder import claim
 
+SPIN_COUNT = 10_000
+"""Turns that a waiting thread of libgomp spins before it sleeps; its own 300000 are some 3 ms."""
+
+
+def share_cores() -> None:
+    """Lets OpenMP's threads sleep while they wait, before torch is imported, unless the user has set how they wait.
+
+    A thread that spins takes a core from whatever runs beside, and a run beside another would crawl.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+
 
 def launcher() -> Literal["torchrun", "srun"] | None:
     """What started this process as one of several; None: nothing did, or a run on this machine itself."""
@@ -49,8 +61,6 @@ def local_devices(accelerator: str, devices: Any, strategy: str) -> int:
     import torch
 
     gpus = torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") else 0
-    if devices in ("auto", -1, "-1"):
+    if devices in ("auto", -1):
         return max(1, gpus) if strategy != "auto" or devices != "auto" else 1
-    if isinstance(devices, str):
-        devices = int(devices) if devices.isdigit() else [number for number in devices.split(",") if number.strip()]
     return devices if isinstance(devices, int) else len(devices)

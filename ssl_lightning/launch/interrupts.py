@@ -1,10 +1,12 @@
 """How runs are told to stop, and how they tell the processes that they started."""
 
+import errno
 import os
 import signal as signals
 import subprocess
+import termios
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -12,30 +14,61 @@ from typing import Any
 
 from ssl_lightning.errors import InputError
 
-REQUEUE = tuple(getattr(signals, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signals, name))
+ENDING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
+REQUEUE = (signals.SIGUSR1, signals.SIGUSR2)
 """What a scheduler sends before it takes the machine away: the job is to be queued again."""
-SIGNALS = (signals.SIGINT, signals.SIGTERM, *REQUEUE)
+SIGNALS = (*ENDING, *REQUEUE)
+"""Of several, the last in this order counts: before SLURM kills a job that is to be queued again, it sends SIGTERM."""
+
+
+def catch(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Sets the handler of signals, but for a SIGHUP that `nohup` ignores; returns those before."""
+    nohup = signals.getsignal(signals.SIGHUP) is signals.SIG_IGN
+    return {n: signals.signal(n, handler) for n in numbers if not (nohup and n == signals.SIGHUP)}
+
+
+def leave_closed_terminal() -> None:
+    """Where the terminal is gone, what is printed from now on is no error."""
+    for stream in (1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 @contextmanager
-def forwarded(processes: Mapping[Any, subprocess.Popen], numbers: tuple[int, ...] = SIGNALS) -> Iterator[list[int]]:
+def forwarded(
+    processes: Mapping[Any, subprocess.Popen], numbers: tuple[int, ...] = SIGNALS, patience: float = 60.0
+) -> Iterator[list[int]]:
     """Inside, hands signals on to processes in sessions of their own, which do not get them from the terminal.
 
-    Gives the signals that have arrived. The third that asks to end, SIGINT or SIGTERM, kills.
+    Gives the signals that have arrived. After one that asks to end, the processes have `patience` seconds, after a
+    second a tenth of it; then they are killed.
     """
     received: list[int] = []
+    timers: list[threading.Timer] = []
+
+    def kill_all() -> None:
+        for process in list(processes.values()):
+            kill(process)
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        at_once = sum(each in (signals.SIGINT, signals.SIGTERM) for each in received) > 2
+        leave_closed_terminal()
         for process in list(processes.values()):
-            kill(process) if at_once else process.send_signal(number)
+            process.send_signal(number)
+        if number in ENDING:
+            timers.append(threading.Timer(patience / 10 if timers else patience, kill_all))
+            timers[-1].start()
 
     main = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    before = {number: signals.signal(number, forward) for number in numbers} if main else {}
+    before = catch(numbers, forward) if main else {}
     try:
         yield received
     finally:
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signals.signal(number, handler)
 

@@ -15,15 +15,13 @@ from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError, TrainingInterrupted
 from ssl_lightning.hardware import cores
-from ssl_lightning.launch.interrupts import forwarded, kill
+from ssl_lightning.launch.interrupts import ENDING, forwarded, kill
 from ssl_lightning.launch.jobs import compose_job, job_names
 from ssl_lightning.launch.sweep_folder import as_written
 from ssl_lightning.runs.folder import RunFolder, quoted
 
 _POLL = 0.1
 """Seconds between two looks at the processes."""
-_PATIENCE = 30.0
-"""Seconds that a job has to end after the sweep itself failed."""
 _COMMAND = """
 from ssl_lightning.launch.interrupts import end_with_parent
 end_with_parent({signal})
@@ -105,7 +103,7 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
 
     Raises:
         InputError: numbers that cannot be.
-        TrainingInterrupted: SIGINT or SIGTERM arrived; it was passed on, and every job has ended.
+        TrainingInterrupted: SIGINT, SIGTERM or SIGHUP arrived; it was passed on, and every job has ended.
     """
     if n_jobs < 1 or (threads is not None and threads < 1):
         raise InputError(f"hydra.launcher.n_jobs={n_jobs} and hydra.launcher.threads={threads} must be 1 or more")
@@ -114,7 +112,7 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
     running: dict[int, subprocess.Popen] = {}
     slots: dict[int, int] = {}
     returns: dict[int, JobReturn] = {}
-    with forwarded(running, (signal.SIGINT, signal.SIGTERM)) as received:
+    with forwarded(running, ENDING, patience=90) as received:  # longer than a job's own processes have
         try:
             while running or (waiting and not received):
                 while waiting and free and not received:
@@ -128,20 +126,11 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
                     returns[index] = jobs[index].result(running.pop(index).returncode)
                     free.append(slots[index])
         finally:
-            _end(list(running.values()))
+            for process in running.values():
+                process.terminate()
     if received:
         raise TrainingInterrupted(received[0], 0)
     return [returns[index] for index in range(len(jobs))]
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> None:
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + _PATIENCE
-    while any(process.poll() is None for process in processes) and time.monotonic() < until:
-        time.sleep(_POLL)
-    for process in processes:
-        kill(process)
 
 
 def environment(config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ssl_lightning.errors import InputError, TrainingInterrupted, described, mistake_behind
+from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted, described, mistake_behind
 from ssl_lightning.launch.environment import launcher, local_devices
 from ssl_lightning.launch.interrupts import SIGNALS, end_with_parent, forwarded, kill
 from ssl_lightning.runs.folder import write_json
@@ -51,8 +51,8 @@ def launch_ranks(task: Task, count: int, config: DictConfig) -> Any:
     `task` is a function of a module, which the processes import.
 
     Raises:
-        InputError, TrainingInterrupted: what a process met, or that one was killed.
-        RuntimeError: a defect in a process; its traceback is printed.
+        InputError, TrainingInterrupted: what a process met.
+        RunFailed: a process was killed, or met a defect, whose traceback is printed.
     """
     with tempfile.TemporaryDirectory(prefix="ssl-lightning-") as name:
         folder = Path(name)
@@ -110,19 +110,16 @@ def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[in
     if received:
         raise KeyboardInterrupt
     if "mistake" in found:
-        raise InputError(found["mistake"])
-    failed = first if first is not None else next((n for n, one in enumerate(outcomes) if "value" not in one), None)
-    if failed is None:
+        message, status = found["mistake"]
+        raise (RunFailed if status == RunFailed.exit_status else InputError)(message)
+    ended = [rank for rank, outcome in enumerate(outcomes) if not outcome]  # of the others' errors the cause
+    failed = [*ended, *([] if first is None else [first]), *(n for n, one in enumerate(outcomes) if "value" not in one)]
+    if not failed:
         return outcomes[0]["value"]
-    if not outcomes[failed]:
-        folder = HydraConfig.get().runtime.output_dir
-        raise InputError(
-            f"process {failed} of {len(outcomes)} was ended from outside; resume the run with:"
-            f" ssl-pretrain resume={folder}"
-        )
-    message, trace = outcomes[failed]["defect"]
-    print(trace, file=sys.stderr)
-    raise RuntimeError(message)
+    what, trace = outcomes[failed[0]].get("defect", ("was ended from outside", ""))
+    print(trace, file=sys.stderr, end="")
+    folder = HydraConfig.get().runtime.output_dir
+    raise RunFailed(f"process {failed[0]} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
 
 
 def _rank_main(folder: Path) -> int:
@@ -137,9 +134,9 @@ def _rank_main(folder: Path) -> int:
         outcome, status = {"interrupted": [stop.signal, stop.step, str(stop.folder)]}, 128 + stop.signal
     except BaseException as error:
         if mistake := mistake_behind(error):
-            outcome, status = {"mistake": str(mistake)}, 2
+            outcome, status = {"mistake": [str(mistake), mistake.exit_status]}, mistake.exit_status
         else:
-            outcome, status = {"defect": [described(error), traceback.format_exc()]}, 1
+            outcome, status = {"defect": [f"failed: {described(error)}", traceback.format_exc()]}, 1
     write_json(folder / f"{os.environ['RANK']}.json", outcome)
     return status
 

@@ -1,6 +1,7 @@
 """A search over overrides with Optuna; the study lies in the folder of the sweep and resumes from there."""
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
@@ -55,10 +56,6 @@ class Search:
     def __init__(
         self, sweeper: Any, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
     ) -> None:
-        if sampler not in _SAMPLERS:
-            raise InputError(f"sweep.sampler={sampler} is unknown; known: {', '.join(_SAMPLERS)}")
-        if direction not in ("maximize", "minimize", None):
-            raise InputError(f"sweep.direction={direction} is neither maximize nor minimize")
         if not sweeper.config.objective:
             raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
         self.sweeper, self.sampler, self.seed = sweeper, sampler, seed
@@ -75,17 +72,20 @@ class Search:
             raise InputError(
                 "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
             )
-        self.study = self._study(direction or f"{direction_of(self.objective)}imize")
-
-    def _study(self, direction: str) -> "optuna.Study":
-        save_sweep(self.sweeper.config, self.folder)
+        save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
-            study_name="sweep",
-            direction=direction,  # type: ignore[arg-type]
-            load_if_exists=True,
-        )
+        wish = direction or f"{direction_of(self.objective)}imize"
+        journal = self.folder / "study.log"
+        try:
+            self.study = _open(journal, wish)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            damaged = journal.replace(journal.with_suffix(".damaged"))
+            print(
+                f"warning: {journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew"
+                " with the same trials, and trains none again that is finished",
+                flush=True,
+            )
+            self.study = _open(journal, wish)
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
         """Runs trials until the study has so many trials, `batch` at a time; tells the best and writes it down.
@@ -95,8 +95,6 @@ class Search:
             SweepFailed: no trial at all succeeded.
             SweepStopped: a signal arrived.
         """
-        if n_trials < 1 or batch < 1:
-            raise InputError(f"sweep.n_trials={n_trials} and sweep.batch={batch} must be 1 or more")
         over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
         while (room := n_trials - len(self._trials())) > 0:
             over += self._finish([self._ask() for _ in range(min(batch, room))])
@@ -143,24 +141,31 @@ class Search:
     def _close(self) -> None:
         """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
         done = self._trials(TrialState.COMPLETE)
-        folder = self.folder
         if not done:
-            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {folder}")
+            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
         best = self.study.best_trial
         results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
-        write_atomically(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
-        self._draw(folder / "figures" / "search.png")
+        write_atomically(self.folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))
+        figures = self.folder / "figures"
+        figures.mkdir(exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            axes: Any = plot_optimization_history(self.study, target_name=self.objective)
+        axes.figure.savefig(figures / "search.png", bbox_inches="tight")
         _, run = compose_job(self.sweeper, best.number, self._job(best))
         words = " ".join(_overrides(best.params))
         print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)
 
-    def _draw(self, path: Path) -> None:
-        """The objective of every trial and the best so far, by Optuna."""
-        path.parent.mkdir(exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            axes: Any = plot_optimization_history(self.study, target_name=self.objective)
-        axes.figure.savefig(path, bbox_inches="tight")
+
+def _open(journal: Path, direction: str) -> "optuna.Study":
+    if journal.exists():  # without a line that was cut, to which the next one would be written
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
+    return optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        study_name="sweep",
+        direction=direction,  # type: ignore[arg-type]
+        load_if_exists=True,
+    )
 
 
 def _distribution(override: Override) -> "BaseDistribution":

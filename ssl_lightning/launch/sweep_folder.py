@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.errors import InputError, TrainingInterrupted
-from ssl_lightning.runs.folder import quoted
+from ssl_lightning.errors import InputError, TrainingInterrupted, described
+from ssl_lightning.runs.folder import quoted, refuse_links_out
+from ssl_lightning.runs.stored_config import read_yaml
 
 _ANEW = ("sweep.n_trials", "sweep.batch", "sweep.sampler", "sweep.seed")
 """Keys of a search that may change when it resumes."""
@@ -68,6 +67,7 @@ def _find_sweep(where: str) -> Path:
         if (folder / ".hydra" / "config.yaml").is_file():
             raise InputError(f"{where} is a single run, not a sweep; resume it by resume={where}")
         raise InputError(f"{where} is not the folder of a sweep: it holds no multirun.yaml")
+    refuse_links_out(folder)
     return folder
 
 
@@ -75,11 +75,11 @@ def _overrides(folder: Path) -> list[str]:
     """What the sweep was started with."""
     file = folder / "multirun.yaml"
     try:
-        hydra = as_written(OmegaConf.load(file))["hydra"]
+        hydra = read_yaml(file)["hydra"]
         given, name = hydra["overrides"], hydra["job"]["config_name"]
         overrides = [str(override) for override in (*given["hydra"], *given["task"])]
-    except (OmegaConfBaseException, YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is not the config of a sweep") from error
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is not the config of a sweep ({described(error)})") from error
     if name != "pretrain":
         raise InputError(f"{folder} is a sweep of ssl-{name}; resume_sweep= is for those of ssl-pretrain")
     return overrides
@@ -97,7 +97,7 @@ def _is_harmless(override: str) -> bool:
         return re.fullmatch(r"[\w\-,\[\]]*", value) is not None
     if key.startswith("hydra.launcher."):  # shell commands of a job script are more than one word
         return re.fullmatch(r"[\w.:+\-]*", value) is not None
-    plain = re.fullmatch(r"(?!hydra\b)[\w.]+", key) is not None and "_target_" not in override
+    plain = re.fullmatch(r"(?!(hydra|trust)\b)[\w.]+", key) is not None and "_target_" not in override
     return plain and re.search(r"\$\{(?!hydra:job\.num\})", value) is None
 
 
@@ -112,7 +112,7 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
         InputError: the folder holds a sweep of other overrides.
     """
     if (folder / "multirun.yaml").is_file():
-        stored = OmegaConf.load(folder / "multirun.yaml")
+        stored = OmegaConf.create(read_yaml(folder / "multirun.yaml"))
         before, now = (
             sorted(override for override in as_written(one.hydra.overrides.task) if _key(override) not in _ANEW)
             for one in (stored, config)

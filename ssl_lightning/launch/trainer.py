@@ -4,22 +4,28 @@ import ctypes
 import inspect
 import logging
 import warnings
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
 import lightning
 import torch
+from annotated_types import Ge
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
+from ssl_lightning.config.options import Precision
+from ssl_lightning.distributed import load_sharded
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher, local_devices
 from ssl_lightning.modules.norm import gather_batch_norm
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFraction, PositiveInt
 from ssl_lightning.runs.checkpoints import AtomicCheckpointIO
 
 _HARMLESS = (
@@ -33,8 +39,26 @@ _HARMLESS = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # our sampler begins at the very batch
 )
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
-"""Not Lightning's 16-true: without scaling of the loss, gradients and Adam's second moments vanish in it."""
+
+class TrainerOptions(TypedDict, total=False):
+    """What goes to `lightning.Trainer` as it is, with the ranges that it does not declare itself."""
+
+    accumulate_grad_batches: PositiveInt
+    gradient_clip_val: NonNegativeFloat | None
+    log_every_n_steps: PositiveInt
+    check_val_every_n_epoch: PositiveInt | None
+    val_check_interval: PositiveInt | PositiveFraction
+    limit_train_batches: PositiveInt | PositiveFraction
+    limit_val_batches: NonNegativeInt | Fraction
+    overfit_batches: NonNegativeInt | Fraction
+    fast_dev_run: bool | NonNegativeInt
+    num_sanity_val_steps: Annotated[int, Ge(-1)]
+    max_time: str | dict[str, int] | None
+    profiler: Profiler | Literal["simple", "advanced", "pytorch"] | None
+    enable_progress_bar: bool
+    default_root_dir: str
+    logger: Any
+
 
 _SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 """What Lightning's ModelParallelStrategy knows."""
@@ -70,6 +94,31 @@ class SyncedBatchNorm(lightning.Callback):
         convert(pl_module)
 
 
+class _WholeFitLoop(_FitLoop):
+    """Lightning's, but a run that was killed after its last step is ended as any other, by all that ends a training."""
+
+    @property
+    def skip(self) -> bool:
+        return self.max_batches == 0 or self.trainer.limit_train_batches == 0
+
+
+def _fit_loop(trainer: lightning.Trainer) -> _WholeFitLoop:
+    before = trainer.fit_loop
+    loop = _WholeFitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
+    loop.epoch_loop = before.epoch_loop
+    return loop
+
+
+class _Sharded(ModelParallelStrategy):
+    """Lightning's, but it takes the checkpoint of any strategy, which has been read already."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = self.checkpoint_io.load_checkpoint(checkpoint_path)
+        assert self.model is not None
+        load_sharded(self.model, checkpoint["state_dict"], self.optimizers, checkpoint["optimizer_states"])
+        return checkpoint
+
+
 def buffers_broadcast(on: bool) -> dict[str, Any]:
     """The option of `DistributedDataParallel` that lets every forward pass overwrite all buffers by those of rank 0."""
     known = inspect.signature(DistributedDataParallel).parameters
@@ -78,7 +127,7 @@ def buffers_broadcast(on: bool) -> dict[str, Any]:
 
 def _strategy(name: str, devices: int, sync_batchnorm: bool) -> Any:
     if name == "fsdp":
-        return ModelParallelStrategy(devices, 1, save_distributed_checkpoint=False)
+        return _Sharded(devices, 1, save_distributed_checkpoint=False)
     if devices == 1:
         return "auto"
     # With synchronized statistics all buffers are equal on all ranks; without, rank 0's hold, as in the checkpoint.
@@ -94,17 +143,17 @@ def _environment() -> ClusterEnvironment:
 
 def make_trainer(
     *,
-    accelerator: str = "auto",
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     precision: Precision = "auto",
     deterministic: bool = False,
-    devices: int | str | list[int] = 1,
-    num_nodes: int = 1,
+    devices: PositiveInt | Literal["auto", -1] | list[NonNegativeInt] = 1,
+    num_nodes: PositiveInt = 1,
     strategy: Literal["auto", "ddp", "fsdp"] = "auto",
     sync_batchnorm: bool = True,
-    max_epochs: int | None = None,
-    max_steps: int = -1,
+    max_epochs: PositiveInt | None = None,
+    max_steps: PositiveInt | Literal[-1] = -1,
     callbacks: list[lightning.Callback],
-    **options: Any,
+    **options: Unpack[TrainerOptions],
 ) -> lightning.Trainer:
     """A Trainer with our checkpoint files, samplers and silence; `options` go to `lightning.Trainer`.
 
@@ -128,8 +177,6 @@ def make_trainer(
         torch.set_float32_matmul_precision("high")
     else:
         _keep_freed_memory()
-    if strategy not in ("auto", "ddp", "fsdp"):
-        raise InputError(f"trainer.strategy={strategy} is unknown; it is 'auto', 'ddp' or 'fsdp'")
     chosen = choose_precision(precision, accelerator)
     known = _SHARDED_PRECISIONS if strategy == "fsdp" else get_args(Precision)
     if chosen not in known:
@@ -156,6 +203,7 @@ def make_trainer(
         )
     except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
+    trainer.fit_loop = _fit_loop(trainer)
     # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.graceful_stop tells all ranks.
     setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
     return trainer

@@ -1,11 +1,12 @@
 """Weights & Biases: a run as its users compare it, beside `metrics.csv` and `results.json`."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch.loggers
+from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.errors import InputError
@@ -89,7 +90,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """A composed config as flat keys to compare by: `method: simclr`, `method/temperature: 0.2`."""
-        self.experiment.config.update({**dict(_flat(params)), **choices(self.run)}, allow_val_change=True)
+        self.experiment.config.update({**_flatten_dict(dict(params)), **choices(self.run)}, allow_val_change=True)
         if self.named_here:
             self.experiment.name = title(self.run, params["seed"])
         if modality := params.get("modality"):
@@ -101,20 +102,15 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
         `best`: of each held-out metric; the others have the last value alone.
         """
-        last = results["metrics"]
-        untrained, gain = _compared(last, results["controls"])
-        self.experiment.summary.update(
-            {
-                "status": results["status"],
-                **last,
-                **_under("best", best),
-                **_under("untrained", untrained),
-                **_under("gain", gain),
-            }
-        )
+        last, untrained = results["metrics"], _without_intervals(results["controls"])
+        summary = {"status": results["status"], **last, **_under("best", best), **_beside(last, untrained)}
+        self.experiment.summary.update(summary)
         if results["status"] != "running":
             names = dict.fromkeys([*untrained, *best])
-            rows = [[name, last.get(name), best.get(name), untrained.get(name), gain.get(name)] for name in names]
+            rows = [
+                [name, last.get(name), best.get(name), untrained.get(name), summary.get(f"gain/{name}")]
+                for name in names
+            ]
             self.log_table("results", ["metric", "last", "best", "untrained encoder", "gain"], rows)
             beside = Path(self.experiment.dir) / "results.json"
             write_json(beside, dict(results))
@@ -136,7 +132,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     def close(self, status: str) -> None:
         """Ends the run of W&B: left open, it would take in the next job of a multirun."""
         if self._experiment is not None:
-            self._experiment.finish(exit_code=int(status in ("running", "failed")))
+            self._experiment.finish(exit_code=int(status not in ("finished", "stopped")))
             self._experiment = None
 
 
@@ -163,15 +159,18 @@ def log_evaluation(
     logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
     for figure in figures:
         logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
-    untrained, gain = _compared(metrics, controls)
-    summary.update(_under("evaluate", {**metrics, **_under("untrained", untrained), **_under("gain", gain)}))
+    summary.update(_under("evaluate", {**metrics, **_beside(metrics, _without_intervals(controls))}))
     logger.close("finished")
 
 
-def _compared(metrics: Figures, controls: Figures) -> tuple[Figures, Figures]:
-    """Those of the untrained encoder without their intervals, and what `metrics` have gained over them."""
-    untrained = {name: value for name, value in controls.items() if not name.endswith(("_low", "_high"))}
-    return untrained, {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
+def _without_intervals(figures: Figures) -> Figures:
+    return {name: value for name, value in figures.items() if not name.endswith(("_low", "_high"))}
+
+
+def _beside(metrics: Figures, untrained: Figures) -> Figures:
+    """`untrained/`: figures of the untrained encoder; `gain/`: what `metrics` have gained over them."""
+    gain = {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
+    return {**_under("untrained", untrained), **_under("gain", gain)}
 
 
 def _under(prefix: str, figures: Figures) -> dict[str, float]:
@@ -188,15 +187,3 @@ def _id_of(run: RunFolder) -> str | None:
 
 def _id_file(run: RunFolder) -> Path:
     return run.path / "wandb_id"
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings and lists, by their path: ("transform/views/0/size", 28)."""
-    if isinstance(node, list) and any(isinstance(child, Mapping) for child in node):
-        node = dict(enumerate(node))
-    if not isinstance(node, Mapping):
-        yield prefix, node
-        return
-    for key, child in node.items():
-        if key not in ("_partial_", "_convert_"):
-            yield from _flat(child, f"{prefix}/{key}" if prefix else str(key))

@@ -17,13 +17,13 @@ def rarity_weights(prior: Tensor, uniform: float = 0.5) -> Tensor:
 
 
 def soft_cross_entropy(logits: Tensor, bins: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """Eq. 2: scalar, the mean over M pixels, each weighted by the rarity of its nearest color (Eq. 3).
+    """Eq. 2: scalar, the mean over M pixels, each weighted, such as by the rarity of its nearest color (Eq. 3).
 
     Args:
         logits: (M, Q).
         bins: (M, 5) int64, the bins of the soft target, nearest first.
         shares: (M, 5), their probabilities.
-        weights: (Q,).
+        weights: (M,).
     """
     found = F.log_softmax(at_least_float32(logits), dim=1).gather(1, bins)
-    return -(weights[bins[:, 0]] * (shares * found).sum(dim=1)).mean()
+    return -(weights * (shares * found).sum(dim=1)).mean()

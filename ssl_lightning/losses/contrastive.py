@@ -1,7 +1,8 @@
 """Contrastive losses: the two views of a sample attract each other, views of different samples repel each other.
 
 NT-Xent of SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709; InfoNCE with a queue of MoCo, He et al. 2020,
-https://arxiv.org/abs/1911.05722. The softmax is computed in float32 or better, even under autocast.
+https://arxiv.org/abs/1911.05722, or with the keys of the batch; SupCon, whose positives share a class. The softmax is
+computed in float32 or better, even under autocast.
 """
 
 import torch
@@ -13,13 +14,11 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 
 
-def _check(first: Tensor, second: Tensor, temperature: float) -> None:
+def _check(first: Tensor, second: Tensor) -> None:
     if first.ndim != 2 or first.shape != second.shape:
         raise InputError(
             f"a contrastive loss needs two (B, K) tensors, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive, got {temperature}")
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -28,8 +27,9 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     `z1`, `z2`: (B, K) projections of two views of the same samples, normalized here. Each view is an anchor. Its
     positive is the other view of its sample; its negatives are all other views on all ranks. The loss is the mean over
     this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
+    The authors' code adds the means over both halves: its learning rate belongs to twice this loss.
     """
-    _check(z1, z2, temperature)
+    _check(z1, z2)
     with no_autocast(z1):
         z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
         candidates = distributed.gather(z)  # (W * 2B, K), rank by rank
@@ -42,13 +42,50 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
         return F.cross_entropy(logits.masked_fill(is_self, float("-inf")), positive)
 
 
+def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
+    """InfoNCE with the keys of the batch as candidates (MoCo v3, Algorithm 1; NNCLR, Eq. 3): scalar.
+
+    `q`, `k`: (B, K) queries and keys of the same samples, normalized here. The positive of a query is the key of its
+    sample, its negatives are the keys of all other samples on all ranks. The loss is the mean over this rank's queries.
+    Equal embeddings give log(B W). It is lightly's `NTXentLoss` without the negatives within a view.
+    """
+    _check(q, k)
+    with no_autocast(q):
+        q = F.normalize(at_least_float32(q), dim=1)
+        candidates = distributed.gather(F.normalize(at_least_float32(k), dim=1))  # (W * B, K)
+        positive = torch.arange(len(q), device=q.device) + distributed.rank() * len(q)
+        return F.cross_entropy(q @ candidates.T / temperature, positive)
+
+
+def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: float) -> Tensor:
+    """SupCon's L_out over the 2B views of a batch: scalar (Khosla et al. 2020, https://arxiv.org/abs/2004.11362, Eq.
+    2).
+
+    `z1`, `z2`: (B, K) projections of two views of samples of the classes `label` (B,), normalized here. The positives
+    of a view are all other views of its class on all ranks. With a class of its own for every sample it is `nt_xent`.
+    The authors' code multiplies it by temperature / 0.07.
+    """
+    _check(z1, z2)
+    with no_autocast(z1):
+        z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
+        label = torch.cat([label, label])
+        candidates, labels = distributed.gather(z), distributed.gather(label)
+        anchor = torch.arange(len(z), device=z.device)
+        is_self = torch.zeros(len(z), len(candidates), dtype=torch.bool, device=z.device)
+        is_self[anchor, anchor + distributed.rank() * len(z)] = True
+        logits = (z @ candidates.T / temperature).masked_fill(is_self, float("-inf"))
+        positive = (label[:, None] == labels) & ~is_self
+        log_p = (logits - logits.logsumexp(dim=1, keepdim=True)).masked_fill(~positive, 0)
+        return -(log_p.sum(dim=1) / positive.sum(dim=1)).mean()
+
+
 def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """MoCo Eq. 1: scalar, the mean over the B queries of this rank.
 
     `q`, `k`: (B, K) queries and keys of the same samples, normalized here. `queue`: (Q, K) earlier keys of unit length,
     all of them negatives; it must not hold the keys of this batch yet. `k` and `queue` get no gradient.
     """
-    _check(q, k, temperature)
+    _check(q, k)
     if queue.ndim != 2 or queue.shape[1] != q.shape[1]:
         raise InputError(f"the queue must be (Q, {q.shape[1]}) like the queries' width, got {tuple(queue.shape)}")
     with no_autocast(q):

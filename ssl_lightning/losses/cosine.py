@@ -1,4 +1,4 @@
-"""Negative cosine similarity: BYOL, Grill et al. 2020, https://arxiv.org/abs/2006.07733."""
+"""Negative cosine similarity: SimSiam, and BYOL, Grill et al. 2020, https://arxiv.org/abs/2006.07733."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,14 +7,20 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 
 
-def byol_loss(p: Tensor, z: Tensor) -> Tensor:
-    """BYOL Eq. 2, 2 - 2 cos(p, z) in [0, 4]: scalar, the mean over this rank's batch.
+def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
+    """SimSiam Eq. 1, -cos(p, z) in [-1, 1]: scalar, the mean over this rank's batch.
 
-    `p`: (B, K) predictions of the student; `z`: (B, K) projections of the teacher, which get no gradient.
+    Chen and He 2020, https://arxiv.org/abs/2011.10566. `p`: (B, K) predictions; `z`: (B, K) projections, which get no
+    gradient.
     """
     if p.ndim != 2 or p.shape != z.shape:
-        raise InputError(f"byol_loss needs two (B, K) tensors, got {tuple(p.shape)} and {tuple(z.shape)}")
+        raise InputError(f"a cosine loss needs two (B, K) tensors, got {tuple(p.shape)} and {tuple(z.shape)}")
     with no_autocast(p):
         p = F.normalize(at_least_float32(p), dim=1)
         z = F.normalize(at_least_float32(z.detach()), dim=1)
-        return 2 - 2 * (p * z).sum(dim=1).mean()
+        return -(p * z).sum(dim=1).mean()
+
+
+def byol_loss(p: Tensor, z: Tensor) -> Tensor:
+    """BYOL Eq. 2, 2 - 2 cos(p, z) in [0, 4]: twice the gradient of `negative_cosine`, whose arguments it takes."""
+    return 2 + 2 * negative_cosine(p, z)

@@ -5,13 +5,13 @@ storing them. The softmax is computed in float32 or better, even under autocast.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.losses.precision import at_least_float32
 
 LOGITS_AT_ONCE = 2**24
@@ -48,7 +48,6 @@ def token_cross_entropy(h: Tensor, head: Head, targets: Tensor, chunk: int) -> t
         targets: (M,) ids.
         chunk: number of rows whose logits are in memory at once.
     """
-    _check(h, targets, chunk)
 
     def part(h: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(head(h))
@@ -60,19 +59,16 @@ def token_cross_entropy(h: Tensor, head: Head, targets: Tensor, chunk: int) -> t
     return loss, right.detach()
 
 
-def chosen_cross_entropy(
-    h: Tensor, head: Head, targets: Tensor, chosen: Tensor, vocab_size: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def chosen_cross_entropy(h: Tensor, model: Any, targets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`token_cross_entropy` over the M tokens where `chosen` (B, N) is True, and M: three scalars.
 
     Args:
         h: (B, N, D) hidden states.
-        head: (m, D) -> logits (m, V).
+        model: a language model, with `logits` and `vocab_size`.
         targets: (B, N) ids.
-        vocab_size: V.
     """
     rows, targets = select_rows(h, chosen), select_rows(targets, chosen)
-    loss, accuracy = token_cross_entropy(rows, head, targets, rows_at_once(vocab_size))
+    loss, accuracy = token_cross_entropy(rows, model.logits, targets, rows_at_once(model.vocab_size))
     return loss, accuracy, loss.new_tensor(len(targets))
 
 
@@ -85,9 +81,6 @@ def distillation(
     distribution, both softened by `temperature`. Multiplying it by temperature^2 keeps the scale of its gradient. The
     hard loss is that of `token_cross_entropy`. `soft_h` (M, D') and `soft_head` are the teacher's and get no gradient.
     """
-    _check(h, targets, chunk)
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive, got {temperature}")
 
     def part(h: Tensor, soft_h: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(head(h))
@@ -119,10 +112,3 @@ def _filled(x: Tensor, value: int) -> Tensor:
     """Pads `x` (M, ...) with rows of `value` to a multiple of `ROWS`."""
     missing = -len(x) % ROWS
     return F.pad(x, (*(0, 0) * (x.ndim - 1), 0, missing), value=value) if missing else x
-
-
-def _check(h: Tensor, targets: Tensor, chunk: int) -> None:
-    if h.ndim != 2 or targets.shape != h.shape[:1]:
-        raise InputError(f"a loss over tokens needs (M, D) and (M,), got {tuple(h.shape)} and {tuple(targets.shape)}")
-    if chunk < 1:
-        raise InputError(f"chunk={chunk} must be at least 1 row")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.distributed import mean_over_ranks, shard
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.methods.hooks import MethodHooks
-from ssl_lightning.optim.groups import move_weight_decay, parameter_groups
+from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
 from ssl_lightning.record import record
 
 
@@ -25,17 +25,18 @@ class Method(MethodHooks, lightning.LightningModule):
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
         super().__init__()
         self.optimizer, self.schedule = optimizer, schedule
-        self.total_steps = 0
+        self.total_steps, self.steps_per_epoch = 0, 1
         self.weights: list[Tensor] = []
         self.samples = 1
+        self.batches_added = 0
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer.
 
-        A group may have its own `lr`, which the schedule scales, and `weight_decay_end`, which its `weight_decay`
-        approaches along a cosine.
+        A group may have its own `lr`, which the schedule scales unless it has `scheduled: False`, and
+        `weight_decay_end`, which its `weight_decay` approaches along a cosine.
         """
-        return parameter_groups(self)
+        return parameter_groups(self, output_layers(self))
 
     @property
     def step(self) -> int:
@@ -46,6 +47,11 @@ class Method(MethodHooks, lightning.LightningModule):
     def progress(self) -> float:
         """The fraction of all optimizer steps that is done, in [0, 1) during training."""
         return self.step / max(1, self.total_steps)
+
+    @property
+    def epoch(self) -> float:
+        """The number of epochs that are done, also of a part of one."""
+        return self.step / self.steps_per_epoch
 
     @property
     def num_samples(self) -> int:
@@ -71,6 +77,7 @@ class Method(MethodHooks, lightning.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
+        self.batches_added += 1
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
         if every and step % every == 0 and whole:
@@ -94,12 +101,24 @@ class Method(MethodHooks, lightning.LightningModule):
         return {**shown, "loss": result["loss"] * result["weight"] / len(result["embedding"])}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.weights:
-            mean = mean_over_ranks(torch.stack(self.weights).mean()) * len(self.weights)
-            divided = mean / (self.trainer.accumulate_grad_batches * self.samples)
-            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divided)
-            self.weights.clear()
+        if self.batches_added:
+            self._average_gradient()
         move_weight_decay(optimizer, self.progress)
+
+    def _average_gradient(self) -> None:
+        """Makes the gradient that of the mean over all targets, or over the batches added, fewer as an epoch ends."""
+        parts = self.trainer.accumulate_grad_batches
+        divisor: Any = self.batches_added / parts
+        if self.weights:
+            divisor *= mean_over_ranks(torch.stack(self.weights).mean()) / self.samples
+        if self.weights or self.batches_added < parts:
+            torch._foreach_div_([p.grad for p in self.parameters() if p.grad is not None], divisor)
+        self.weights.clear()
+        self.batches_added = 0
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The last step is validated, wherever in an epoch or between two validations it falls."""
+        self.trainer.should_stop |= self.step >= self.total_steps
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         result = self.loss(batch)
@@ -131,18 +150,27 @@ class Method(MethodHooks, lightning.LightningModule):
         self.after_step(self.progress)
 
     def configure_optimizers(self) -> Any:
-        self.trainer.fit_loop.setup_data()
+        batches, parts = self._batches_of_an_epoch(), self.trainer.accumulate_grad_batches
+        if parts > batches:
+            raise InputError(f"trainer.accumulate_grad_batches={parts} is more than the {batches} batches of an epoch")
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
         self.total_steps = int(total)
-        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        self.steps_per_epoch = -(-batches // parts)
         try:
             optimizer = self.optimizer(self.groups())
         except ValueError as error:
             raise InputError(f"the optimizer refuses its settings: {error}") from error
-        schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=steps_per_epoch)
+        schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _batches_of_an_epoch(self) -> int:
+        try:
+            self.trainer.fit_loop.setup_data()
+        except ValueError as error:  # such as a val_check_interval that is longer than an epoch
+            raise InputError(first_line(error)) from error
+        return int(self.trainer.num_training_batches)
 
     def compile_parts(self) -> None:
         """Compiles the child networks in place (`torch.compile`); losses and EMA updates stay eager."""

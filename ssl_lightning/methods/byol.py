@@ -15,6 +15,7 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class BYOL(Method):
@@ -34,9 +35,9 @@ class BYOL(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 4096,
-        out_dim: int = 256,
-        momentum: float = 0.996,
+        hidden_dim: PositiveInt = 4096,
+        out_dim: PositiveInt = 256,
+        momentum: Fraction = 0.996,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
@@ -46,7 +47,10 @@ class BYOL(Method):
         self.momentum = momentum
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum."""
+        """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum.
+
+        Its gradient is half of the paper's and twice that of lightly, whose loss is the mean of negative cosines.
+        """
         x1, x2 = batch["views"]
         h1, h2 = self(x1), self(x2)
         p1, p2 = (self.predictor(self.projector(h)) for h in (h1, h2))

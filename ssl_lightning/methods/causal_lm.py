@@ -36,7 +36,6 @@ class GPT(Method):
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible)
-        model = self.backbone
-        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, targets, counted, model.vocab_size)
+        loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, targets, counted)
         embedding = masked_mean(h.detach(), visible)
         return {"loss": loss, "embedding": embedding, "token_accuracy": accuracy, "weight": weight}

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from ssl_lightning.color import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
 from ssl_lightning.distributed import mean_over_ranks
-from ssl_lightning.errors import InputError
 from ssl_lightning.losses.color import rarity_weights, soft_cross_entropy
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.color_bins import ColorBins
 from ssl_lightning.modules.feature_map import FeatureMapBackbone
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
+
+GRAY = 5
+"""An image whose |a| and |b| are at most this has no colors to learn (the authors' NonGrayMask)."""
 
 
 class Colorization(Method):
@@ -55,13 +58,11 @@ class Colorization(Method):
         channels: int,
         mean: Sequence[float],
         std: Sequence[float],
-        hidden_dim: int = 128,
-        prior_mixing: float = 0.5,
-        temperature: float = 0.38,
+        hidden_dim: PositiveInt = 128,
+        prior_mixing: Fraction = 0.5,
+        temperature: PositiveFloat = 0.38,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if len(mean) != 3:
-            raise InputError(f"colorization needs RGB images: data.channels=3, not {len(mean)}")
         self.bins = ColorBins()
         self.backbone = FeatureMapBackbone(backbone)
         self.decoder = nn.Sequential(
@@ -88,7 +89,10 @@ class Colorization(Method):
         return self.backbone(gray.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2; `accuracy` is that of predicting the nearest bin."""
+        """Eq. 2, to which gray images add nothing, as in the authors' code.
+
+        `accuracy` is that of predicting the nearest bin.
+        """
         h, features = self._encode(batch["inputs"])
         logits = at_least_float32(self.decoder(features)).movedim(1, 3)  # (B, h, w, Q)
         ab = F.adaptive_avg_pool2d(at_least_float32(batch["ab"]), (logits.shape[1], logits.shape[2]))
@@ -96,7 +100,9 @@ class Colorization(Method):
         logits = logits.flatten(0, 2)
         if self.training:
             self._count(bins, shares)
-        loss = soft_cross_entropy(logits, bins, shares, rarity_weights(self.prior, self.prior_mixing))
+        weights = rarity_weights(self.prior, self.prior_mixing)[bins[:, 0]].unflatten(0, (len(h), -1))
+        colored = (batch["ab"].abs() > GRAY).flatten(1).any(dim=1, keepdim=True)
+        loss = soft_cross_entropy(logits, bins, shares, (weights * colored).flatten())
         accuracy = (logits.detach().argmax(dim=1) == bins[:, 0]).to(torch.float32).mean()
         return {"loss": loss, "accuracy": accuracy, "embedding": h.detach()}
 

@@ -14,6 +14,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.patches import mosaic
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms.pretext.context_prediction import MIDDLE, PLACES
 
 
@@ -32,7 +33,11 @@ class ContextPrediction(Method):
     backbone_kind = "feature map"
 
     def __init__(
-        self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 1024
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: PositiveInt = 1024,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -18,7 +18,8 @@ class BART(Method):
 
     Args:
         backbone: an encoder-decoder. Deviation: the embedding is the encoder's, so that no decoder is needed
-            downstream; the paper uses the decoder's last state.
+            downstream; the paper uses the decoder's last state. Infilling shortens texts, so the encoder's last learned
+            positions stay untrained, as in the authors' code; long texts of a probe, which nothing shortens, use them.
     """
 
     requires = ("inputs", "targets")
@@ -37,7 +38,6 @@ class BART(Method):
         inputs, targets = batch["inputs"], batch["targets"]
         visible, counted = inputs != self.backbone.pad_id, targets != self.backbone.pad_id
         encoded, h = self.backbone.decoded(inputs, visible, targets)
-        model = self.backbone
-        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, targets, counted, model.vocab_size)
+        loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, targets, counted)
         embedding = masked_mean(encoded.detach(), visible)
         return {"loss": loss, "embedding": embedding, "token_accuracy": accuracy, "weight": weight}

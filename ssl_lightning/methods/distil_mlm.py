@@ -4,7 +4,7 @@ Sanh, Debut, Chaumond and Wolf, 2019. https://arxiv.org/abs/1910.01108
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +13,7 @@ from ssl_lightning.losses.language import distillation, rows_at_once, select_row
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.language_model import LanguageModel, masked_mean, student_from_teacher
-from ssl_lightning.modules.backbones.text import language_model
+from ssl_lightning.ranges import NonNegativeFloat, PositiveFloat
 
 
 class DistilBERT(Method):
@@ -24,8 +24,8 @@ class DistilBERT(Method):
 
     Args:
         backbone: a masked language model, the teacher to train; unused if `teacher` is given.
-        teacher: a trained masked language model with the same tokenizer, which stays frozen, or a checkpoint of
-            transformers. In a config also a run folder, which `config.build` resolves.
+        teacher: a trained masked language model with the same tokenizer, which stays frozen. In a config a run folder
+            or a checkpoint of transformers, which `config.build` opens.
         temperature: softens both distributions.
         soft_weight: weight of the loss against the teacher's distribution (5 in the authors' code).
         hard_weight: weight of the loss against the true tokens (2).
@@ -44,21 +44,25 @@ class DistilBERT(Method):
         backbone: LanguageModel,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        teacher: LanguageModel | str | None = None,
-        temperature: float = 2.0,
-        soft_weight: float = 5.0,
-        hard_weight: float = 2.0,
-        cosine_weight: float = 1.0,
+        teacher: LanguageModel | None = None,
+        temperature: PositiveFloat = 2.0,
+        soft_weight: NonNegativeFloat = 5.0,
+        hard_weight: NonNegativeFloat = 2.0,
+        cosine_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if isinstance(teacher, str):
-            teacher = language_model("", backbone.vocab_size, backbone.pad_id, "masked", pretrained=teacher)
         self.teacher_learns = teacher is None
         self.teacher = teacher or backbone
         self.backbone = student_from_teacher(self.teacher)
         self.teacher.requires_grad_(self.teacher_learns)
         self.temperature = temperature
         self.soft_weight, self.hard_weight, self.cosine_weight = soft_weight, hard_weight, cosine_weight
+
+    def train(self, mode: bool = True) -> Self:
+        """A given teacher is not trained, so nothing of it drops out."""
+        super().train(mode)
+        self.teacher.train(mode and self.teacher_learns)
+        return self
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.

@@ -18,7 +18,8 @@ class MethodHooks:
     """The number of views of an image that `loss` takes; None: any number, also 0."""
 
     backbone_kind: ClassVar[str] = "image"
-    """The required kind of backbone: one of the `kinds` of its class or builder, or the `head` of a language model."""
+    """The required kind of backbone: one of the `kinds` of its class or builder, the `head` of a language model, or
+    "mean of patches", a transformer that embeds their mean: for a method whose loss trains no class token."""
 
     min_batch_size: ClassVar[int] = 2
     """The smallest batch; a method that compares the samples of a batch, or normalizes over them, needs two."""

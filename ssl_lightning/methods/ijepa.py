@@ -3,7 +3,7 @@
 Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun and Ballas, 2023. https://arxiv.org/abs/2301.08243
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import block_masks
 from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
+from ssl_lightning.ranges import Fraction, PositiveInt, PositiveSpan
 
 
 class IJEPA(Method):
@@ -36,7 +37,7 @@ class IJEPA(Method):
     """
 
     views = 1
-    backbone_kind = "vit"
+    backbone_kind = "mean of patches"
     min_batch_size = 1
 
     def __init__(
@@ -44,21 +45,21 @@ class IJEPA(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        predictor_width: int = 384,
-        predictor_layers: int = 6,
-        predictor_heads: int = 12,
-        num_targets: int = 4,
-        target_scale: Sequence[float] = (0.15, 0.2),
-        target_aspect: Sequence[float] = (0.75, 1.5),
-        context_scale: Sequence[float] = (0.85, 1.0),
-        min_context_ratio: float = 0.3,
-        momentum: float = 0.996,
+        predictor_width: PositiveInt = 384,
+        predictor_layers: PositiveInt = 6,
+        predictor_heads: PositiveInt = 12,
+        num_targets: PositiveInt = 4,
+        target_scale: PositiveSpan = (0.15, 0.2),
+        target_aspect: PositiveSpan = (0.75, 1.5),
+        context_scale: PositiveSpan = (0.85, 1.0),
+        min_context_ratio: Fraction = 0.3,
+        momentum: Fraction = 0.996,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if not 0 < target_scale[0] <= target_scale[1] < context_scale[0] <= context_scale[1] <= 1:
+        if not target_scale[1] < context_scale[0] <= context_scale[1] <= 1:
             raise InputError(
                 f"method.target_scale={list(target_scale)} and method.context_scale={list(context_scale)} must rise"
-                " from above 0 to at most 1"
+                " to at most 1"
             )
         self.backbone = require_vit(backbone, type(self).__name__)
         self.predictor = Predictor(self.backbone, predictor_width, predictor_layers, predictor_heads)

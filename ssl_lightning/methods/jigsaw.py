@@ -15,6 +15,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.patches import mosaic
+from ssl_lightning.ranges import PositiveInt
 
 
 class Jigsaw(Method):
@@ -41,7 +42,7 @@ class Jigsaw(Method):
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
         permutations: Tensor,
-        hidden_dim: int = 1024,
+        hidden_dim: PositiveInt = 1024,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -13,7 +13,8 @@ from ssl_lightning.losses.reconstruction import masked_mse, normalized_patches
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_vit
 from ssl_lightning.modules.masking import count_masked, random_split
-from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
+from ssl_lightning.modules.patches import gather_tokens, painted_over, patchify, scatter_tokens
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class MAE(Method):
@@ -37,10 +38,10 @@ class MAE(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        mask_ratio: float = 0.75,
-        decoder_width: int = 512,
-        decoder_layers: int = 8,
-        decoder_heads: int = 16,
+        mask_ratio: Fraction = 0.75,
+        decoder_width: PositiveInt = 512,
+        decoder_layers: PositiveInt = 8,
+        decoder_heads: PositiveInt = 16,
         normalize_patches: bool = True,
     ) -> None:
         super().__init__(optimizer, schedule)
@@ -77,13 +78,9 @@ class MAE(Method):
         if self.normalize_patches:
             _, mean, deviation = normalized_patches(gather_tokens(patches, masked))
             painted = painted * deviation + mean
-        hidden = scatter_tokens(patches, masked, torch.zeros_like(painted, dtype=patches.dtype))
         whole = scatter_tokens(patches, masked, painted.to(patches.dtype))
-        return {
-            "image": x,
-            "masked": unpatchify(hidden, vit.in_channels),
-            "reconstruction": unpatchify(whole, vit.in_channels),
-        }
+        hidden = torch.zeros(patches.shape[:2], dtype=torch.bool, device=x.device).scatter_(1, masked, True)
+        return painted_over(x, vit.patch_size, hidden, whole)
 
 
 class Decoder(NarrowTransformer):

@@ -55,8 +55,7 @@ class BERT(Method):
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
         h = self.backbone.hidden(inputs, visible, batch.get("segment"))
-        model = self.backbone
-        loss, accuracy, weight = chosen_cross_entropy(h, model.logits, batch["targets"], masked, model.vocab_size)
+        loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, batch["targets"], masked)
         result = {"masked_accuracy": accuracy, "weight": weight}
         if self.next_sentence is not None:
             result |= {"token_loss": loss.detach(), **self._follow(h, batch)}
@@ -66,8 +65,8 @@ class BERT(Method):
     def _follow(self, h: Tensor, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Loss and accuracy of the next sentence, from the hidden state of [CLS], the first token.
 
-        Each pair is weighted by its number of masked tokens, so that both losses share one `weight`. For full windows
-        these numbers are equal, and this is the paper's mean.
+        Deviation: each pair is weighted by its number of masked tokens, so that both losses share one `weight`. The
+        paper's mean weighs short pairs as much as long ones.
         """
         if "is_next" not in batch:
             raise InputError("method.next_sentence=true needs pairs of sentences: use transform=nsp")

@@ -18,6 +18,7 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
 from ssl_lightning.modules.queue import Queue
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 class MoCo(Method):
@@ -44,18 +45,18 @@ class MoCo(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int | None = None,
-        out_dim: int = 128,
-        queue_size: int = 65536,
-        temperature: float = 0.2,
-        momentum: float = 0.999,
-        bn_splits: int = 8,
+        hidden_dim: PositiveInt | None = None,
+        out_dim: PositiveInt = 128,
+        queue_size: PositiveInt = 65536,
+        temperature: PositiveFloat = 0.2,
+        momentum: Fraction = 0.999,
+        bn_splits: PositiveInt = 8,
         symmetric: bool = False,
     ) -> None:
         super().__init__(optimizer, schedule)
         dim = embedding_dim(backbone)
         if bn_splits > 1:
-            split_batch_norm(backbone, bn_splits)
+            split_batch_norm(backbone, 1)  # until `setup`: a loaded encoder is fine-tuned with whole batches
         self.backbone = backbone
         self.projector = mlp(dim, hidden_dim or dim, out_dim, norm=False)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
@@ -67,7 +68,7 @@ class MoCo(Method):
         self.fresh_keys: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
-        """Distributes the groups over devices, whose number is known only now."""
+        """Distributes the groups of the pretraining over devices, whose number is known only now."""
         if self.bn_splits == 1:
             return
         if self.bn_splits % world_size():
@@ -77,7 +78,10 @@ class MoCo(Method):
                 module.splits = self.bn_splits // world_size()
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Algorithm 1 of MoCo; keys enter the queue after the optimizer step."""
+        """Algorithm 1 of MoCo; keys enter the queue after the optimizer step.
+
+        If symmetric, the mean of both directions. The authors' CIFAR demo takes their sum, twice the gradient.
+        """
         x1, x2 = batch["views"]
         loss, h = self._contrast(x1, x2)
         if self.symmetric:

@@ -13,6 +13,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.pixels import channel_errors, gradient_difference
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.simvp import SimVPDecoder, SimVPEncoder
+from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
 
 class NextFrame(Method):
@@ -49,14 +50,12 @@ class NextFrame(Method):
         backbone: SimVPEncoder,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        num_future_frames: int,
+        num_future_frames: PositiveInt,
         channels: int,
         std: Sequence[float],
-        gradient_loss_weight: float = 0.1,
+        gradient_loss_weight: NonNegativeFloat = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
-        if num_future_frames < 1:
-            raise InputError(f"method.num_future_frames={num_future_frames} must be 1 or more")
         self.backbone = backbone
         self.decoder = SimVPDecoder(backbone.out_dim, num_future_frames, channels, backbone.width, backbone.stages)
         self.num_future_frames, self.gradient_loss_weight = num_future_frames, gradient_loss_weight

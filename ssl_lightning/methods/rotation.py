@@ -13,6 +13,7 @@ from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms.pretext.rotation import QUARTERS
 
 
@@ -30,7 +31,11 @@ class RotNet(Method):
     requires = ("inputs", "quarters")
 
     def __init__(
-        self, backbone: nn.Module, optimizer: Callable[..., Any], schedule: Callable[..., Any], hidden_dim: int = 512
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: PositiveInt = 512,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

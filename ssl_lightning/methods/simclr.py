@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.grad_cache import grad_cached
 from ssl_lightning.modules.heads import mlp
+from ssl_lightning.ranges import AtLeastTwo, PositiveFloat, PositiveInt
 
 
 class SimCLR(Method):
@@ -38,17 +38,15 @@ class SimCLR(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 128,
-        temperature: float = 0.5,
-        chunk_size: int | None = None,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 128,
+        temperature: PositiveFloat = 0.5,
+        chunk_size: AtLeastTwo | None = None,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, out_norm=True)
         self.temperature, self.chunk_size = temperature, chunk_size
-        if chunk_size is not None and chunk_size < 2:
-            raise InputError(f"method.chunk_size={chunk_size} must be 2 or more, or null")
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; both views are encoded as one batch, as in the authors' code."""

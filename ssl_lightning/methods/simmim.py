@@ -15,7 +15,8 @@ from ssl_lightning.losses.reconstruction import masked_l1
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import require_vit
 from ssl_lightning.modules.masking import count_masked, unit_mask
-from ssl_lightning.modules.patches import patchify, unpatchify
+from ssl_lightning.modules.patches import painted_over, patchify
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class SimMIM(Method):
@@ -29,7 +30,7 @@ class SimMIM(Method):
     """
 
     views = 1
-    backbone_kind = "vit"
+    backbone_kind = "mean of patches"
     min_batch_size = 1
 
     def __init__(
@@ -37,8 +38,8 @@ class SimMIM(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        mask_ratio: float = 0.6,
-        mask_patch_size: int = 32,
+        mask_ratio: Fraction = 0.6,
+        mask_patch_size: PositiveInt = 32,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = require_vit(backbone, type(self).__name__)
@@ -74,12 +75,6 @@ class SimMIM(Method):
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """`image`, `masked` (masked patches in the mean color) and `reconstruction` (visible patches unchanged)."""
-        x, vit = batch["views"][0], self.backbone
+        x = batch["views"][0]
         masked = self._mask(x)
-        painted, patches = self.paint(x, masked)[1], patchify(x, vit.patch_size)
-        hidden = masked[:, :, None]
-        return {
-            "image": x,
-            "masked": unpatchify(patches.masked_fill(hidden, 0), vit.in_channels),
-            "reconstruction": unpatchify(torch.where(hidden, painted.to(patches.dtype), patches), vit.in_channels),
-        }
+        return painted_over(x, self.backbone.patch_size, masked, self.paint(x, masked)[1])

@@ -16,6 +16,7 @@ from ssl_lightning.losses.variational import gaussian_nll, kl_to_standard_normal
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.masking import draw_for_all_ranks
+from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
 
 class VAE(Method):
@@ -43,8 +44,8 @@ class VAE(Method):
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
         std: Sequence[float],
-        latent_dim: int = 32,
-        beta: float = 1.0,
+        latent_dim: PositiveInt = 32,
+        beta: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

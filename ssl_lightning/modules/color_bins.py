@@ -10,6 +10,8 @@ from ssl_lightning.color import rgb_to_lab
 
 REACH = 130
 """Larger than |a| and |b| of any sRGB color."""
+NEIGHBORS, SIGMA = 5, 5.0
+"""Bins among which a color is distributed, and the standard deviation of the Gaussian that weighs their distances."""
 
 
 @cache
@@ -34,20 +36,13 @@ def gamut_bins(grid: int = 10) -> Tensor:
 
 
 class ColorBins(nn.Module):
-    """Q bins of ab colors: encodes colors as soft targets over bins, decodes distributions over bins to colors.
-
-    Args:
-        neighbors: number of bins among which a color is distributed.
-        sigma: standard deviation of the Gaussian that weighs bins by their distance.
-        grid: side of a bin.
-    """
+    """Q bins of ab colors: encodes colors as soft targets over bins, decodes distributions over bins to colors."""
 
     centers: Tensor
 
-    def __init__(self, neighbors: int = 5, sigma: float = 5.0, grid: int = 10) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.neighbors, self.sigma = neighbors, sigma
-        self.register_buffer("centers", gamut_bins(grid).clone(), persistent=False)
+        self.register_buffer("centers", gamut_bins().clone(), persistent=False)
 
     def __len__(self) -> int:
         return len(self.centers)
@@ -55,8 +50,8 @@ class ColorBins(nn.Module):
     def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """(M, 2) colors -> soft targets: bins (M, 5) int64, nearest first, and their weights, which sum to 1."""
         apart = torch.cdist(ab, self.centers.to(ab), compute_mode="donot_use_mm_for_euclid_dist")
-        distance, bins = apart.topk(self.neighbors, dim=1, largest=False)
-        return bins, (-0.5 * (distance / self.sigma) ** 2).softmax(dim=1)
+        distance, bins = apart.topk(NEIGHBORS, dim=1, largest=False)
+        return bins, (-0.5 * (distance / SIGMA) ** 2).softmax(dim=1)
 
     def decode(self, logits: Tensor, temperature: float = 0.38) -> Tensor:
         """Annealed mean, Eq. 5: (B, Q, h, w) -> ab (B, 2, h, w); temperature 1 is the mean, toward 0 the mode."""

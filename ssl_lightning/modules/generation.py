@@ -64,14 +64,19 @@ def _logits_processors(temperature: float, top_k: int | None, top_p: float, forb
 
 
 @torch.no_grad()
-def best_fillings(model: Any, inputs: dict[str, Tensor], mask_id: int, count: int) -> tuple[Tensor, Tensor]:
+def best_fillings(
+    model: Any, inputs: dict[str, Tensor], mask_id: int, count: int, forbidden: Sequence[int] = ()
+) -> tuple[Tensor, Tensor]:
     """The `count` most likely tokens for each of M masks and their probabilities: (M, count) each, best first.
 
-    `inputs`: the model's inputs, with `input_ids` (1, N); masks are the places with `mask_id`.
+    `inputs`: the model's inputs, with `input_ids` (1, N); masks are the places with `mask_id`. Those `forbidden` are
+    left out, but the probabilities of the others stay.
     """
     hidden = inputs["input_ids"][0] == mask_id
     logits = model(**inputs).logits[0, hidden].float()
-    best = logits.softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+    probabilities = logits.softmax(dim=-1)
+    probabilities[:, list(forbidden)] = -1.0
+    best = probabilities.topk(min(count, logits.shape[-1] - len(forbidden)), dim=-1)
     return best.indices.cpu(), best.values.cpu()
 
 

@@ -1,19 +1,55 @@
 """Projection and prediction heads."""
 
-from torch import nn
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
-def mlp(in_dim: int, hidden_dim: int, out_dim: int, *, norm: bool = True, out_norm: bool = False) -> nn.Sequential:
-    """Two linear layers with ReLU between them, (B, in_dim) -> (B, out_dim): the projector of SimCLR, MoCo v2 and BYOL.
+def mlp(
+    *dims: int, norm: bool = True, out_norm: bool = False, activation: Callable[[], nn.Module] = nn.ReLU
+) -> nn.Sequential:
+    """Linear layers with activations between them, (B, dims[0]) -> (B, dims[-1]).
 
     Args:
-        norm: whether to batch-normalize the hidden layer (SimCLR, BYOL; not MoCo v2).
-        out_norm: whether to batch-normalize the output, without learned scale and shift (SimCLR's code; MoCo v3).
+        dims: widths of the input, the hidden layers and the output.
+        norm: whether to batch-normalize the hidden layers (SimCLR, BYOL; not MoCo v2, DINO).
+        out_norm: whether to batch-normalize the output, without learned scale and shift (MoCo v3, SimSiam).
     """
-    layers: list[nn.Module] = [nn.Linear(in_dim, hidden_dim, bias=not norm)]
-    if norm:
-        layers.append(nn.BatchNorm1d(hidden_dim))
-    layers += [nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim, bias=not out_norm)]
+    layers: list[nn.Module] = []
+    for width, out in pairwise(dims[:-1]):
+        layers.append(nn.Linear(width, out, bias=not norm))
+        layers += [nn.BatchNorm1d(out), activation()] if norm else [activation()]
+    layers.append(nn.Linear(dims[-2], dims[-1], bias=not out_norm))
     if out_norm:
-        layers.append(nn.BatchNorm1d(out_dim, affine=False))
+        layers.append(nn.BatchNorm1d(dims[-1], affine=False))
     return nn.Sequential(*layers)
+
+
+class Prototypes(nn.Module):
+    """Cosine similarities of projections (B, K) with P learned prototypes, (B, P): SwAV's, and DINO's last layer.
+
+    SwAV's code normalizes the prototypes in place after each step, DINO's has weight normalization with a norm of 1;
+    normalizing them in the forward pass gives the same similarities, also where weights are sharded.
+    """
+
+    def __init__(self, dim: int, prototypes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(prototypes, dim).normal_(std=0.02))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.normalize(z, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+def dino_head(in_dim: int, hidden_dim: int, bottleneck_dim: int, prototypes: int) -> nn.Sequential:
+    """DINO's head (B, in_dim) -> (B, prototypes): three layers with GELU, and prototypes (Caron et al. 2021, App.
+    C).
+    """
+    layers = mlp(in_dim, hidden_dim, hidden_dim, bottleneck_dim, norm=False, activation=nn.GELU)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers, Prototypes(bottleneck_dim, prototypes))

@@ -6,11 +6,12 @@ from itertools import pairwise
 from torch import nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 
 _LARGEST_START = 8
 
 
-def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[int] = (128,)) -> nn.Sequential:
+def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[PositiveInt] = (128,)) -> nn.Sequential:
     """The mirror image of `backbones.image.MLP`: linear layers with ReLU, (B, in_dim) -> (B, channels, size, size).
 
     Args:
@@ -22,7 +23,7 @@ def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[int
     return nn.Sequential(*hidden, last, nn.Unflatten(1, (channels, size, size)))
 
 
-def conv_decoder(in_dim: int, channels: int, size: int, width: int = 32) -> nn.Sequential:
+def conv_decoder(in_dim: int, channels: int, size: int, width: PositiveInt = 32) -> nn.Sequential:
     """A linear layer to a small map, then transposed convolutions that double its side: (B, in_dim) -> images.
 
     Kernels of 4 at stride 2 cover every pixel equally often, which avoids checkerboards (Odena et al. 2016,

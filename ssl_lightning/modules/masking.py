@@ -1,7 +1,7 @@
-"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA.
+"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA, BEiT and iBOT.
 
-Masks are drawn from the global generator, which the DataModule seeds at every step. Each rank draws for the samples of
-all ranks and keeps its own rows, so several ranks use the masks that a single process would use.
+All ranks draw the same numbers, those of `randomness.shared_generator`, for the samples of all of them. Each keeps its
+own rows, so several ranks use the masks that a single process would use.
 """
 
 import math
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssl_lightning.distributed import rank, world_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.randomness import shared_generator
 
 ATTEMPTS = 10
 """Draws of the target blocks per image; the first one that leaves enough context is used."""
@@ -19,7 +20,8 @@ ATTEMPTS = 10
 
 def draw_for_all_ranks(draw: Callable[..., Tensor], B: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
     """(B, *shape): this rank's rows of `draw` (torch.rand, torch.randn), drawn for the B samples of every rank."""
-    return draw(world_size() * B, *shape, device=device)[rank() * B : (rank() + 1) * B]
+    drawn = draw(world_size() * B, *shape, generator=shared_generator(device), device=device)
+    return drawn[rank() * B : (rank() + 1) * B]
 
 
 def count_masked(N: int, mask_ratio: float) -> int:
@@ -78,7 +80,7 @@ def block_masks(
     patches, as theirs does after 20 attempts.
     """
     # one size for all target blocks of the batch, one for all context blocks
-    scale, aspect, wide = torch.rand(3).tolist()
+    scale, aspect, wide = _rand(3).tolist()
     area = (target_scale[0] + (target_scale[1] - target_scale[0]) * scale) * grid**2
     ratio = target_aspect[0] + (target_aspect[1] - target_aspect[0]) * aspect
     height, width = (max(1, min(grid - 1, round(math.sqrt(x)))) for x in (area * ratio, area / ratio))
@@ -98,10 +100,46 @@ def block_masks(
     left = torch.where(left.any(dim=1, keepdim=True), left, context[:, 0])
 
     V = int(left.sum(dim=1).min())
-    visible = (torch.rand(left.shape) + left).argsort(dim=1, descending=True)[:, :V]  # context first, in random order
+    visible = (_rand(*left.shape) + left).argsort(dim=1, descending=True)[:, :V]  # context first, in random order
     masked = blocks.nonzero()[:, -1].view(all_samples, targets, height * width)
     own = slice(rank() * B, (rank() + 1) * B)
     return visible[own], masked[own]
+
+
+def blockwise_mask(
+    B: int, grid: int, ratio: tuple[float, float], probability: float, device: torch.device | str = "cpu"
+) -> Tensor:
+    """`masked` (B, grid ** 2) bool: blocks that cover, together, a fraction of an image drawn from `ratio`.
+
+    BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254, Algorithm 1: blocks of at least 4 patches and an aspect of
+    0.3 to 1 / 0.3, until the fraction is reached. An image is masked with `probability`. Deviation: blocks are drawn
+    for all images at once; one that would mask too much is left out, and single patches fill up what is missing.
+    """
+    N, everyone = grid**2, world_size() * B
+
+    def draw(low: Tensor | float, high: Tensor | float) -> Tensor:
+        return low + (high - low) * _rand(everyone)
+
+    count = (N * draw(*ratio)).round() * (_rand(everyone) < probability)
+    masked = torch.zeros(everyone, N, dtype=torch.bool)
+    place = torch.arange(grid)
+    for _ in range(ATTEMPTS):
+        area, aspect = draw(4, (count - masked.sum(1)).clamp(min=4)), draw(math.log(0.3), -math.log(0.3)).exp()
+        sides = [(area * aspect).sqrt().round().clamp(1, grid), (area / aspect).sqrt().round().clamp(1, grid)]
+        inside = []
+        for side in sides:
+            start = (_rand(everyone) * (grid - side + 1)).floor()[:, None]
+            inside.append((place >= start) & (place < start + side[:, None]))
+        union = masked | (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
+        masked = torch.where((union.sum(1) <= count)[:, None], union, masked)
+    order = (_rand(everyone, N) + masked).argsort(dim=1, descending=True).argsort(dim=1)
+    masked = order < count[:, None]
+    return masked[rank() * B : (rank() + 1) * B].to(device, non_blocking=True)
+
+
+def _rand(*shape: int) -> Tensor:
+    """Uniform numbers on the CPU, the same on all ranks."""
+    return torch.rand(shape, generator=shared_generator())
 
 
 def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tensor:
@@ -109,7 +147,12 @@ def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tenso
     place = torch.arange(grid)
 
     def inside(extent: int) -> Tensor:
-        start = torch.randint(0, grid - extent + 1, (*shape, 1))
+        start = torch.randint(grid - extent + 1, (*shape, 1), generator=shared_generator())
         return (place >= start) & (place < start + extent)
 
     return (inside(height)[..., :, None] & inside(width)[..., None, :]).flatten(-2)
+
+
+def shared_permutation(B: int, device: torch.device | str = "cpu") -> Tensor:
+    """(W * B,): a random order of the samples of all ranks, the same on each."""
+    return torch.randperm(world_size() * B, generator=shared_generator()).to(device, non_blocking=True)

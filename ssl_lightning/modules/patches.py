@@ -1,5 +1,6 @@
 """Images as sequences of square patches, row by row, and back."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,6 +29,16 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
 def scatter_tokens(tokens: Tensor, indices: Tensor, values: Tensor) -> Tensor:
     """A copy of tokens (B, N, D) with `values` (B, M, D) at `indices` (B, M)."""
     return tokens.scatter(1, indices[:, :, None].expand(-1, -1, tokens.shape[2]), values)
+
+
+def painted_over(x: Tensor, size: int, masked: Tensor, painted: Tensor) -> dict[str, Tensor]:
+    """What a masked autoencoder does to images (B, C, S, S): `image`, `masked` and `reconstruction`.
+
+    Patches at `masked` (B, N) bool are hidden by the mean color, and then replaced by those of `painted` (B, N, P).
+    """
+    patches, hidden, C = patchify(x, size), masked[:, :, None], x.shape[1]
+    whole = torch.where(hidden, painted.to(patches.dtype), patches)
+    return {"image": x, "masked": unpatchify(patches.masked_fill(hidden, 0), C), "reconstruction": unpatchify(whole, C)}
 
 
 def mosaic(tiles: Tensor, line: int = 1) -> Tensor:

@@ -1,6 +1,7 @@
 """Which parameters are decayed, adapted by LARS and orthogonalized by Muon."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,16 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 from ssl_lightning.errors import InputError
 from ssl_lightning.optim.schedules import momentum_cosine
 
-_LINEAR = "Conv1D"
-"""The name of GPT-2's linear layers in transformers; their weights are transposed."""
-
 
 def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> list[dict[str, Any]]:
     """Trainable parameters of `module` as parameter groups for any optimizer, in the order of the module.
 
     1. `hidden: True`: weights of linear and convolution layers, which `MuonAdamW` orthogonalizes.
-    2. `hidden: False`: other tensors with two or more axes, such as embeddings and tokens. An embedding that a linear
-       layer shares belongs here, and so do the weights of `outputs`, such as a classifier.
+    2. `hidden: False`: other tensors with two or more axes: embeddings, tokens, the first convolution, and the weights
+       of `outputs`, such as a classifier. An embedding that a linear layer shares belongs here.
     3. `hidden: False, weight_decay: 0, always_adapt: False`: biases and norms, that is, tensors with at most one axis.
        `timm.optim.Lars` then takes plain SGD steps.
 
@@ -31,12 +29,11 @@ def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> li
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         raise InputError(f"{type(module).__name__} has no trainable parameter")
-    not_hidden = {
-        id(p)
-        for owner in module.modules()
-        for p in owner.parameters(recurse=False)
-        if not isinstance(owner, (nn.Linear, nn.MultiheadAttention, _ConvNd)) and type(owner).__name__ != _LINEAR
-    } | {id(p) for layer in outputs for p in layer.parameters()}
+    convolutions = (layer for layer in module.modules() if isinstance(layer, _ConvNd) and layer.weight.requires_grad)
+    ends = [*islice(convolutions, 1), *outputs]
+    others = [layer for layer in module.modules() if not _is_linear(layer)]
+    not_hidden = {id(p) for layer in others for p in layer.parameters(recurse=False)}
+    not_hidden |= {id(p) for layer in ends for p in layer.parameters()}
     hidden: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
@@ -48,6 +45,19 @@ def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> li
         {"params": vectors, "hidden": False, "weight_decay": 0.0, "always_adapt": False},
     ]
     return [group for group in groups if group["params"]]
+
+
+def output_layers(method: nn.Module) -> list[nn.Module]:
+    """The last linear or convolution layer of each part of a method but its `backbone`, and a language model's head."""
+    parts = [part for name, part in method.named_children() if name != "backbone"]
+    layers = [[layer for layer in part.modules() if _is_linear(layer)] for part in parts]
+    head = getattr(getattr(method, "backbone", None), "vocabulary_head", None)
+    return [*(found[-1] for found in layers if found), *([] if head is None else [head])]
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    """Also GPT-2's layers in transformers, whose weights are transposed."""
+    return isinstance(layer, (nn.Linear, nn.MultiheadAttention, _ConvNd)) or type(layer).__name__ == "Conv1D"
 
 
 def move_weight_decay(optimizer: torch.optim.Optimizer, progress: float) -> None:

@@ -6,27 +6,36 @@ rate and one weight decay serve both.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.hardware import cpu_has_bfloat16
+from ssl_lightning.ranges import Fraction, NonNegativeFloat
 
-POLYNOMIALS = ((7.7110, -22.1138, 16.2487), (3.2025, -2.3615, 0.4818))
-"""Coefficients (a, b, c) of two odd quintics a x + b x^3 + c x^5. One after the other, they map singular values
-in [0.02, 1] into [0.48, 1.52]. Each is the optimal polynomial on the range of the one before, widened by the 1 % that
-bfloat16 rounds (Polar Express, Amsel et al. 2025, https://arxiv.org/abs/2505.16932, Algorithm 1)."""
+POLYNOMIALS = (
+    (8.20516, -22.90193, 16.46072),
+    (4.06640, -2.86115, 0.51840),
+    (3.90959, -2.82335, 0.52504),
+    (3.28556, -2.41530, 0.48529),
+    (2.27787, -1.61982, 0.39848),
+)
+"""Coefficients (a, b, c) of odd quintics a x + b x^3 + c x^5: Polar Express, Amsel et al. 2025,
+https://arxiv.org/abs/2505.16932, Algorithm 1. Each is the best one on the range to which those before it map
+[0.001, 1], widened by 1 % for what bfloat16 rounds. All five map [0.001, 1] into [0.84, 1.13];
+two map 0.01 to 0.33."""
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor, steps: int = len(POLYNOMIALS)) -> Tensor:
     """For each matrix of (L, m, n), approximately the nearest matrix with orthonormal rows or columns.
 
     Computes in bfloat16 where the device has it natively, otherwise in float32 (`torch.optim.Muon` always uses
-    bfloat16). Jordan et al. scale the squared singular values to the sum 1 and take five steps. Scaling the fourth
-    powers to the sum 1 brings the largest singular value closer to 1, so that two steps are enough.
+    bfloat16). Others scale the squared singular values to the sum 1, which is safe but leaves them small. Scaling the
+    fourth powers to the sum 1 is as safe and brings the largest one closer to 1.
     """
     dtype = torch.promote_types(matrices.dtype, torch.float32)
     if dtype == torch.float32 and (matrices.is_cuda or (matrices.device.type == "cpu" and cpu_has_bfloat16())):
@@ -37,7 +46,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     gram = x @ x.mT
     fourth_powers = torch.linalg.matrix_norm(gram, keepdim=True).clamp(min=1e-7)
     x, gram = x / fourth_powers.sqrt(), gram / fourth_powers
-    for step, (a, b, c) in enumerate(POLYNOMIALS):
+    for step, (a, b, c) in enumerate(POLYNOMIALS[:steps]):
         if step > 0:
             gram = x @ x.mT
         # a x + (b G + c G^2) x with G = x x^T
@@ -49,23 +58,29 @@ class MuonAdamW(Optimizer):
     """Muon on the parameter groups with `hidden: True` (see `parameter_groups`), AdamW on the others.
 
     A convolution's weight (O, I, h, w) counts as the matrix (O, I*h*w), in any memory format. Matrices of equal shape
-    are orthogonalized together. The update is that of `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`.
+    are orthogonalized together. But for the polynomials the update is that of `torch.optim.Muon` with
+    `adjust_lr_fn="match_rms_adamw"`.
 
     All state is held in this optimizer as plain tensors and numbers, so schedulers, checkpoints (`weights_only=True`)
     and moves between devices work as usual.
 
+    Args:
+        steps: how many of the `POLYNOMIALS` are taken. The singular values of a momentum fall over several orders of
+            magnitude; fewer steps cost less time and leave most of them small.
+
     Raises:
-        InputError: no group is hidden, or a hidden group holds a tensor with fewer than two axes.
+        InputError: no group is hidden.
     """
 
     def __init__(
         self,
         params: Any,
-        lr: float = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
+        lr: NonNegativeFloat = 1e-3,
+        weight_decay: NonNegativeFloat = 0.1,
+        momentum: Fraction = 0.95,
+        betas: tuple[Fraction, Fraction] = (0.9, 0.95),
+        eps: NonNegativeFloat = 1e-8,
+        steps: Annotated[int, Interval(ge=1, le=len(POLYNOMIALS))] = len(POLYNOMIALS),
     ) -> None:
         defaults = {
             "lr": lr,
@@ -74,15 +89,12 @@ class MuonAdamW(Optimizer):
             "betas": tuple(betas),
             "eps": eps,
             "hidden": False,
+            "steps": steps,
         }
         super().__init__(params, defaults)
         self._engines: dict[Tensor, AdamW] = {}
         if not any(group["hidden"] for group in self.param_groups):
             raise InputError("MuonAdamW got no weight of a hidden layer: pass parameter_groups(module), or use adamw")
-        for group in self.param_groups:
-            flat = [tuple(p.shape) for p in group["params"] if group["hidden"] and p.ndim < 2]
-            if flat:
-                raise InputError(f"Muon orthogonalizes matrices, a group with hidden: True holds the shape {flat[0]}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -110,7 +122,7 @@ class MuonAdamW(Optimizer):
             by_shape.setdefault(tuple(update.shape), []).append(index)
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         for shape, indices in by_shape.items():
-            stacked = orthogonalize(torch.stack([updates[i].flatten(1) for i in indices]))
+            stacked = orthogonalize(torch.stack([updates[i].flatten(1) for i in indices]), group["steps"])
             rate = 0.2 * group["lr"] * max(stacked.shape[1:]) ** 0.5
             moved = [matrix.view(shape) for matrix in stacked.unbind()]
             torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)

@@ -5,18 +5,18 @@ https://arxiv.org/abs/1608.03983 (one cycle).
 """
 
 import math
+from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, NonNegativeInt
 
 
 def _warmup_length(total_steps: int, steps_per_epoch: int, warmup_epochs: float, warmup_steps: int) -> int:
     if total_steps < 1:
         raise InputError(f"a schedule needs at least one step, got total_steps={total_steps}")
-    if warmup_epochs < 0 or warmup_steps < 0:
-        raise InputError(f"warm-up cannot be negative: warmup_epochs={warmup_epochs}, warmup_steps={warmup_steps}")
     if warmup_epochs and warmup_steps:
         raise InputError(f"give warmup_epochs={warmup_epochs} or warmup_steps={warmup_steps}, not both")
     return min(total_steps, warmup_steps or round(warmup_epochs * steps_per_epoch))
@@ -26,9 +26,9 @@ def warmup_cosine(
     optimizer: Optimizer,
     total_steps: int,
     steps_per_epoch: int,
-    warmup_epochs: float = 0,
-    warmup_steps: int = 0,
-    final_fraction: float = 0.0,
+    warmup_epochs: NonNegativeFloat = 0,
+    warmup_steps: NonNegativeInt = 0,
+    final_fraction: Fraction = 0.0,
 ) -> LambdaLR:
     """Linear warm-up to the full rate, then half a cosine down to `final_fraction` of it at `total_steps`.
 
@@ -36,11 +36,9 @@ def warmup_cosine(
     step is not zero. A run shorter than its warm-up only warms up. After `total_steps` the rate is constant.
 
     Raises:
-        InputError: both warm-ups are given, one is negative, or `final_fraction` is not in [0, 1].
+        InputError: both warm-ups are given.
     """
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
-    if not 0 <= final_fraction <= 1:
-        raise InputError(f"final_fraction must be in [0, 1], got {final_fraction}")
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -48,19 +46,25 @@ def warmup_cosine(
         progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
         return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    return LambdaLR(optimizer, factor)
+    return _scale(optimizer, factor)
 
 
 def constant(
     optimizer: Optimizer,
     total_steps: int,
     steps_per_epoch: int,
-    warmup_epochs: float = 0,
-    warmup_steps: int = 0,
+    warmup_epochs: NonNegativeFloat = 0,
+    warmup_steps: NonNegativeInt = 0,
 ) -> LambdaLR:
     """Linear warm-up as in `warmup_cosine`, then the full rate."""
     warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
-    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+    return _scale(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+
+
+def _scale(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    """Scales the rates of all parameter groups but those with `scheduled: False`."""
+    groups = optimizer.param_groups
+    return LambdaLR(optimizer, [factor if group.get("scheduled", True) else lambda step: 1.0 for group in groups])
 
 
 def momentum_cosine(progress: float, start: float, end: float) -> float:

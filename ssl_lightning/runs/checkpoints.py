@@ -24,29 +24,39 @@ class CorruptCheckpointError(InputError):
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Writes a whole checkpoint or none: `path` always holds the newest complete one.
 
-    Of `last.ckpt` the one before it is kept as `previous.ckpt`.
+    Of `last.ckpt` the one before it is kept as `previous.ckpt`, where the disk has room for three of them.
 
     Raises:
         OSError: the disk is full or not writable; what was at `path` is still there.
     """
     content = io.BytesIO()  # torch.save to a full disk would raise a RuntimeError of its own
     torch.save(checkpoint, content)
+    previous = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
     with written_beside(path) as beside:
-        with beside.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == "last.ckpt" and path.exists():
-            previous = path.with_name("previous.ckpt")
-            previous.unlink(missing_ok=True)
-            os.link(path, previous)
+        try:
+            beside.write_bytes(content.getbuffer())
+        except OSError:
+            if previous is None or not previous.exists():
+                raise
+            previous.unlink()
+            beside.write_bytes(content.getbuffer())
+        if previous is not None and path.exists():
+            _keep(path, previous)
+
+
+def _keep(path: Path, previous: Path) -> None:
+    previous.unlink(missing_ok=True)
+    try:
+        os.link(path, previous)
+    except OSError:  # a file system without hard links
+        os.replace(path, previous)
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Loads tensors and plain values only; nothing in the file is executed.
 
     Raises:
-        InputError: no such file, or one that holds more than tensors and plain values.
+        InputError: no such file, one that holds more than tensors and plain values, or not what a run saves.
         CorruptCheckpointError: cut off, or some of its bytes are not those that were written.
     """
     path = Path(path)
@@ -54,15 +64,27 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise InputError(f"there is no checkpoint at {path}")
     try:
         with zipfile.ZipFile(path) as content:
+            if any(entry.compress_size != entry.file_size for entry in content.infolist()):
+                raise zipfile.BadZipFile("it is compressed, which no checkpoint is")
             wrong = content.testzip()  # torch.load itself does not look at the checksums
         if wrong is not None:
             raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        loaded = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise CorruptCheckpointError(f"{path} is damaged or not a checkpoint ({described(error)})") from error
+    if not (isinstance(loaded, dict) and _has(loaded, {"state_dict": dict, "global_step": int})):
+        raise InputError(f"{path} is not the checkpoint of a run")
     return loaded
+
+
+def _has(content: dict[str, Any], kinds: dict[str, type]) -> bool:
+    return all(isinstance(content.get(name), kind) for name, kind in kinds.items())
+
+
+_TRAINING = {"optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict, "epoch": int}
+"""What a training that resumes needs besides the weights."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +126,8 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         except CorruptCheckpointError as error:
             damaged.append(str(error))
             continue
-        if not {"global_step", "state_dict"} <= set(found.content):
-            raise InputError(f"{path} is not the checkpoint of a run")
+        if not _has(found.content, _TRAINING):
+            raise InputError(f"{path} holds weights alone: no training can resume from it")
         if damaged:
             rank_zero_only(print)(
                 f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}", flush=True

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from ssl_lightning.runs.folder import RunFolder, write_atomically
+from ssl_lightning.runs.stored_config import read_yaml
 
 
 def choices(run: RunFolder) -> dict[str, str]:
@@ -35,7 +36,7 @@ def _varied(run: RunFolder) -> list[str]:
     sweep = run.path.resolve().parent / "multirun.yaml"
     if not sweep.exists():
         return []
-    overrides = OverridesParser.create().parse_overrides(list(OmegaConf.load(sweep).hydra.overrides.task))
+    overrides = OverridesParser.create().parse_overrides(list(read_yaml(sweep)["hydra"]["overrides"]["task"]))
     varied = {override.key_or_group for override in overrides if override.is_sweep_override()}
     return [text for text in _composition(run)["overrides"]["task"] if text.partition("=")[0].lstrip("+") in varied]
 
@@ -46,5 +47,5 @@ def _composition(run: RunFolder) -> Any:
     if HydraConfig.initialized() and "method" in HydraConfig.get().runtime.choices:
         return OmegaConf.to_container(HydraConfig.get(), resolve=False)
     if file.exists():
-        return OmegaConf.to_container(OmegaConf.load(file).hydra)
+        return read_yaml(file)["hydra"]
     return {"runtime": {"choices": {}}, "overrides": {"task": []}}

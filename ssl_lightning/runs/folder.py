@@ -117,10 +117,11 @@ def find_run(where: str | Path) -> RunFolder:
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder of its run (ssl-evaluate takes checkpoint=best or a path)")
     if (path / ".hydra" / "config.yaml").is_file():
+        refuse_links_out(path)
         return RunFolder(path)
     inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
     if len(inside) == 1:
-        return RunFolder(Path(inside[0]))
+        return find_run(inside[0])
     if inside:
         raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
     raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
@@ -134,13 +135,30 @@ def _newest(folder: Path) -> RunFolder:
     return RunFolder(configs[-1].parent.parent)
 
 
+def refuse_links_out(folder: Path) -> None:
+    """Refuses a folder that leads out of itself: what is read from or written to it must lie in it.
+
+    Raises:
+        InputError: below it lies a link to somewhere else, or something that is neither a file nor a folder; or Hydra
+            would take its name for an interpolation.
+    """
+    home = folder.resolve()
+    if "${" in str(home):
+        raise InputError(f"{home} has ${{ in its name, which Hydra takes for an interpolation; rename it")
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise InputError(f"{path} leads out of the run's folder, to {path.resolve()}; put it there itself")
+            if not path.is_symlink() and not path.is_file() and not path.is_dir():
+                raise InputError(f"{path} is neither a file nor a folder; remove it")
+
+
 def remove_empty(path: Path) -> None:
     """Removes a refused command's folder and the two above it, if empty and below the working directory."""
     with contextlib.suppress(OSError, InputError):
-        files = list(path.iterdir())
-        if {file.name for file in files} <= {".lock", "wandb_id"}:
+        if {file.name for file in path.iterdir()} <= {".lock", "wandb_id"}:
             with RunFolder(path).locked():
-                for file in files:
+                for file in list(path.iterdir()):
                     file.unlink()
     for folder in (path, path.parent, path.parent.parent):
         if Path.cwd() in folder.parents:
@@ -157,14 +175,27 @@ def quoted(text: Path | str) -> str:
 
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Gives a place beside `path` to write to, which is renamed to it: a reader or a crash never meets half a file."""
+    """Gives a place beside `path` to write to, which is renamed to it: a reader or a crash never meets half a file.
+
+    What is written is on the disk before it is renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(run: RunFolder) -> None:
+    """Removes what a process that was killed had begun to write beside a file of the run."""
+    for folder in (run.path, run.config.parent, run.last.parent):
+        for file in folder.glob(".*.*"):
+            if re.search(r"\.\d+$", file.name):
+                file.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.stored_config import read_config, storable
 
 _ELSEWHERE = (
     *("resume", "resume_sweep", "sweep", "max_requeues", "objective", "logger"),
@@ -18,7 +19,7 @@ _ELSEWHERE = (
 
 
 def identity(config: DictConfig) -> str:
-    """The part of a config that makes its run, as canonical JSON; interpolations as they are written."""
+    """The part of a config that makes its run, as canonical JSON, as it is stored."""
     return json.dumps(_flat(config), sort_keys=True)
 
 
@@ -43,9 +44,7 @@ def refuse_another(run: RunFolder, config: DictConfig) -> None:
     """
     if not run.config.is_file() or not (run.checkpoints or run.read_results().get("status") == "finished"):
         return
-    stored = OmegaConf.load(run.config)
-    keys = differing_keys(stored, config) if isinstance(stored, DictConfig) else ["all of it"]
-    if keys:
+    if keys := differing_keys(read_config(run.config), config):
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         raise InputError(
             f"{run.path} holds a run of another config: it differs in {', '.join(keys[:3])}{more};"
@@ -54,7 +53,7 @@ def refuse_another(run: RunFolder, config: DictConfig) -> None:
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    return dict(_leaves(OmegaConf.to_container(config, resolve=False), ""))
+    return dict(_leaves(OmegaConf.to_container(storable(config), resolve=False), ""))
 
 
 def _leaves(node: Any, key: str) -> list[tuple[str, Any]]:

@@ -32,18 +32,19 @@ def load_weights(method: Any, checkpoint: Path, run: RunFolder, device: torch.de
     """Gives a method of `run` the weights of a checkpoint, read to `device`.
 
     Raises:
-        InputError: no checkpoint, or one of another architecture.
+        InputError: no checkpoint, or one of another architecture, or one whose weights are not finite.
     """
     try:
         method.load_state_dict(read_checkpoint(checkpoint, device)["state_dict"])
     except (RuntimeError, KeyError) as error:
         raise InputError(f"{checkpoint} does not fit the model of {run.config}") from error
+    if not all(weight.isfinite().all() for weight in method.parameters()):
+        raise InputError(f"the weights in {checkpoint} are not finite: their training diverged")
 
 
 def load_data(run: RunFolder, config: DictConfig) -> Any:
-    """The data module of `config`, with what the run keeps of it (such as its tokenizer), ready for use."""
+    """The data module of `config`, with what the run keeps of it (such as its tokenizer), ready for evaluation."""
     data = build_data(config)
     data.restore(run.path)
-    data.prepare_data()
-    data.setup()
+    data.setup("test")
     return data

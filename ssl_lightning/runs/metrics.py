@@ -20,6 +20,17 @@ def direction_of(metric: str) -> Literal["min", "max"]:
     return "min" if _LOSSES.search(metric) else "max"
 
 
+def _row(names: list[str], line: str) -> tuple[int, dict[str, float]] | None:
+    """Step and metrics of a row; None of a row that is cut or is none."""
+    step, *values = line.strip().split(",")
+    if names[0] != "step" or len(names) != 1 + len(values) or not line.endswith("\n"):
+        return None
+    try:
+        return int(step), {name: float(value) for name, value in zip(names[1:], values, strict=True) if value}
+    except ValueError:
+        return None
+
+
 class Metrics(Logger):
     """Keeps all metrics in memory and on disk, a column a metric and a row a step, written anew at each `save`.
 
@@ -34,18 +45,18 @@ class Metrics(Logger):
         super().__init__()
         self.path = path
         self.rows: dict[int, dict[str, float]] = {}
-        self.latest: dict[str, float] = {}
-        """The last value of every metric."""
         if step is not None and path.exists():
             self._read(step)
 
     def _read(self, last: int) -> None:
-        with self.path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                step = int(row.pop("step"))
-                if step <= last:
-                    self.rows[step] = {name: float(value) for name, value in row.items() if value}
-                    self.latest.update(self.rows[step])
+        header, *lines = self.path.read_text(errors="replace").splitlines(keepends=True) or [""]
+        names = header.strip().split(",")
+        rows = [row for line in lines if (row := _row(names, line))]
+        self.rows = {step: values for step, values in rows if step <= last}
+        if damaged := len(lines) - len(rows):
+            print(
+                f"warning: {self.path} is damaged: {damaged} of its {len(lines)} rows cannot be read and are left out"
+            )
 
     @property
     def name(self) -> str:
@@ -54,6 +65,12 @@ class Metrics(Logger):
     @property
     def version(self) -> str:
         return ""
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last value of every metric; step 0 does not count, where the encoder was untrained."""
+        last = {name: value for step in sorted(self.rows) if step > 0 for name, value in self.rows[step].items()}
+        return dict(sorted(last.items()))
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one metric."""
@@ -67,9 +84,7 @@ class Metrics(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
-        self.rows.setdefault(int(step or 0), {}).update(values)
-        self.latest.update(values)
+        self.rows.setdefault(int(step or 0), {}).update({name: float(value) for name, value in metrics.items()})
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -86,4 +101,4 @@ class Metrics(Logger):
         try:
             write_atomically(self.path, text.getvalue())
         except OSError as error:
-            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept and tried again")
+            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept until it can")

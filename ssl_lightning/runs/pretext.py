@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssl_lightning.distributed import unsharded
 from ssl_lightning.evaluation.features import evaluating
+from ssl_lightning.randomness import seed_generators
 
 
 @torch.no_grad()
@@ -27,7 +28,7 @@ def run_pretext_task(
 
     gpus = [weight.device] if weight.device.type == "cuda" else []
     with evaluating(method), unsharded(method), torch.random.fork_rng(gpus):
-        torch.manual_seed(seed)
+        seed_generators(seed, seed, weight.device)
         fitted = apply_to_collection(dict(batch), Tensor, fit)
         columns = method.show(fitted) if options is None else method.generate(fitted, options)
     return {name: column.detach().float().cpu() for name, column in (columns or {}).items()}

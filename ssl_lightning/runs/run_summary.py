@@ -8,13 +8,17 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.errors import TrainingInterrupted
-from ssl_lightning.record import TakesResults, record
+from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.record import TakesResults, record, record_last
 from ssl_lightning.runs.description import store_description
-from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
 from ssl_lightning.runs.identity import identity
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.stored_config import storable
+
+_STATUS = {TrainingInterrupted: "stopped", KeyboardInterrupt: "stopped", NotSaved: "unsaved"}
+"""What became of a run, by the exception that ended it."""
 
 
 class RunSummary(lightning.Callback):
@@ -28,7 +32,8 @@ class RunSummary(lightning.Callback):
 
     state_key = "RunSummary"
 
-    def __init__(self, run: RunFolder, metrics: Metrics, config: DictConfig) -> None:
+    def __init__(self, run: RunFolder, metrics: Metrics, config: DictConfig, begins_trained: bool = False) -> None:
+        self.begins_trained = begins_trained  # then what is measured at its start is no control
         self.run, self.metrics, self.config = run, metrics, config
         self.status = "new"
         self.samples, self.training, self.waiting, self.wall = 0, 0.0, 0.0, 0.0
@@ -45,6 +50,8 @@ class RunSummary(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.status = "running"
+        for step in sorted(self.metrics.rows):  # what others decide by, such as EarlyStopping, also after a resume
+            record_last(trainer, self.metrics.rows[step])
         self._store_config()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -78,11 +85,10 @@ class RunSummary(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.write(trainer)
 
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
+    def end(self, trainer: lightning.Trainer, error: BaseException) -> None:
+        """The training ended by `error`."""
         if self.status != "new":
-            self.status = "stopped" if isinstance(exception, TrainingInterrupted | KeyboardInterrupt) else "failed"
+            self.status = _STATUS.get(type(error), "failed")
             self.write(trainer)
 
     def finish(self, trainer: lightning.Trainer) -> None:
@@ -94,14 +100,15 @@ class RunSummary(lightning.Callback):
     @rank_zero_only
     def _store_config(self) -> None:
         """All that made the run; every checkpoint has been loaded by then, so that it is known to fit."""
-        write_atomically(self.run.config, OmegaConf.to_yaml(self.config))
+        remove_leftovers(self.run)
+        write_atomically(self.run.config, OmegaConf.to_yaml(storable(self.config)))
         store_description(self.run)
 
     @rank_zero_only
     def write(self, trainer: lightning.Trainer) -> None:
         """Both files, from what is known by now; a full disk costs a warning, not the run."""
         self.metrics.save()
-        untrained: Mapping[str, float] = self.metrics.rows.get(0, {})
+        untrained: Mapping[str, float] = {} if self.begins_trained else self.metrics.rows.get(0, {})
         timing = {name.partition("/")[2]: value for name, value in self.rates().items()}
         results = {
             "status": self.status,
@@ -113,7 +120,7 @@ class RunSummary(lightning.Callback):
         try:
             write_json(self.run.results, results)
         except OSError as error:
-            print(f"warning: {self.run.results} cannot be written ({error.strerror}); it is tried again later")
+            print(f"warning: {self.run.results} cannot be written ({error.strerror})")
         for logger in trainer.loggers:
             if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())

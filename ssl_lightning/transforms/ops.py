@@ -6,12 +6,14 @@ steps: a caller can draw for a whole batch, then apply in pieces that fit a cach
 
 import math
 import random
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 from ssl_lightning.transforms import functional
 
 Params = dict[str, Any]
@@ -28,10 +30,10 @@ class Op(nn.Module):
         images = images if self.reads_uint8 else functional.to_float(images)
         return self.transform(images, self.draw((B, C, H, W), generator))
 
-    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
+    def draw(self, shape: Shape, generator: torch.Generator) -> Any:
         raise NotImplementedError
 
-    def transform(self, images: Tensor, params: Params) -> Tensor:
+    def transform(self, images: Tensor, params: Any) -> Tensor:
         raise NotImplementedError
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -43,7 +45,7 @@ class CentralSquare(Op):
 
     reads_uint8 = True
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: PositiveInt) -> None:
         super().__init__()
         self.size = size
 
@@ -72,15 +74,13 @@ class RandomResizedCrop(CentralSquare):
 
     def __init__(
         self,
-        size: int,
-        scale: tuple[float, float] = (0.08, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
+        size: PositiveInt,
+        scale: PositiveSpan = (0.08, 1.0),
+        ratio: PositiveSpan = (3 / 4, 4 / 3),
+        flip: Fraction = 0.5,
     ) -> None:
         super().__init__(size)
-        self.scale = _range("scale", scale, above=0)
-        self.ratio = _range("ratio", ratio, above=0)
-        self.flip = probability("flip", flip)
+        self.scale, self.ratio, self.flip = scale, ratio, flip
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         if not self.training:
@@ -116,14 +116,19 @@ class ColorJitter(Op):
     application. Samples without jitter get the parameters of the identity.
     """
 
-    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float = 0.8) -> None:
+    def __init__(
+        self,
+        brightness: NonNegativeFloat,
+        contrast: NonNegativeFloat,
+        saturation: NonNegativeFloat,
+        hue: Annotated[float, Interval(ge=0, le=0.5)],
+        p: Fraction = 0.8,
+    ) -> None:
         super().__init__()
-        if not 0 <= hue <= 0.5:
-            raise InputError(f"hue must be in [0, 0.5] turns, got {hue}")
         strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.ranges = {"hue": (-hue, hue), **{name: (max(0.0, 1 - s), 1 + s) for name, s in strengths.items()}}
         self.identity = {"hue": 0.0, **dict.fromkeys(strengths, 1.0)}
-        self.p = probability("p", p)
+        self.p = p
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         draws = _uniform((len(self.ranges) + 1, shape[0]), generator)
@@ -142,9 +147,9 @@ class ColorJitter(Op):
 class Grayscale(Op):
     """Grayscale on all channels, with probability `p`."""
 
-    def __init__(self, p: float = 0.2) -> None:
+    def __init__(self, p: Fraction = 0.2) -> None:
         super().__init__()
-        self.p = probability("p", p)
+        self.p = p
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {"chosen": _uniform((shape[0],), generator) < self.p}
@@ -159,10 +164,12 @@ class GaussianBlur(Op):
     The kernel size defaults to a tenth of the image's side, made odd: 23 for 224 pixels (SimCLR, Appendix A).
     """
 
-    def __init__(self, p: float = 0.5, sigma: tuple[float, float] = (0.1, 2.0), kernel_size: int | None = None) -> None:
+    def __init__(
+        self, p: Fraction = 0.5, sigma: PositiveSpan = (0.1, 2.0), kernel_size: PositiveInt | None = None
+    ) -> None:
         super().__init__()
-        self.p = probability("p", p)
-        self.sigma = _range("sigma", sigma, above=0)
+        self.p = p
+        self.sigma = sigma
         self.kernel_size = kernel_size
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
@@ -181,9 +188,9 @@ class GaussianBlur(Op):
 class Solarize(Op):
     """Inverts the pixels at or above `threshold`, with probability `p`."""
 
-    def __init__(self, p: float = 0.2, threshold: float = 0.5) -> None:
+    def __init__(self, p: Fraction = 0.2, threshold: Fraction = 0.5) -> None:
         super().__init__()
-        self.p = probability("p", p)
+        self.p = p
         self.threshold = threshold
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
@@ -208,17 +215,17 @@ class RandomAffine(Op):
 
     def __init__(
         self,
-        degrees: float,
-        translate: float = 0.0,
-        scale: tuple[float, float] = (1.0, 1.0),
+        degrees: NonNegativeFloat,
+        translate: Fraction = 0.0,
+        scale: PositiveSpan = (1.0, 1.0),
         shear: float = 0.0,
-        elastic_alpha: float = 0.0,
-        elastic_sigma: float = 4.0,
+        elastic_alpha: NonNegativeFloat = 0.0,
+        elastic_sigma: PositiveFloat = 4.0,
     ) -> None:
         super().__init__()
         self.degrees = degrees
-        self.translate = probability("translate", translate)
-        self.scale = _range("scale", scale, above=0)
+        self.translate = translate
+        self.scale = scale
         self.shear = shear
         self.elastic_alpha = elastic_alpha
         self.elastic_sigma = elastic_sigma
@@ -263,19 +270,5 @@ def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
 
 
-def _between(u: Tensor, ends: tuple[float, float]) -> Tensor:
+def _between(u: Tensor, ends: Sequence[float]) -> Tensor:
     return ends[0] + (ends[1] - ends[0]) * u
-
-
-def probability(name: str, value: float) -> float:
-    """Returns `value`; raises InputError if it is not in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} must be in [0, 1], got {value}")
-    return value
-
-
-def _range(name: str, ends: tuple[float, float], above: float) -> tuple[float, float]:
-    low, high = ends
-    if not above < low <= high:
-        raise InputError(f"{name} must be (low, high) with {above} < low <= high, got {tuple(ends)}")
-    return low, high

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms import functional
 from ssl_lightning.transforms.ops import Op, Params, Shape
 
@@ -16,20 +17,19 @@ PIECE = 2**17
 """Floats per CPU thread that pass through a chain together: 0.5 MB, which stay in the cache."""
 
 
-class Chain(nn.Module):
-    """Named transforms, applied one after the other."""
+class Chain(Op):
+    """Named transforms `ops`, applied one after the other; `count` views are made by it (multi-crop)."""
 
-    def __init__(self, **ops: Op) -> None:
+    reads_uint8 = True
+
+    def __init__(self, count: int = 1, **ops: Op) -> None:
         super().__init__()
+        self.count = count
         self.ops = nn.ModuleDict(ops)
 
     @property
     def steps(self) -> list[Op]:
         return [cast(Op, op) for op in self.ops.values()]
-
-    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        B, C, H, W = images.shape
-        return self.transform(images, self.draw((B, C, H, W), generator))
 
     def draw(self, shape: Shape, generator: torch.Generator) -> list[Params]:
         """The parameters of every op for images of `shape` (B, C, H, W)."""
@@ -51,8 +51,39 @@ class Chain(nn.Module):
         return shape
 
 
-class MultiView(nn.Module):
-    """Adds `views`, a list with one normalized view (B, C, h, w) of every image per chain.
+class Normalized(nn.Module):
+    """Shared by the views: images of `len(mean)` channels, normalized on whatever device they come.
+
+    Args:
+        mean: per channel, of images in [0, 1].
+        std: likewise.
+    """
+
+    requires = ("image",)
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            given = f"got mean {list(mean)}, std {list(std)}"
+            raise InputError(f"mean and std need one number per channel, std above 0: {given}")
+        self.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+
+    def images(self, batch: Batch) -> Tensor:
+        """The images of a batch, to whose device this module moves: no Trainer moves a DataModule."""
+        images = batch["image"]
+        if images.shape[1] != len(self.mean):
+            wanted = f"mean and std of the transform {len(self.mean)}"
+            raise InputError(f"images have {images.shape[1]} channels, but {wanted}")
+        self.to(images.device)
+        return images
+
+
+class MultiView(Normalized):
+    """Adds `views`, a list with `count` normalized views (B, C, h, w) of every image per chain.
 
     Args:
         views: the chains, in order.
@@ -61,24 +92,20 @@ class MultiView(nn.Module):
         channels: C of the images that the views are for; None: any.
     """
 
-    requires = ("image",)
     produces: ClassVar[tuple[str, ...]] = ("views",)
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self, views: Mapping[str, Chain], mean: Sequence[float], std: Sequence[float], channels: int | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         if channels not in (None, len(mean)):
             raise InputError(f"these views are for images of {channels} channel(s), and mean has {len(mean)}")
         self.views = nn.ModuleDict(views)
-        _register_statistics(self, mean, std)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        images = _checked(self, batch["image"])
-        views = [self._view(cast(Chain, chain), images, generator) for chain in self.views.values()]
+        images = self.images(batch)
+        chains = [cast(Chain, chain) for chain in self.views.values()]
+        views = [self._view(chain, images, generator) for chain in chains for _ in range(chain.count)]
         return {**batch, "views": views}
 
     def _view(self, chain: Chain, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,40 +122,15 @@ class MultiView(nn.Module):
         return view
 
 
-class EvaluationView(nn.Module):
+class EvaluationView(Normalized):
     """The view of evaluation: replaces `image` by its normalized largest central square, resized to `size`."""
 
-    requires = ("image",)
     produces = ("image",)
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
+    def __init__(self, size: PositiveInt, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(mean, std)
         self.size = size
-        _register_statistics(self, mean, std)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        images = _checked(self, batch["image"])
-        square = functional.central_square(images, self.size)
+        square = functional.central_square(self.images(batch), self.size)
         return {**batch, "image": functional.normalize(square, self.mean, self.std)}
-
-
-def _register_statistics(module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    if len(mean) != len(std) or min(std) <= 0:
-        raise InputError(
-            f"mean and std need one number per channel, std above 0: got mean {list(mean)}, std {list(std)}"
-        )
-    module.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
-    module.register_buffer("std", torch.tensor(list(std)), persistent=False)
-
-
-def _checked(module: MultiView | EvaluationView, images: Tensor) -> Tensor:
-    """Checks the number of channels and moves `module` to the device of the images; no Trainer moves a DataModule."""
-    if images.shape[1] != len(module.mean):
-        raise InputError(
-            f"images have {images.shape[1]} channels, but mean and std of the transform {len(module.mean)}"
-        )
-    module.to(images.device)
-    return images

@@ -20,6 +20,7 @@ from ssl_lightning.data.image.digits import digits
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.modules.patches import patchify
+from ssl_lightning.randomness import seed_generators
 from ssl_lightning.runs.folder import RunFolder, quoted
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
@@ -105,7 +106,7 @@ def test_what_is_shown_is_what_the_method_does(run: RunFolder) -> None:
     columns = run_pretext_task(method, {"views": [x], "index": torch.arange(4)}, seed=5)
     assert torch.equal(torch.get_rng_state(), state)
     assert method.training
-    torch.manual_seed(5)
+    seed_generators(5, 5)
     expected = method.eval().show({"views": [x]})
     assert all(torch.equal(columns[name], column) for name, column in expected.items())
     assert int((patchify(columns["masked"], 4) != 0).any(dim=2).sum(dim=1).max()) == 12
@@ -136,7 +137,6 @@ def test_only_so_many(run: RunFolder, pictures: Path, tmp_path: Path, capsys: An
         ("empty", (), "empty holds no image: looked for .bmp"),
         ("notes.png", (), r"notes.png cannot be read as an image \(UnidentifiedImageError\)"),
         ("cut.png", (), r"cut.png cannot be read as an image"),
-        ("a.png", ("max_images=0",), "max_images=0 is not a whole number from 1"),
         ("a.png", ("checkpoint=best",), "there is no checkpoint at .*best.ckpt"),
         (" ", (), "pictures need a run and a path"),
     ],

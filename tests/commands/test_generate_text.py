@@ -94,8 +94,12 @@ def test_masks_are_filled_with_the_best_words(method: str, tmp_path: Path, capsy
         assert chances == sorted(chances, reverse=True)
         assert all(guess["word"] in printed and f"{guess['probability']:.2%}" in printed for guess in mask)
     text = text_model(run, "last", "")
-    pipeline = transformers.FillMaskPipeline(model=text.model, tokenizer=text.tokenizer, top_k=3)
-    theirs = pipeline("the [MASK] sat on the [MASK].")
+    pipeline = transformers.FillMaskPipeline(model=text.model, tokenizer=text.tokenizer, top_k=8)
+    special = set(text.tokenizer.all_special_ids)
+    theirs = [
+        [score for score in mask if score["token"] not in special][:3]
+        for mask in pipeline("the [MASK] sat on the [MASK].")
+    ]
     for ours, expected in zip(made["masks"], theirs, strict=True):
         assert [guess["token"] for guess in ours] == [guess["token"] for guess in expected]
         assert all(
@@ -146,16 +150,7 @@ def masked_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         ((), "  ", "text is missing"),
         ((), "no mask here", r"the text has no \[MASK\]"),
         ((), "[MASK] " + "the cat " * 40, "the text has .* tokens, but the model takes 24: shorten it"),
-        (("temperature=0",), "a", "temperature=0 must be above 0"),
-        (("temperature=-1.5",), "a", "temperature=-1.5 must be above 0"),
-        (("temperature=hot",), "a", "temperature=hot is not a number"),
-        (("temperature=nan",), "a", "temperature=nan must be above 0"),
-        (("top_p=0",), "a", "top_p=0 must be above 0 and at most 1"),
-        (("top_p=1.1",), "a", "top_p=1.1 must be above 0 and at most 1"),
-        (("top_k=0",), "a", "top_k=0 is not a whole number from 1"),
-        (("max_new_tokens=0",), "a", "max_new_tokens=0 is not a whole number from 1"),
-        (("words=null",), "a", "words=None is not a whole number from 1"),
-        (("beams=1.5",), "a", "beams=1.5 is not a whole number from 1"),
+        (("words=1000000",), "a [MASK]", r"words=1000000 are more than the \d+ that the model knows"),
         (("checkpoint=best",), "a", "there is no checkpoint at .*best.ckpt"),
     ],
 )

@@ -2,18 +2,26 @@
 
 import csv
 import json
+import math
+import multiprocessing
+import os
+import signal
 import time
 from functools import cache
 
 import pytest
 import torch
+from launch.test_killed import assert_same as assert_same_state
+from launch.test_killed import state
 from runs.harness import TINY, WATCHED, train
 
 from ssl_lightning.commands import train as training
-from ssl_lightning.errors import InputError, TrainingInterrupted
+from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
 from ssl_lightning.methods.base import Method
+from ssl_lightning.methods.simclr import SimCLR
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.run_summary import RunSummary
 
 METHODS = ("simclr", "moco", "byol")
@@ -75,18 +83,22 @@ def test_observers_change_no_weight(tmp_path, method, whole):
 
 
 class StoppingRecord(RunSummary):
-    """Stops the run after an optimizer step as a signal would."""
+    """A run that gets SIGTERM in one of its steps."""
 
     at = 0
 
     def on_train_batch_end(self, trainer, *arguments):
         super().on_train_batch_end(trainer, *arguments)
         if trainer.global_step == self.at:
-            raise TrainingInterrupted(2, self.at)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("step", [3, 7, 11])
+def best(run: RunFolder) -> tuple[int, dict[str, torch.Tensor]]:
+    checkpoint = read_checkpoint(run.best)
+    return checkpoint["global_step"], checkpoint["state_dict"]
+
+
+@pytest.mark.parametrize(("method", "step"), [("moco", 3), ("simclr", 7), ("byol", 7), ("simclr", 14)])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch, whole):
     options = (*WATCHED, f"method={method}")
     with monkeypatch.context() as patch:
@@ -94,11 +106,66 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch, 
         patch.setattr(StoppingRecord, "at", step)
         with pytest.raises(TrainingInterrupted, match="resume="):
             train(tmp_path / "stopped", *options)
-    resumed = train(tmp_path / "stopped", *options, f"resume={tmp_path / 'stopped'}")
-    assert_same(weights(whole(method)), weights(resumed))
-    ours, theirs = (json.loads(run.results.read_text())["metrics"] for run in (whole(method), resumed))
-    for name in ("val/loss", "probe/knn_accuracy", "probe/linear_accuracy"):
-        assert ours[name] == theirs[name]
+    stopped = RunFolder(tmp_path / "stopped")
+    assert (stopped.read_results()["status"], read_checkpoint(stopped.last)["global_step"]) == ("stopped", step)
+    resumed = train(stopped.path, *options, f"resume={stopped.path}")
+    assert_same_state(state(resumed.path), state(whole(method).path))
+    assert best(resumed)[0] == best(whole(method))[0]
+    assert_same(best(resumed)[1], best(whole(method))[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "kept"),
+    [((), "the loss is not finite at step 9", 7), (("callbacks.checkpoint.every_n_steps=1",), "weights are not", 7)],
+)
+def test_a_training_that_diverges_fails_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, options, what, kept):
+    def explode(self, progress):
+        if self.step == 7:  # counted from 0
+            next(self.parameters()).data.fill_(math.inf)
+
+    monkeypatch.setattr(SimCLR, "after_step", explode)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(
+        InputError, match=f"the training diverged: {what}.*its last checkpoint is from before.*try a lower"
+    ):
+        train(run.path, *WATCHED, *options)
+    results, checkpoint = run.read_results(), read_checkpoint(run.last)
+    assert (results["status"], checkpoint["global_step"]) == ("failed", kept)
+    assert all(weight.isfinite().all() for weight in checkpoint["state_dict"].values())
+
+
+def test_what_was_measured_of_the_untrained_encoder_is_no_figure_of_the_run(tmp_path):
+    run = train(tmp_path / "run", *WATCHED, "callbacks.probe.times=1", "trainer.max_epochs=2")
+    metrics = Metrics(run.metrics, step=7)
+    assert "probe/knn_accuracy" in metrics.rows[0]
+    assert "probe/knn_accuracy" not in metrics.latest
+    assert best(run)[0] != 7
+
+
+def test_a_killed_data_worker_is_one_line_that_says_how_to_resume(tmp_path, monkeypatch):
+    class KillingRecord(RunSummary):
+        def on_train_batch_end(self, trainer, *arguments):
+            super().on_train_batch_end(trainer, *arguments)
+            if trainer.global_step == 3:
+                for worker in multiprocessing.active_children():
+                    os.kill(worker.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(training, "RunSummary", KillingRecord)
+    run = RunFolder(tmp_path / "run")
+    told = f"a data worker was ended from outside.*; resume the run with: ssl-pretrain resume={run.path}"
+    with pytest.raises(RunFailed, match=told):
+        train(run.path, *SHORT, "data.num_workers=1", "trainer.max_epochs=20")
+    assert run.read_results()["status"] == "failed"
+
+
+def test_what_killed_processes_had_begun_to_write_goes_with_the_next_start(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    begun = [run.path / ".metrics.csv.123", run.last.parent / ".last.ckpt.45", run.config.parent / ".config.yaml.6"]
+    for file in begun:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    train(run.path, *SHORT)
+    assert not any(file.exists() for file in begun)
 
 
 def test_resume_without_a_checkpoint_is_refused(tmp_path):
@@ -165,7 +232,8 @@ def test_a_longer_training_reads_the_checkpoint_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("option", "answer"), [("backbone.width=16", r"last\.ckpt does not fit the model"), ("seed=-1", "is not a whole")]
+    ("option", "answer"),
+    [("backbone.width=16", r"last\.ckpt does not fit the model"), ("data.fraction=2", "should be less than")],
 )
 def test_a_refused_resume_changes_nothing(tmp_path, option, answer):
     run = train(tmp_path / "run", *SHORT)

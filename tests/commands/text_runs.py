@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from ssl_lightning.config.build import build_method
+from ssl_lightning.config.build import build_method, store_networks
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.text.tokenizers import Tokenizer, bpe, byte, char, wordpiece
 from ssl_lightning.runs.checkpoints import write_checkpoint
@@ -42,9 +42,10 @@ def write_text_run(folder: Path, method: str, *overrides: str, spelled_by: str =
     with open_dict(config):
         config.backbone.update({n: getattr(known, n) for n in ("vocab_size", "pad_id", "cls_id", "sep_id")})
     made = build_method(config)
+    store_networks(made, run.config)
     torch.manual_seed(1)
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.2 * torch.randn(p.shape))
-    write_checkpoint({"state_dict": made.state_dict()}, run.last)
+    write_checkpoint({"state_dict": made.state_dict(), "global_step": 0}, run.last)
     return run

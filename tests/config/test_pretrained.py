@@ -1,5 +1,6 @@
 """`backbone.pretrained=RUN` and `method.teacher=RUN`: the language model of a run, with all checks of a run."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ssl_lightning.config.build import build_backbone, build_method
+from ssl_lightning.config.build import build_backbone, build_method, store_networks, with_own_networks
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.backbones.text import language_model
@@ -34,7 +35,10 @@ def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
     own |= {**SIZES, "max_length": "${data.length}"}
     OmegaConf.save({"data": {"length": 24}, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml")
     state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
-    torch.save({"state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}}, folder / "checkpoints" / "last.ckpt")
+    torch.save(
+        {"global_step": 0, "state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}},
+        folder / "checkpoints" / "last.ckpt",
+    )
     return folder
 
 
@@ -49,6 +53,8 @@ def test_the_network_of_a_run(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first", model)
     assert torch.equal(build_backbone(settings(first), {})(windows()), model(windows()))
     second = write_run(tmp_path / "second", model, pretrained=str(first), width=8)  # itself begun from a run
+    own = {"backbone.pretrained": {"_target_": TARGET, "vocab_size": None, "pad_id": None, **model.arguments}}
+    OmegaConf.save(own, second / ".hydra" / "networks.yaml")
     assert torch.equal(build_backbone(settings(second), {})(windows()), model(windows()))
     unknown = settings(first, vocab_size=None, pad_id=None)
     assert torch.equal(build_backbone(unknown, {"vocab_size": V, "pad_id": 0})(windows()), model(windows()))
@@ -103,5 +109,37 @@ def test_a_teacher(tmp_path: Path) -> None:
     )
     method = build_method(config)
     assert torch.equal(method.teacher(windows()), model(windows()))
+    store_networks(method, tmp_path / "config.yaml")
+    shutil.rmtree(run)
+    alone = build_method(with_own_networks(config, tmp_path / "config.yaml"))
+    alone.load_state_dict(method.state_dict())
+    assert torch.equal(alone.teacher(windows()), model(windows()))
     assert not method.teacher_learns
     assert method.backbone.model.config.num_hidden_layers == 1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "options"),
+    [
+        ("bert", "masked", {}),
+        ("modernbert", "masked", {"tied": False}),
+        ("gpt2", "causal", {"mlp_width": 40}),
+        ("qwen3", "causal", {"num_key_value_heads": 1}),
+        ("bart", "seq2seq", {}),
+    ],
+)
+def test_the_arguments_of_a_network_make_it_again(architecture: str, head: Any, options: dict[str, Any]) -> None:
+    first = language_model(architecture, V, 0, head, **SIZES, **options)
+    again = language_model(vocab_size=V, pad_id=0, **first.arguments)
+    again.load_state_dict(first.state_dict())
+    assert (again.out_dim, again.max_length, again.causal) == (first.out_dim, first.max_length, first.causal)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(windows()), first.eval()(windows()))
+
+
+def test_a_run_that_names_itself_as_its_parent(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", make())
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.backbone.pretrained = str(run)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    assert build_backbone(settings(run), {}).out_dim == 16

@@ -158,10 +158,20 @@ def test_windows_tile_their_documents(seed):
     sizes = rng.integers(0, 60, 12)
     array = documents(sizes, int(rng.integers(1, 20)), seed=seed)
     batch = array.__getitems__(range(len(array)))
-    real = torch.arange(array.length) < torch.from_numpy(array.sizes)[:, None]
+    real = torch.arange(array.length) < torch.from_numpy(array.places(array.rows)[2])[:, None]
     assert (batch["tokens"][~real] == 0).all()
     assert batch["tokens"][real].tolist() == array.tokens.tolist()
     assert np.bincount(batch["document"], weights=real.sum(1), minlength=12).tolist() == sizes.tolist()
+
+
+def test_windows_of_large_texts_take_eight_bytes_each():
+    """Their rows alone; all else is kept by document."""
+    offsets = np.array([0, 3, 10**9, 10**9 + 500_000])
+    array = TokenDataset(np.broadcast_to(np.uint16(7), 10**9 + 500_000), offsets, 1000, 0, stride=1000)
+    held = [value for value in vars(array).values() if isinstance(value, np.ndarray) and value.size > 4]
+    assert sum(value.nbytes for value in held if value is not array.tokens) == 8 * len(array)
+    assert array.token_count == 10**9 + 500_000
+    assert array.__getitems__([0, 1])["document"].tolist() == [0, 1]
 
 
 def test_subsets_keep_numbers_labels_and_documents():
@@ -175,12 +185,3 @@ def test_subsets_keep_numbers_labels_and_documents():
     chosen = array.of_documents(np.array([False, True, True, True]))
     assert chosen.groups.tolist() == [1, 3, 3]
     assert chosen.firsts().__getitems__([0, 1])["index"].tolist() == [3, 4]
-
-
-def test_wrong_arguments():
-    with pytest.raises(ValueError, match="stride=5"):
-        documents([9], 4, 5)
-    with pytest.raises(ValueError, match="length=0"):
-        documents([9], 0)
-    with pytest.raises(ValueError, match=r"labels must be \(1,\)"):
-        documents([9], labels=np.array([1, 2]))

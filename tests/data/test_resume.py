@@ -85,17 +85,22 @@ def data(num_workers=0):
     )
 
 
-def fit(folder, resume=None, batches=(), num_workers=0, ask=False, **options):
-    trainer = Trainer(
+def make_trainer(**options):
+    return Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[SaveAt(folder, batches)] if batches else [],
-        **{"max_epochs": 3, "log_every_n_steps": 1, "num_sanity_val_steps": 0, **options},
+        num_sanity_val_steps=0,
+        **options,
     )
+
+
+def fit(folder, resume=None, batches=(), num_workers=0, ask=False, **options):
+    callbacks = [SaveAt(folder, batches)] if batches else []
+    trainer = make_trainer(callbacks=callbacks, **{"max_epochs": 3, "log_every_n_steps": 1, **options})
     model = Recorder(ask)
     torch.manual_seed(99 if resume else 0)
     trainer.fit(model, datamodule=data(num_workers), ckpt_path=resume, weights_only=False)
@@ -145,6 +150,12 @@ def test_every_step_has_noise_of_its_own_and_every_validation_the_same(tmp_path)
     model = fit(tmp_path)
     assert len({noise for *_, noise, _ in model.seen}) == 15
     assert model.validation_set == model.validation_set[:1] * 3
+
+
+def test_a_validation_alone_is_that_of_a_training(tmp_path):
+    model, alone = fit(tmp_path, max_epochs=1), Recorder()
+    make_trainer().validate(alone, data(), verbose=False)
+    assert alone.validation_set == model.validation_set
 
 
 def test_overfitting_repeats_the_same_batches(tmp_path):

@@ -59,7 +59,6 @@ def test_order_is_a_function_of_seed_and_epoch():
 @pytest.mark.parametrize(
     ("arguments", "numbers"),
     [
-        ({"size": 10, "batch_size": 0}, ["0"]),
         ({"size": 100, "batch_size": 10, "world_size": 4}, ["10", "4", "try 8"]),
         ({"size": 10, "batch_size": 12}, ["12", "10"]),
     ],

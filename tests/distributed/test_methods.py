@@ -18,6 +18,7 @@ from ssl_lightning.methods import moco
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules import norm
 from ssl_lightning.modules.norm import gather_batch_norm
+from ssl_lightning.randomness import seed_generators
 
 STEPS, B = 3, 16
 BROADCAST = "buffers broadcast over a queue fed locally"
@@ -68,7 +69,7 @@ def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mut
         optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.2)
         losses = []
         for step, batch in enumerate(batches):
-            torch.manual_seed(step)  # of masks and noise, which all ranks draw for the whole batch
+            seed_generators(step, step)  # of masks and noise, which all ranks draw for the whole batch
             loss = model(each_tensor(batch, lambda x: x.chunk(world_size())[rank()]))
             optimizer.zero_grad()
             loss.backward()

@@ -93,7 +93,7 @@ def test_wrong_inputs_are_named() -> None:
     x, y = blobs(10, 2, spread=0.1)
     with pytest.raises(InputError, match="l2 must be positive, got 0"):
         fit_linear(x, y, 2, 0)
-    with pytest.raises(InputError, match="l2_grid needs positive values"):
-        choose_l2(x, y, ())
+    with pytest.raises(InputError, match="at least one labeled sample"):
+        choose_l2(x[:1], y[:1], (1.0,))
     with pytest.raises(InputError, match="num_classes=1"):
         fit_linear(x, y, 1, 1.0)

@@ -1,6 +1,6 @@
 import torch
 
-from ssl_lightning.evaluation.low_shot import draw, over_draws
+from ssl_lightning.evaluation.low_shot import LabelBudgets, draw
 
 
 def test_a_draw_has_each_class_by_its_share() -> None:
@@ -23,8 +23,12 @@ def test_all_rows_can_be_drawn() -> None:
 
 def test_mean_worst_and_best_over_draws() -> None:
     labels = torch.zeros(20, dtype=torch.long)
-    found = over_draws(lambda rows, seed: {"accuracy": len(rows) + seed}, labels, [4, 8], draws=3)
+    found = LabelBudgets([4, 8, 20], draws=3).over_all_and_few(
+        labels, lambda rows, seed: {"accuracy": len(rows) + seed, "l2": 1.0}
+    )
     assert found == {
+        "accuracy": 20,
+        "l2": 1.0,
         "accuracy_4": 5.0,
         "accuracy_4_low": 4,
         "accuracy_4_high": 6,

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from ssl_lightning.evaluation import tfidf
 from ssl_lightning.evaluation.tfidf import tfidf_predict
 
 TEXTS = ["a good film", "good and fine", "a fine film", "a bad film", "bad and dull", "a dull film"] * 3
@@ -20,3 +22,13 @@ def test_pairs_of_words_tell() -> None:
 
 def test_two_texts_are_enough() -> None:
     assert tfidf_predict(["good", "bad"], torch.tensor([1, 0]), ["good"]).tolist() == [1]
+
+
+def test_the_penalty_of_few_texts_is_not_chosen_on_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[float] = []
+    real = tfidf.LogisticRegression
+    monkeypatch.setattr(tfidf, "LogisticRegression", lambda C, **more: (chosen.append(C), real(C=C, **more))[1])
+    tfidf_predict(TEXTS[:6], LABELS[:6], ["good"])
+    assert chosen == [1.0]
+    tfidf_predict(TEXTS, LABELS, ["good"])
+    assert len(chosen) == 1 + len(tfidf.C_GRID) + 1

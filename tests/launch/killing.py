@@ -10,6 +10,8 @@ from typing import Any
 from runs.harness import train
 from runs.warm import start
 
+from ssl_lightning.callbacks.health import Health
+from ssl_lightning.callbacks.probe import Probe
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs import checkpoints
 from ssl_lightning.runs.metrics import Metrics
@@ -17,22 +19,27 @@ from ssl_lightning.runs.metrics import Metrics
 PLACES: dict[str, tuple[Any, str]] = {
     "in a step": (Method, "optimizer_step"),
     "in validation": (Method, "validation_step"),
-    "with a checkpoint half written": (checkpoints.os, "fsync"),
+    "with a checkpoint half written": (os, "fsync"),
     "with a checkpoint written and not yet in its place": (checkpoints.os, "link"),
     "before metrics are saved": (Metrics, "save"),
 }
-"""Where a run can be killed: just before a call of (object, name)."""
+"""Where any run can be killed, several times: just before a call of (object, name)."""
+AT_AN_END: dict[str, tuple[Any, str]] = {
+    "in a probe": (Probe, "measure"),
+    "in what ends a training": (Health, "_measure_frozen"),
+}
+"""Where a run that is probed can be killed at its start, and at the end of an epoch or at its end."""
 
 
 def _kill_at(place: str, count: int) -> None:
     """SIGKILL to this process just before call number `count`, from 1, of what is at `place`."""
-    owner, name = PLACES[place]
+    owner, name = {**PLACES, **AT_AN_END}[place]
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
-        calls += 1
+        calls += name != "fsync" or ".ckpt" in os.readlink(f"/proc/self/fd/{args[0]}")
         if calls == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **kwargs)

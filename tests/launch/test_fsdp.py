@@ -1,5 +1,6 @@
 """`trainer=fsdp`: sharded over two processes, a run is that of `trainer=ddp`, and its files are those of any run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from launch.killing import run
 from launch.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
 from runs.harness import WATCHED, command
+from runs.harness import train as run_alone
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
@@ -44,6 +46,14 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *SMALL.get(method, ()))
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
+
+
+def test_a_run_of_one_process_resumes_sharded_as_it_resumes_whole(tmp_path: Path) -> None:
+    """With the momentum of two groups of weights."""
+    run_alone(tmp_path / "ddp", *OPTIONS, "trainer.max_epochs=1")
+    shutil.copytree(tmp_path / "ddp", tmp_path / "fsdp")
+    resumed = [train(tmp_path / name, name, f"resume={tmp_path / name}") for name in ("fsdp", "ddp")]
+    assert_close(*resumed)
 
 
 @pytest.mark.slow

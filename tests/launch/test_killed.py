@@ -147,6 +147,30 @@ def test_killed_with_workers_and_accumulation(tmp_path: Path, undisturbed: Any) 
     until(lambda: processes_of(tmp_path) == [], 20)  # nor do workers of a killed run stay
 
 
+ALWAYS = ("callbacks.checkpoint.every_n_steps=1",)
+"""A checkpoint at every step, also where a validation or the end of an epoch or of the run follows."""
+
+
+@pytest.mark.parametrize(
+    ("more", "kills"),
+    [
+        (  # the run ends in the middle of an epoch
+            (*ALWAYS, "trainer.max_epochs=null", "trainer.max_steps=9"),
+            [("in a probe", 2), ("in a step", 2), ("in a probe", 1), ("in what ends a training", 1)],
+        ),
+        (
+            (*ALWAYS, "trainer.val_check_interval=2", "trainer.accumulate_grad_batches=2"),
+            [("in validation", 1), ("before metrics are saved", 2), ("in a probe", 1)],
+        ),
+    ],
+)
+def test_killed_where_a_checkpoint_falls_on_a_validation_or_the_end_of_an_epoch(
+    tmp_path: Path, undisturbed: Any, more: tuple[str, ...], kills: list[tuple[str, int]]
+) -> None:
+    assert go_on_until_the_end(tmp_path / "killed", kills, *overrides("simclr"), *more) == len(kills)
+    assert_same(state(tmp_path / "killed"), undisturbed("simclr", more=more))
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of SimCLR that was killed after its second checkpoint."""

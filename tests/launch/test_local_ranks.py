@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from runs.harness import WATCHED, command
 from runs.warm import Command, processes_of, until
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.launch.interrupts import forwarded
 from ssl_lightning.launch.local_ranks import processes_to_start
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *WATCHED[1:])
@@ -75,12 +77,13 @@ def test_a_signal_stops_all_processes_and_the_run_goes_on(sweep: Path, tmp_path:
 def test_one_process_killed_ends_the_others(tmp_path: Path) -> None:
     options = (*DDP, "callbacks.checkpoint.every_n_steps=2", "trainer.max_epochs=50")
     process = begin(tmp_path, *options, interpreters=True)
+    run = tmp_path / "run"
     (victim, *_) = [pid for pid in processes_of(tmp_path) if environment(pid).get("RANK") == "1"]
     os.kill(victim, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "process 1 of 2 was ended from outside" in err.strip().splitlines()[-1]
-    assert "resume=" in err
+    assert process.returncode == 1
+    (line,) = err.strip().splitlines()
+    assert line.endswith(f"process 1 of 2 was ended from outside; resume the run with: ssl-pretrain resume={run}")
     until(lambda: processes_of(tmp_path) == [])
 
 
@@ -90,6 +93,35 @@ def test_the_watching_process_killed_ends_all(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     until(lambda: processes_of(tmp_path) == [], 20)
+
+
+@pytest.mark.parametrize(("numbers", "patience"), [((signal.SIGINT,) * 2, 3), ((signal.SIGHUP,), 0.3)])
+def test_a_process_that_cannot_listen_is_killed(numbers: tuple[int, ...], patience: float) -> None:
+    """Stopped, as by a debugger, with handlers of its own: SIGKILL alone reaches it."""
+    stopped = subprocess.Popen(["sh", "-c", "trap : INT HUP; kill -STOP $$"], start_new_session=True)
+    until(lambda: Path(f"/proc/{stopped.pid}/stat").read_text().split()[2] == "T", 10)
+    with forwarded({0: stopped}, patience=patience) as received:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        assert stopped.wait(10) == -signal.SIGKILL
+    assert received == list(numbers)
+
+
+def test_a_closed_terminal_is_no_error(tmp_path: Path) -> None:
+    """The terminal of a process is closed: it gets SIGHUP, and goes on to print."""
+    code = (
+        "import sys, signal; from pathlib import Path; from ssl_lightning.launch.interrupts import forwarded\n"
+        "with forwarded({}) as received:\n"
+        "    print('ready', flush=True); signal.pause(); print('stopping', flush=True)\n"
+        "Path(sys.argv[1]).write_text(str(received))"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code, str(tmp_path / "received")])
+    assert os.read(terminal, 100).strip() == b"ready"
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (tmp_path / "received").read_text() == "[1]"
 
 
 def environment(pid: int) -> dict[str, str]:

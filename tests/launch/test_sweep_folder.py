@@ -22,6 +22,7 @@ from runs.harness import TINY, command, process, start_process, train
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
+from ssl_lightning.launch.environment import run_folder
 from ssl_lightning.launch.jobs import run_jobs
 from ssl_lightning.launch.local_launcher import environment, local_jobs
 from ssl_lightning.launch.optuna_search import Search
@@ -185,6 +186,8 @@ def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(tmp_path, 
 
 def test_the_same_search_again_repeats_nothing_and_refuses_other_settings(searched):
     before = {number: left(searched / number) for number in "0123"}
+    journal = searched / "study.log"
+    journal.write_bytes(journal.read_bytes()[: journal.stat().st_size // 2])
     arguments = [*SEARCH, f"hydra.sweep.dir={searched}"]  # sweep=optuna is a multirun also without -m
     result = command("pretrain", *arguments, "sweep.n_trials=4", cwd=searched)
     assert result.returncode == 0, result.stderr
@@ -215,8 +218,10 @@ def test_failed_trials_do_not_end_a_search(tmp_path):
         (["-m", "sweep=optuna"], "sweep=optuna has nothing to search; give a key a range"),
         (
             ["-m", "sweep=optuna", "seed=1,2", "sweep.sampler=tpee"],
-            "sweep.sampler=tpee is unknown; known: tpe, gp, random",
+            "sweep.sampler=tpee should be 'tpe', 'gp' or 'random'",
         ),
+        (["-m", "sweep=optuna", "seed=1,2", "sweep.n_trials=0"], "sweep.n_trials=0 should be greater than 0"),
+        (["-m", "seed=range(0,0)"], "no run is left to start: one of seed=range(0,0) has no value"),
         (["-m", "sweep=optuna", "seed=int(interval(9,1))"], "seed=int(interval(9,1)) is not a range"),
         (["-m", "sweep=optuna", *ALONE, "objective=train/los", "seed=1,2"], "objective=train/los was not logged by"),
         (["-m", "seed=1,2", "hydra/launcher=local", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
@@ -314,11 +319,11 @@ def test_what_is_no_sweep_is_said_to_be_none(tmp_path, made, answer):
 class Sweep:
     """What `run_jobs` needs of a sweeper: Hydra's own launcher, each job a call of `task`."""
 
-    def __init__(self, folder: Path, task: Any, *overrides: str) -> None:
+    def __init__(self, folder: Path | None, task: Any, *overrides: str) -> None:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            wanted = [*overrides, f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
+            wanted = [*overrides, "hydra.mode=MULTIRUN"] + ([f"hydra.sweep.dir={quoted(folder)}"] if folder else [])
             self.config = loader.load_configuration("pretrain", wanted, RunMode.MULTIRUN)
             self.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
             self.launcher = task and Plugins.instance().instantiate_launcher(
@@ -387,6 +392,65 @@ def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
         given(4, ["0", "1"])
 
 
+def search(folder: Path, *typed: str) -> Search:
+    """A search as a sweeper makes it."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        typed = ("sweep=optuna", f"hydra.sweep.dir={folder}", *typed)
+        config = compose("pretrain", list(typed), return_hydra_config=True)
+    overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
+    settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
+    return Search(SimpleNamespace(config=config), overrides, **settings)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda content: content + b'{"other": 1}\n',
+        lambda content: content + b"\xff\xfe\0\0\n",
+        lambda content: b"[]\n" + content,
+        lambda content: content[100:],
+    ],
+)
+def test_a_damaged_study_begins_anew(tmp_path, capsys, damaged):
+    study = search(tmp_path).study
+    for value in (1.0, 2.0):
+        study.tell(study.ask(), value)
+    journal = tmp_path / "study.log"
+    journal.write_bytes(damaged(journal.read_bytes()))
+    assert search(tmp_path).study.get_trials() == []
+    assert capsys.readouterr().out.count(f"warning: {journal} is damaged") == 1
+    assert (tmp_path / "study.damaged").is_file()
+
+
+def test_a_study_goes_on_behind_a_line_that_was_cut(tmp_path, capsys):
+    study = search(tmp_path).study
+    study.tell(study.ask(), 1.0)
+    study.tell(study.ask(), 2.0)
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes()[:-30])
+    study = search(tmp_path).study
+    assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE", "RUNNING"]
+    study.tell(1, 3.0)
+    assert [trial.value for trial in search(tmp_path).study.get_trials()] == [1.0, 3.0]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_sweep_runs_once_at_a_time(tmp_path):
+    with RunFolder(tmp_path / "sweep").locked():
+        for kind in (("optimizer.lr=1,2",), ("sweep=optuna", "optimizer.lr=interval(1,2)")):
+            second = command("pretrain", "-m", *kind, "hydra.sweep.dir=sweep", cwd=tmp_path)
+            assert second.returncode == 2
+            assert "another process trains in" in second.stderr
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    folders = {str(Sweep(None, None).config.hydra.sweep.dir) for _ in range(3)}
+    assert len(folders) == 3
+    assert all((tmp_path / folder).is_dir() for folder in folders)
+
+
 @pytest.mark.parametrize(
     ("typed", "direction"),
     [
@@ -397,10 +461,4 @@ def test_jobs_side_by_side_share_gpus_and_threads(monkeypatch):
     ],
 )
 def test_a_search_goes_where_its_objective_is_better(tmp_path, typed, direction):
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        typed = ["sweep=optuna", f"hydra.sweep.dir={tmp_path}", *typed]
-        config = compose("pretrain", typed, return_hydra_config=True)
-    overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
-    settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
-    search = Search(SimpleNamespace(config=config), overrides, **settings)
-    assert search.study.direction.name.lower() == direction
+    assert search(tmp_path, *typed).study.direction.name.lower() == direction

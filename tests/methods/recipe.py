@@ -1,11 +1,13 @@
 """Each method of conf/method/ as its config makes it, with a tiny backbone, and a batch that it reads."""
 
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, get_object, instantiate
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader
 from ssl_lightning.launch.trainer import make_trainer
 from ssl_lightning.methods.base import Method
 from ssl_lightning.optim.schedules import constant
+from ssl_lightning.randomness import seed_generators
 
 CONFIG_DIR = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"))
@@ -36,6 +39,12 @@ TINY = {
     },
 }
 """By target of a backbone: what makes it small, and what a tokenizer would tell it."""
+SMALL = {
+    "barlow_twins": {"out_dim": 8},
+    "wmse": {"out_dim": 4, "group_size": 8},
+    "deepcluster_v2": {"clusters": [6, 5]},
+}
+"""By method: what suits batches of 16."""
 
 
 @cache
@@ -53,13 +62,16 @@ def known(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
 def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
     """The method with random weights from the global generator; `changes` to its arguments in the config."""
     config = compose_method(name)
-    return instantiate(
+    method = instantiate(
         config.method,
         backbone=instantiate(config.backbone, **TINY.get(config.backbone._target_, {})),
         optimizer=partial(torch.optim.SGD, lr=lr),
         schedule=constant,
-        **changes,
+        **{**SMALL.get(name, {}), **changes},
     )
+    if method.declares("learn_from"):
+        method.learn_from(Toy(name))
+    return method
 
 
 def in_float64(method: Method, name: str) -> Method:
@@ -94,7 +106,7 @@ def make_batch(
         shape = (B, config.data.frames, C, S, S) if shows_video(name) else (B, C, S, S)
         key = "video" if shows_video(name) else "image"
         batch[key] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        batch["label"] = torch.randint(0, config.data.num_classes, (B,), generator=generator)
+        batch["label"] = torch.randint(0, 10, (B,), generator=generator)
     return each_tensor(transform(batch, generator), lambda x: x.to(dtype) if x.is_floating_point() else x)
 
 
@@ -123,7 +135,7 @@ def toy_tokenizer() -> SimpleNamespace:
 
 def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
     """The loss with masks and noise of `seed`, which in a run the DataModule gives for every step."""
-    torch.manual_seed(seed)
+    seed_generators(seed, seed)
     return method.loss(batch)
 
 
@@ -140,6 +152,34 @@ def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:
         key: [function(x) for x in value] if isinstance(value, list) else function(value)
         for key, value in batch.items()
     }
+
+
+class Toy(lightning.LightningDataModule):
+    """A training set of 16 samples that a method can learn from before it trains, in `batches`."""
+
+    batch_size = 8
+
+    def __init__(self, name: str, batches: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__()
+        self.name, self.batches, self.train = name, batches, ToySet()
+
+    def augment(self, batch: dict[str, Any], seed: int) -> dict[str, Any]:
+        return {**make_batch(self.name, len(batch["index"]), seed), **batch}
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches[:1], batch_size=None)  # type: ignore[arg-type]
+
+
+class ToySet:
+    """The indices of 16 samples."""
+
+    rows = np.arange(16)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        return {"index": torch.as_tensor(list(indices))}
 
 
 class Snapshots(lightning.Callback):
@@ -171,5 +211,5 @@ def fit(method: Method, batches: list[dict[str, Any]], folder: Path, **options: 
         default_root_dir=str(folder),
         **{"max_epochs": 1, **options},
     )
-    trainer.fit(method, *(DataLoader(part, batch_size=None) for part in (batches, batches[:1])))
+    trainer.fit(method, datamodule=Toy(type(method).__module__.rpartition(".")[2], batches))
     return snapshots.states

@@ -59,6 +59,15 @@ def test_two_halves_with_unequal_numbers_of_tokens_are_the_batch(name: str, tmp_
         torch.testing.assert_close(accumulated[key], value, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["byol", "rotation", "mlm"])
+def test_the_last_batch_of_an_epoch_alone_makes_a_whole_step(name: str, tmp_path: Path) -> None:
+    batches = [make_batch(name, 14, seed, torch.float64) for seed in range(2)]
+    whole = end(without_batch_statistics(name), batches, tmp_path, 1)
+    accumulated = end(without_batch_statistics(name), [*halves(batches[0]), batches[1]], tmp_path, 2)
+    for key, value in whole.items():
+        torch.testing.assert_close(accumulated[key], value, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["moco", "byol", "simclr"])
 def test_the_loss_of_two_halves(name: str) -> None:
     """Their mean is the loss of the batch, but where samples are each other's negatives."""

@@ -9,7 +9,7 @@ from ssl_lightning.modules.backbones.text import language_model
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize("padded", [True, False])
 def test_loss_is_that_of_transformers(architecture: str, padded: bool) -> None:
-    backbone = language_model(architecture, VOCABULARY, 0, "causal", LENGTH, width=16, layers=2, heads=2)
+    backbone = language_model(architecture, VOCABULARY, 0, "causal", LENGTH + 1, width=16, layers=2, heads=2)
     method, tokens = GPT(backbone, None, None), make_batch("causal_lm", padded=padded)["tokens"]
     labels, visible = tokens.masked_fill(tokens == 0, -100), (tokens != 0).long()
     expected = backbone.model(input_ids=tokens, attention_mask=visible, labels=labels).loss

@@ -12,7 +12,8 @@ from ssl_lightning.modules.backbones.text import language_model
 
 
 def make(teacher: Path | None = None, **changes: Any) -> DistilBERT:
-    return make_method("distil_mlm", teacher=None if teacher is None else str(teacher), **changes)
+    given = teacher and language_model("", VOCABULARY, 0, "masked", pretrained=str(teacher))
+    return make_method("distil_mlm", teacher=given, **changes)
 
 
 @pytest.fixture
@@ -78,12 +79,22 @@ def test_the_embedding_is_the_students(teacher: Path) -> None:
 
 def test_a_teacher_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     language_model("bert", 9, 0, width=16, layers=2, heads=2).model.save_pretrained(tmp_path)
-    backbone = language_model("bert", VOCABULARY, 0, width=16, layers=2, heads=2)
     with pytest.raises(InputError, match="has 9 tokens, but the tokenizer 40"):
-        DistilBERT(backbone, None, None, str(tmp_path))
+        make(tmp_path)
 
 
 def test_a_teacher_of_one_layer_is_refused() -> None:
     backbone = language_model("bert", VOCABULARY, 0, width=16, layers=1, heads=2)
     with pytest.raises(InputError, match="a teacher of 1 layer cannot be halved"):
         DistilBERT(backbone, None, None)
+
+
+def test_a_given_teacher_drops_nothing_out() -> None:
+    batch = make_batch("distil_mlm")
+    kept = [language_model("bert", VOCABULARY, 0, width=16, layers=2, heads=2, dropout=0.5) for _ in range(2)]
+    for given, same in ((kept[1], True), (None, False)):
+        method = DistilBERT(kept[0], None, None, given).train()
+        visible = batch["inputs"] != 0
+        first, second = (method.teacher.hidden(batch["inputs"], visible) for _ in range(2))
+        assert torch.equal(first, second) == same
+        assert method.backbone.training

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import METHODS, VOCABULARY, in_float64, make_batch, make_method, reads_text
+from methods.recipe import LENGTH, METHODS, TINY, VOCABULARY, in_float64, make_batch, make_method, reads_text
 from torch import Tensor
 
 from ssl_lightning.losses import language
@@ -89,3 +89,25 @@ def test_the_embedding_is_the_mean_of_what_the_network_saw(name: str) -> None:
     seen = batch["tokens"][:, :-1] if name == "causal_lm" else batch["inputs"]
     if name != "nsp":  # segments belong to its states
         torch.testing.assert_close(method.loss(batch)["embedding"], method(seen).detach())
+
+
+def test_every_position_learns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generation and export use all that the network has: with learned positions none may stay as it began.
+
+    Of the encoder of BART the last ones do: its texts are corrupted, and so shorter.
+    """
+    monkeypatch.setitem(TINY["ssl_lightning.modules.backbones.text.language_model"], "architecture", LEARNED[name])
+    method, batch = make_method(name), make_batch(name, padded=False)
+    method.loss(batch)["loss"].backward()
+    tables = {
+        key: p for key, p in method.named_parameters() if key.endswith(("position_embeddings.weight", "wpe.weight"))
+    } | {key: p for key, p in method.named_parameters() if "decoder.embed_positions" in key}
+    assert tables
+    for key, table in tables.items():
+        unused = 2 if "embed_positions" in key else 0  # BART's table begins with two rows of its own
+        assert table.grad is not None, key
+        assert table.grad[unused:].abs().sum(dim=1).gt(0).all(), key
+    assert method.backbone.max_length == (LENGTH - 1 if name == "causal_lm" else LENGTH)
+
+
+LEARNED = {"causal_lm": "gpt2", "denoising_lm": "bart"} | dict.fromkeys(("mlm", "nsp", "distil_mlm"), "bert")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.modules.masking import random_split
 from ssl_lightning.modules.patches import gather_tokens, patchify
+from ssl_lightning.randomness import seed_generators
 
 
 def shapes_into(module: nn.Module) -> list[tuple[int, ...]]:
@@ -40,7 +41,7 @@ def test_hidden_pixels_have_no_say_in_what_is_painted() -> None:
 def test_loss_is_that_of_hidden_patches(normalize: bool) -> None:
     method, x = make_method("mae", normalize_patches=normalize), make_batch("mae")["views"][0]
     loss = seeded_loss(method, {"views": [x]})["loss"]
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     visible, masked = random_split(16, 49, 0.75)
     h = method.backbone.encode(method.backbone.patch_tokens(x), visible)
     painted = method.decoder(h, visible)
@@ -76,7 +77,7 @@ def test_the_embedding_is_of_the_visible_and_forward_of_all() -> None:
     method, batch = make_method("mae"), make_batch("mae")
     x = batch["views"][0]
     result = seeded_loss(method, batch)
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     visible, _ = random_split(16, 49, 0.75)
     tokens = method.backbone.patch_tokens(x)
     assert torch.equal(result["embedding"], method.backbone.encode(tokens, visible)[:, 0])
@@ -86,9 +87,9 @@ def test_the_embedding_is_of_the_visible_and_forward_of_all() -> None:
 @pytest.mark.parametrize("normalize", [True, False])
 def test_what_is_shown(normalize: bool) -> None:
     method, x = make_method("mae", normalize_patches=normalize), make_batch("mae")["views"][0]
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     shown = method.show({"views": [x]})
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     visible, masked = random_split(16, 49, 0.75)
     assert list(shown) == ["image", "masked", "reconstruction"]
     image, hidden, painted = (patchify(column, 4) for column in shown.values())

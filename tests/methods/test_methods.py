@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_lightning.errors import InputError
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.queue import Queue
+from ssl_lightning.randomness import seed_generators
 
 OWN_TEACHER = ("distil_mlm",)
 """Methods whose teacher learns by itself."""
@@ -96,9 +97,17 @@ def test_bf16_autocast(name: str) -> None:
 def test_same_seed_same_loss(name: str) -> None:
     losses = []
     for _ in range(2):
-        torch.manual_seed(3)
+        seed_generators(3, 3)
         losses.append(make_method(name).loss(make_batch(name))["loss"])
     assert torch.equal(*losses)
+
+
+def test_what_a_method_draws_is_shared_by_ranks(name: str) -> None:
+    """It draws from `shared_generator`; the global one, which differs between ranks, is for dropout alone."""
+    method, batch = make_method(name).eval(), make_batch(name)
+    state = torch.get_rng_state()
+    method.loss(batch)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_fewer_updates_with_accumulation(name: str, tmp_path: Path) -> None:
@@ -123,7 +132,8 @@ def way(method: Method, before: dict[str, Tensor], after: dict[str, Tensor]) -> 
     old, new = teacher_of(before, method), teacher_of(after, method)
     if not old:
         return None
-    student = dict(zip(old, (after[key] for key in trained(method)), strict=False))
+    parts = (key for key, _ in method.named_parameters() if "." in key and not key.startswith("teacher."))
+    student = dict(zip(old, (after[key] for key in parts), strict=False))
     moved = torch.cat([(new[key] - old[key]).flatten() for key in old]).double()
     apart = torch.cat([(student[key] - old[key]).flatten() for key in old]).double()
     fraction = float(moved @ apart / (apart @ apart))

@@ -29,6 +29,7 @@ def test_loss_with_the_next_sentence_is_that_of_transformers() -> None:
     with torch.no_grad():  # to transformers 0 means that B follows A
         for p in (model.cls.seq_relationship.weight, model.cls.seq_relationship.bias):
             p.copy_(p.flip(0))
+    batch["masked"] &= batch["masked"].cumsum(dim=1) == 1  # as many in each pair, which then weigh alike
     labels = batch["targets"].masked_fill(~batch["masked"], -100)
     visible = (batch["inputs"] != 0).long()
     expected = model(
@@ -82,7 +83,8 @@ def test_the_next_sentence_is_seen_at_the_first_token() -> None:
     method, batch = make_method("nsp"), make_batch("nsp", padded=False)
     visible = batch["inputs"] != 0
     h = method.backbone.hidden(batch["inputs"], visible, batch["segment"])[:, 0]
-    expected = F.cross_entropy(method.next_sentence(h), batch["is_next"])
+    each = F.cross_entropy(method.next_sentence(h), batch["is_next"], reduction="none")
+    expected = (each * batch["masked"].sum(1)).sum() / batch["masked"].sum()
     torch.testing.assert_close(method.loss(batch)["next_sentence_loss"], expected)
 
 

@@ -8,13 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.methods.moco import MoCo
 from ssl_lightning.modules.backbones.image import timm_model
 from ssl_lightning.modules.norm import SplitBatchNorm
 
 
 def make(**changes) -> MoCo:
-    return make_method("moco", **{"queue_size": 48, "bn_splits": 4, **changes})
+    method = make_method("moco", **{"queue_size": 48, "bn_splits": 4, **changes})
+    method.setup("fit")
+    return method
 
 
 def views(B: int = 16, seed: int = 0) -> list[Tensor]:
@@ -134,6 +137,15 @@ def test_all_batch_norms_are_split() -> None:
     assert {m.splits for m in method.modules() if isinstance(m, SplitBatchNorm)} == {4}
     whole = make(bn_splits=1)
     assert not any(isinstance(module, SplitBatchNorm) for module in whole.modules())
+
+
+def test_fine_tuning_takes_batches_of_any_size() -> None:
+    """A loaded encoder has whole batch normalization; only pretraining splits it."""
+    x, labels = views(30)[0], torch.arange(30) % 2
+    recipe = FineTuning(rates=(1e-3,), min_steps=2, max_steps=2, batch_size=15)
+    fetch = x.__getitem__
+    found = recipe.predict(make_method("moco"), fetch, labels, torch.arange(30), fetch, 30, 2)
+    assert found.shape == (30,)
 
 
 def test_without_batch_norm_any_batch_will_do() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import torch
 from distributed.harness import run
-from hydra.errors import InstantiationException
 from methods.recipe import fit, make_batch, make_method
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,11 +92,6 @@ def test_chunks_in_two_processes() -> None:
 
 def chunked_in_one_of_two() -> Tensor:
     return gradients(torch.float64, 16, chunk_size=5)
-
-
-def test_chunks_need_two() -> None:
-    with pytest.raises(InstantiationException, match=r"method.chunk_size=1 must be 2 or more, or null"):
-        make_method("simclr", chunk_size=1)
 
 
 def test_a_warning_of_accumulated_negatives(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -5,10 +5,11 @@ from methods.recipe import make_batch, make_method, seeded_loss
 
 from ssl_lightning.modules.masking import unit_mask
 from ssl_lightning.modules.patches import patchify
+from ssl_lightning.randomness import seed_generators
 
 
 def mask(**changes) -> torch.Tensor:
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     return unit_mask(16, 7, **{"unit": 2, "mask_ratio": 0.6, **changes})
 
 
@@ -49,7 +50,7 @@ def test_the_head_is_one_linear_layer() -> None:
 
 def test_what_is_shown() -> None:
     method, x = make_method("simmim"), make_batch("simmim")["views"][0]
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     shown = method.show({"views": [x]})
     masked = mask()
     image, hidden, painted = (patchify(column, 4) for column in shown.values())

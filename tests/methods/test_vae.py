@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from ssl_lightning.methods.vae import VAE
+from ssl_lightning.modules.masking import draw_for_all_ranks
+from ssl_lightning.randomness import seed_generators
 
 
 def make(**changes) -> VAE:
@@ -17,8 +19,8 @@ def make(**changes) -> VAE:
 
 def draws(method: VAE, x: Tensor, seed: int) -> tuple[Normal, Tensor]:
     mean, log_variance = method.posterior(method.backbone(x)).chunk(2, dim=1)
-    torch.manual_seed(seed)
-    return Normal(mean, (0.5 * log_variance).exp()), torch.randn(len(x), method.latent_dim)
+    seed_generators(seed, seed)
+    return Normal(mean, (0.5 * log_variance).exp()), draw_for_all_ranks(torch.randn, len(x), method.latent_dim)
 
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])

@@ -1,7 +1,8 @@
 import pytest
-import torch
+
+from ssl_lightning.randomness import seed_generators
 
 
 @pytest.fixture(autouse=True)
 def same_random_numbers() -> None:
-    torch.manual_seed(0)
+    seed_generators(0, 0)

@@ -17,7 +17,16 @@ def model(architecture: str, head: Any) -> LanguageModel:
     """A tiny one whose weights are far enough from zero to have an opinion."""
     torch.manual_seed(0)
     made = language_model(
-        architecture, V, 0, head, max_length=LENGTH, width=16, layers=2, heads=2, cls_id=2, sep_id=3
+        architecture,
+        V,
+        0,
+        head,
+        max_length=LENGTH + (head == "causal"),
+        width=16,
+        layers=2,
+        heads=2,
+        cls_id=2,
+        sep_id=3,
     ).eval()
     with torch.no_grad():
         for p in made.parameters():
@@ -88,6 +97,11 @@ def test_fillings_are_the_likeliest_tokens() -> None:
         assert row == ranked[:3]
         torch.testing.assert_close(values, expected[place, row])
     assert best_fillings(masked, {"input_ids": tokens}, mask_id=4, count=100)[0].shape == (2, V)
+    best = int(ids[0, 0])
+    fewer, others = best_fillings(masked, {"input_ids": tokens}, mask_id=4, count=100, forbidden=[best, 4])
+    assert fewer.shape == (2, V - 2)
+    assert not {best, 4} & set(fewer.flatten().tolist())
+    assert others[0, 0] == expected[1, fewer[0, 0]]
 
 
 def test_greedy_restoring_takes_the_likeliest_token_each_time() -> None:

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_lightning.modules.heads import mlp
+from ssl_lightning.modules.heads import Prototypes, mlp
 
 
 def kinds(head: nn.Sequential) -> list[type]:
@@ -38,3 +38,15 @@ def test_out_norm_is_not_learned() -> None:
     torch.testing.assert_close(z.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(z.var(0, unbiased=False), torch.ones(2), atol=1e-2, rtol=0)
     assert not list(head[-1].parameters())
+
+
+def test_more_layers() -> None:
+    head = mlp(4, 8, 6, 2, norm=False, activation=nn.GELU)
+    assert kinds(head) == [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]
+    assert head(torch.randn(3, 4)).shape == (3, 2)
+
+
+def test_prototypes_give_cosines() -> None:
+    prototypes, z = Prototypes(4, 3), torch.randn(5, 4)
+    expected = F.cosine_similarity(z[:, None], prototypes.weight[None], dim=2)
+    torch.testing.assert_close(prototypes(3 * z), expected)

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from ssl_lightning.distributed import world_size
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.masking import block_masks, count_masked, draw_for_all_ranks, random_split, unit_mask
+from ssl_lightning.modules.masking import (
+    block_masks,
+    blockwise_mask,
+    count_masked,
+    draw_for_all_ranks,
+    random_split,
+    unit_mask,
+)
+from ssl_lightning.randomness import seed_generators
 
 GRID, B = 8, 64
 
@@ -57,7 +65,7 @@ def as_mask(indices: Tensor, N: int) -> Tensor:
 @pytest.mark.parametrize("grid", [7, 8, 14])
 @pytest.mark.parametrize("seed", range(5))
 def test_blocks(grid: int, seed: int) -> None:
-    torch.manual_seed(seed)
+    seed_generators(seed, seed)
     N = grid**2
     visible, masked = block_masks(B, grid)
     assert masked.shape[:2] == (B, 4)
@@ -101,7 +109,7 @@ def masks_of_half() -> dict[str, Tensor]:
 
 
 def masks(B: int) -> dict[str, Tensor]:
-    torch.manual_seed(0)
+    seed_generators(0, 0)
     names = ("visible", "masked", "units", "context", "targets", "noise")
     drawn = (
         *random_split(B, 49, 0.75),
@@ -110,3 +118,21 @@ def masks(B: int) -> dict[str, Tensor]:
         draw_for_all_ranks(torch.randn, B, 3),
     )
     return dict(zip(names, drawn, strict=True))
+
+
+def test_blocks_cover_the_fraction_that_was_drawn() -> None:
+    masked = blockwise_mask(512, GRID, (0.1, 0.5), 0.5).view(512, GRID, GRID)
+    counts = masked.sum(dim=(1, 2)).float()
+    some = counts[counts > 0]
+    assert 0.4 < len(some) / 512 < 0.6
+    assert some.min() >= 6
+    assert some.max() <= 32
+    assert some.mean().item() == pytest.approx(0.3 * GRID**2, rel=0.1)
+
+
+def test_blocks_are_blocks() -> None:
+    """A masked patch has more masked neighbors than if patches were masked one by one."""
+    masked = blockwise_mask(512, GRID, (0.4, 0.4), 1.0).view(512, GRID, GRID).float()
+    assert (masked.sum(dim=(1, 2)) == 26).all()
+    neighbors = (masked[:, 1:] * masked[:, :-1]).mean() / masked.mean()
+    assert neighbors > 0.65

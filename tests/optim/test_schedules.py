@@ -76,18 +76,12 @@ def test_a_schedule_resumes_where_it_stood() -> None:
     ("settings", "message"),
     [
         ({"warmup_epochs": 1, "warmup_steps": 2}, "not both"),
-        ({"warmup_steps": -1}, "cannot be negative"),
         ({"total_steps": 0}, "at least one step"),
     ],
 )
 def test_wrong_settings_are_named(schedule: Callable[..., LambdaLR], settings: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         rates(schedule, 1, **{"total_steps": 10, "steps_per_epoch": 4, **settings})
-
-
-def test_final_fraction_is_a_fraction() -> None:
-    with pytest.raises(InputError, match=r"in \[0, 1\], got 2"):
-        rates(warmup_cosine, 1, total_steps=10, steps_per_epoch=1, final_fraction=2)
 
 
 def test_momentum_goes_from_start_to_end_as_in_byol() -> None:

@@ -25,7 +25,13 @@ from hydra.core.hydra_config import HydraConfig
 
 _COMMANDS = ("train", "evaluate", "bench", "export", "generate")
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
-_LATE = ("sklearn.datasets", "sklearn.manifold", "sklearn.linear_model", "matplotlib.backends.backend_agg", "cloudpickle")
+_LATE = (
+    "sklearn.datasets",
+    "sklearn.manifold",
+    "sklearn.linear_model",
+    "matplotlib.backends.backend_agg",
+    "cloudpickle",
+)
 """What a run imports only once it needs it."""
 
 context = mp.get_context("forkserver")
@@ -71,9 +77,7 @@ class Command:
     Ranks and jobs that it starts are forks of it, or with `interpreters`, as for a user, interpreters of their own.
     """
 
-    def __init__(
-        self, name: str, *arguments: str, cwd: Path, interpreters: bool = False, **environment: str
-    ) -> None:
+    def __init__(self, name: str, *arguments: str, cwd: Path, interpreters: bool = False, **environment: str) -> None:
         self.args = [f"ssl-{name}", *arguments]
         self.stdout, self.stderr = _file(), _file()
         said = (self.stdout.name, self.stderr.name)

@@ -113,7 +113,10 @@ def test_config(name: str) -> None:
     )
     transform = instantiate(config.transform)
     out = transform(batch(B=4, C=C, H=size, W=size), seeded())
-    assert [tuple(view.shape) for view in out["views"]] == [(4, C, size, size)] * len(config.transform.views)
+    sizes = [view.crop.get("size", size) if "crop" in view else size for view in config.transform.views.values()]
+    counts = [view.get("count", 1) for view in config.transform.views.values()]
+    expected = [(4, C, S, S) for S, count in zip(sizes, counts, strict=True) for _ in range(count)]
+    assert [tuple(view.shape) for view in out["views"]] == expected
     assert all(view.isfinite().all() for view in out["views"])
 
 

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 
 @dataclass(eq=False, repr=False)
@@ -13,19 +14,17 @@ class ImageDataModule(DataModule):
     """`image (B, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
     `image_size`, `mean` and `std` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
-    training views are the business of `transform`. `channels` must be those of the source. `num_classes` is
-    counted from the source if it is None.
+    training views are the business of `transform`. `channels` must be those of the source.
     """
 
     provides = ("image", "index", "label")
     modality: ImageModality = field(init=False)
 
     _: KW_ONLY
-    image_size: int
-    channels: int
+    image_size: PositiveInt
+    channels: PositiveInt
     mean: Sequence[float]
-    std: Sequence[float]
-    num_classes: int | None = None
+    std: Sequence[PositiveFloat]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,8 +37,3 @@ class ImageDataModule(DataModule):
         channels = self.train.shape[-3]
         if channels != self.channels:
             raise InputError(f"data.channels={self.channels}, but the images have {channels}")
-        classes = None if self.classes is None else len(self.classes)
-        if self.num_classes is None:
-            self.num_classes = classes
-        elif classes is not None and classes != self.num_classes:
-            raise InputError(f"data.num_classes={self.num_classes}, but the images have {classes} classes")

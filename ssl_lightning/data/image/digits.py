@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.sampler import mix
 from ssl_lightning.data.splits import held_out, require_split
+from ssl_lightning.ranges import PositiveInt
 
 TEST_DIGITS = 297  # of 1,797; 1,500 remain to train on
 SCALE = (0.45, 0.75)  # side of the 8x8 image as a part of the canvas; 20-NN on raw pixels then gets 79 % right
@@ -19,7 +20,7 @@ ANGLE = 25.0  # degrees, either way
 CLASSES = [str(digit) for digit in range(10)]
 
 
-def digits(root: str = "", split: str = "pretrain", copies: int = 8, size: int = 28) -> ImageDataset:
+def digits(root: str = "", split: str = "pretrain", copies: PositiveInt = 8, size: PositiveInt = 28) -> ImageDataset:
     """Split "pretrain" and "train" (12,000 images, the same) or "test" (2,376), (N, 1, size, size), ten classes.
 
     The test images are drawn from digits of which no copy is in the training set. `root` is not used: nothing is
@@ -49,7 +50,7 @@ def _originals(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return source.images[chosen, None], source.target[chosen], chosen
 
 
-def draw(glyphs: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+def draw(glyphs: torch.Tensor, size: PositiveInt, generator: torch.Generator) -> torch.Tensor:
     """Glyphs (N, 1, h, w) in [0, 1] on black canvases (N, 1, size, size) uint8, wholly inside before the rotation."""
     unit = torch.rand(4, len(glyphs), generator=generator)
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * unit[0]

@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.image_cache import DecodedFolder, decode_folder
-from ssl_lightning.data.splits import held_out, require_split, resolve_size
+from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
+from ssl_lightning.ranges import PositiveInt, Seed, Size
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 NAMED = 10  # corrupt files named in a message, before "and N more"
@@ -23,19 +25,19 @@ def image_folder(
     root: str,
     split: str,
     folder: str = "",
-    store_size: int = 256,
-    channels: int = 3,
+    store_size: PositiveInt = 256,
+    channels: Literal[1, 3] = 3,
     cache: str | None = None,
-    on_corrupt: str = "skip",
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    on_corrupt: Literal["skip", "raise"] = "skip",
+    test_size: Size = 0.2,
+    seed: Seed = 0,
 ) -> ImageDataset:
     """Split "pretrain", "train" (the same) or "test" of `root/folder`, (N, channels, store_size, store_size).
 
     Layouts, found by looking:
 
     - `train/<class>/...` and `test/<class>/...` (or `val/`, as in ImageNet): taken as they are;
-    - `<class>/...`: `test_size` (count or fraction) is held out of it, stratified, fixed by `seed`;
+    - `<class>/...`: `test_size` (count or fraction) is held out of it, by class, fixed by `seed` and the paths;
     - `train/...` without class folders, or loose images: no labels. One class folder alone counts as none.
 
     Folders below a class are part of it. Hidden files and other extensions are not looked at. The images are decoded
@@ -46,10 +48,6 @@ def image_folder(
         InputError: the folder is missing, unreadable or empty.
     """
     require_split(split, "an image folder")
-    if on_corrupt not in ("skip", "raise"):
-        raise InputError(f"on_corrupt={on_corrupt!r} is not known: choose skip or raise")
-    if channels not in (1, 3):
-        raise InputError(f"data.channels={channels} is not possible for image files: choose 1 or 3")
     found = find_images(Path(root).expanduser() / folder, split)
     labels, classes = label_files(found.files, found.training, found.place)
     store = decode_folder(found.place, found.files, store_size, channels, cache_folder(cache))
@@ -58,7 +56,7 @@ def image_folder(
     good[list(store.corrupt)] = False
     if not found.official:
         count = resolve_size(test_size, len(found.files), "data.source.test_size")
-        test = held_out(len(found.files), count, seed, labels)
+        test = held_out(len(found.files), count, seed, labels, digests=digests_of(found.files))
         good &= test if split == "test" else ~test
     return ImageDataset(store.images, labels, classes).subset(np.flatnonzero(good))
 

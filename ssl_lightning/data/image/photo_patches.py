@@ -5,12 +5,13 @@ china.jpg is by danielbuechele and flower.jpg by vultilion, on flickr.com, both 
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.splits import held_out, require_split
-from ssl_lightning.errors import InputError
 
 BLOCK = 61
 """Side in pixels of the blocks that a photograph (427 x 640) is cut into: 7 rows of 10."""
@@ -19,7 +20,9 @@ STEP = 4
 TEST_BLOCKS = 28  # of 140, half of them of each photograph
 
 
-def photo_patches(root: str = "", split: str = "pretrain", size: int = 32) -> ImageDataset:
+def photo_patches(
+    root: str = "", split: str = "pretrain", size: Annotated[int, Interval(ge=1, le=BLOCK)] = 32
+) -> ImageDataset:
     """Split "pretrain" and "train" (7,168 images, the same) or "test" (1,792), (N, 3, size, size), two classes.
 
     The class is the photograph. A patch lies wholly in one block, and blocks do not overlap: those of the test set are
@@ -27,8 +30,6 @@ def photo_patches(root: str = "", split: str = "pretrain", size: int = 32) -> Im
     `root` is not used: nothing is read from the data folder.
     """
     require_split(split, "photo_patches")
-    if not 1 <= size <= BLOCK:
-        raise InputError(f"data.source.size={size} does not fit the blocks of {BLOCK} pixels: give 1 to {BLOCK}")
     names, photos = _photographs()
     blocks = np.concatenate([_blocks(photo) for photo in photos])
     labels = np.repeat(np.arange(len(photos)), len(blocks) // len(photos))

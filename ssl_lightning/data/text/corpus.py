@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ssl_lightning.data.cache import cache_folder, cached_dir, digest, progress_
 from ssl_lightning.data.splits import held_out, require_split, resolve_size
 from ssl_lightning.errors import InputError
 
-VERSION = 2  # raise it when the same source gives other documents, so that old caches are not used
+VERSION = 3  # raise it when the same source gives other documents, so that old caches are not used
 Document = tuple[str, str | None]
 """A text, and the name of its label."""
 
@@ -40,27 +41,28 @@ class Corpus:
     Args:
         data: (bytes,) uint8, UTF-8, in memory or memory-mapped.
         start, end: (D,) int64.
-        content: digest of `data`.
+        digests: (D,) uint64, of the bytes of each document.
         labels: (D,) int64 or None, and `classes` their names.
+        origins: (D,) uint64 or None: where documents with equal numbers come from, so that no split parts them.
     """
 
     data: np.ndarray
     start: np.ndarray
     end: np.ndarray
-    content: str
+    digests: np.ndarray
     labels: np.ndarray | None = None
     classes: list[str] | None = None
+    origins: np.ndarray | None = None
 
     @classmethod
     def from_texts(
-        cls, texts: Sequence[str], labels: np.ndarray | None = None, classes: list[str] | None = None
+        cls, texts: Iterable[str], labels: np.ndarray | None = None, classes: list[str] | None = None
     ) -> Corpus:
         """Documents in memory. Half characters (lone surrogates), which UTF-8 cannot hold, become "?"."""
         encoded = [text.encode("utf-8", "replace") for text in texts]
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        block = b"".join(encoded)
-        content = hashlib.blake2b(block, digest_size=12).hexdigest()
-        return cls(np.frombuffer(block, np.uint8), ends[:-1], ends[1:], content, labels, classes)
+        digests = np.array([_digest(data) for data in encoded], np.uint64)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends[:-1], ends[1:], digests, labels, classes)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -73,7 +75,7 @@ class Corpus:
     @property
     def key(self) -> str:
         """Digest of the documents, wherever they were read from."""
-        return digest(self.content, self.start.tobytes(), self.end.tobytes())
+        return digest(self.digests.tobytes(), self.sizes.tobytes())
 
     def text(self, row: int) -> str:
         """A document."""
@@ -91,8 +93,15 @@ class Corpus:
 
     def subset(self, chosen: np.ndarray) -> Corpus:
         """The documents of a mask (D,) bool or of positions."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, start=self.start[chosen], end=self.end[chosen], labels=labels)
+        columns = {name: getattr(self, name) for name in ("start", "end", "digests", "labels", "origins")}
+        part: dict[str, Any] = {name: column[chosen] for name, column in columns.items() if column is not None}
+        return replace(self, **part)
+
+    def held_out(self, size: int, seed: int) -> np.ndarray:
+        """Mask (D,) bool of about `size` documents, by label; those of equal bytes or of one origin stay together."""
+        return held_out(
+            len(self), size, seed, self.labels, digests=self.digests if self.origins is None else self.origins
+        )
 
     def spread(self, at_most: int) -> Corpus:
         """About `at_most` bytes of the documents, evenly spread; at least one."""
@@ -141,7 +150,7 @@ def open_split(
         raise InputError("a text set without labels has no test split: state data.source.label or a labeled data.probe")
     if names is None:
         return corpus
-    classes = _in_order(set(names))
+    classes = sorted(set(names))
     if len(classes) < 2:
         raise InputError(f"{train or 'the set'} has the texts of one class only ({classes[0]}): a probe needs two")
     if test is not None and split == "test":
@@ -153,15 +162,8 @@ def open_split(
     corpus = replace(corpus, labels=labels, classes=classes)
     if test is not None:
         return corpus
-    held = held_out(len(corpus), resolve_size(test_size, len(corpus), "test_size"), seed, labels)
+    held = corpus.held_out(resolve_size(test_size, len(corpus), "test_size"), seed)
     return corpus.subset(held if split == "test" else ~held)
-
-
-def _in_order(names: set[str]) -> list[str]:
-    """Numbers by value, other names by letter."""
-    if all(name.lstrip("+-").isdecimal() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def cached_corpus(
@@ -193,25 +195,30 @@ def cached_corpus(
 
     path = cached_dir(cache_folder(cache) / "text" / digest(str(VERSION), before, repr(options)), build)
     with reading(path):
-        ends, stored = np.load(path / "ends.npy"), json.loads((path / "corpus.json").read_text())
+        ends, digests = np.load(path / "documents.npy")
+        labels = json.loads((path / "labels.json").read_text())
         data = np.asarray(np.memmap(path / "text.utf8", np.uint8, mode="r"))
         if len(data) != ends[-1]:
             raise ValueError("text is missing")
-        return Corpus(data, ends[:-1], ends[1:], stored["content"]), stored["labels"]
+        ends = ends.astype(np.int64)
+        return Corpus(data, np.concatenate([[0], ends[:-1]]), ends, digests), labels
 
 
 def _write(folder: Path, name: str, documents: Iterator[Document]) -> None:
-    content, ends, labels = hashlib.blake2b(digest_size=12), [0], []
+    ends, digests, labels = [0], [], []
     with (folder / "text.utf8").open("wb") as stream, progress_bar("reading text", None, True) as advance:
         for text, label in documents:
             if text.strip():
                 data = text.encode("utf-8", "replace")
-                content.update(data)
                 ends.append(ends[-1] + stream.write(data))
+                digests.append(_digest(data))
                 labels.append(label)
                 advance(len(data))
     if not labels:
         raise InputError(f"{name} holds no text: nothing but space")
-    np.save(folder / "ends.npy", np.array(ends, np.int64))
-    stored = {"content": content.hexdigest(), "labels": None if labels[0] is None else labels}
-    (folder / "corpus.json").write_text(json.dumps(stored))
+    np.save(folder / "documents.npy", np.array([ends[1:], digests], np.uint64))
+    (folder / "labels.json").write_text(json.dumps(None if labels[0] is None else labels))
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

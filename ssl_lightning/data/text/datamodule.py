@@ -3,22 +3,25 @@
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, fill
 from ssl_lightning.data.datamodule import DataModule
-from ssl_lightning.data.splits import held_out, resolve_size
+from ssl_lightning.data.splits import resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
 from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
-from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load
+from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load, pretrained
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt, Size
 from ssl_lightning.transforms.text.masking import Tokens
 
+MAY_LACK = 5  # padding, unknown, [CLS], [SEP], [MASK]
 LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
 
 
@@ -29,10 +32,10 @@ class TextDataModule(DataModule):
     ``source(root=, split=)`` returns a ``Corpus``; "pretrain" is what is trained on. ``tokenizer(texts)`` makes a
     ``Tokenizer`` and is called with the training documents only, unless the cache has what it made of them before.
 
-    ``val_size`` (count or fraction) of the documents are held out, drawn by ``seed``; or, with ``val_from`` "end", the
-    last ``val_size`` (fraction, or count) of the bytes of the corpus, whatever the seed. None: "documents", and "end"
-    for a corpus of a single document. Windows of ``length`` tokens lie inside documents, the shorter ones padded;
-    those of the training part begin every ``stride`` tokens (None: ``length``), those held out tile their documents.
+    ``val_size`` (count or fraction) of the documents are held out, fixed by ``split_seed`` and their bytes; of a
+    single document, and of fewer than a fraction needs for one, the last bytes. Windows of ``length`` tokens lie inside
+    documents, the shorter ones padded; those of the training part begin every ``stride`` tokens (None: ``length``),
+    those held out tile their documents.
 
     Labels, for probes only, are those of ``source`` if it has them, or come from ``probe``, a second source of
     labeled texts with a "train" and a "test" split, of which ``probe_val_size`` is held out of "train". A probe sees
@@ -50,36 +53,45 @@ class TextDataModule(DataModule):
 
     tokenizer: Callable[..., Tokenizer]
     _: KW_ONLY
-    length: int
-    stride: int | None = None
-    val_from: Literal["documents", "end"] | None = None
+    length: AtLeastTwo
+    stride: PositiveInt | None = None
     probe: Callable[..., Corpus] | None = None
-    probe_val_size: int | float = 0.1
+    probe_val_size: Size = 0.1
     cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 2:
-            raise InputError(f"data.length={self.length} must be at least 2 tokens")
-        if self.stride is not None and not 1 <= self.stride <= self.length:
-            raise InputError(f"data.stride={self.stride} must be from 1 to data.length={self.length}")
-        if self.val_from not in ("documents", "end", None):
-            raise InputError(f"data.val_from={self.val_from} is not known: choose documents or end")
+        if self.stride is not None and self.stride > self.length:
+            raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
         self.modality = TextModality(self._make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
-        self.num_classes: int | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
         self._texts: dict[str, Corpus] = {}
 
     def store(self, folder: Path) -> None:
-        """Saves the tokenizer, in the format of transformers."""
-        self.modality.tokenizer.save(folder / "tokenizer")
+        """Saves the tokenizer, in the format of transformers, where it is not there yet."""
+        if not (folder / "tokenizer").exists():
+            fill(folder / "tokenizer", self.modality.tokenizer.save)
 
     def restore(self, folder: Path) -> None:
         """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
         if not (folder / "tokenizer").is_dir():
             raise InputError(f"the tokenizer of the run is not there: {folder / 'tokenizer'}")
         self.modality = TextModality(partial(load, folder / "tokenizer"), self.length)
+
+    def refuse_other_tokenizer(self, checkpoint: str | Path) -> None:
+        try:
+            theirs = pretrained((), str(checkpoint)).inner.get_vocab()
+        except InputError:
+            return  # it has none to compare
+        ours = self.modality.tokenizer.inner.get_vocab()
+        moved = sum(theirs.get(text, number) != number for text, number in ours.items())
+        missing = len(ours.keys() - theirs.keys())
+        if moved or missing > MAY_LACK:
+            raise InputError(
+                f"{checkpoint} was trained with another tokenizer: {moved} tokens have other ids and {missing} are not"
+                f" in it; take its own by tokenizer=pretrained data.tokenizer.name={checkpoint}"
+            )
 
     @property
     def validation_set(self) -> TokenDataset | None:
@@ -99,8 +111,20 @@ class TextDataModule(DataModule):
             self._labeled("train")
 
     def setup(self, stage: str | None = None) -> None:
+        """For the stage "test" the corpus may be gone, if `probe` has labeled texts; then there are no windows."""
         if self.train is not None:
             return
+        if self.probe is not None:
+            self._split_probe()
+        try:
+            self._split_corpus()
+        except InputError:
+            if stage != "test" or self.probe is None:
+                raise
+        if isinstance(self.transform, Tokens):
+            self.transform.read(self.modality.tokenizer)
+
+    def _split_corpus(self) -> None:
         corpus, held = self._corpus
         windows = self._windows(corpus)
         self.val_windows = windows.of_documents(held) if held.any() else None
@@ -108,32 +132,23 @@ class TextDataModule(DataModule):
         self._refuse_too_short(train)
         measured = held if held.any() else ~held
         self.bytes_per_token = float(corpus.sizes[measured].sum() / windows.of_documents(measured).token_count)
-        self.val = self.val_windows
-        if self.probe is not None:
-            self._split_probe()
-        elif corpus.labels is not None:
+        if self.probe is None:
+            self.val = self.val_windows
+        if self.probe is None and corpus.labels is not None:
             self._texts["train"] = corpus
             self.probe_train = windows.of_documents(~held).firsts()
             self.val = None if self.val_windows is None else self.val_windows.firsts()
-        self.num_classes = None if self.classes is None else len(self.classes)
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
-        if isinstance(self.transform, Tokens):
-            self.transform.read(self.modality.tokenizer)
 
     @cached_property
     def _corpus(self) -> tuple[Corpus, np.ndarray]:
         """The corpus, and a mask (D,) bool of the documents that are held out."""
         corpus = self.source(root=self.root, split="pretrain")
-        if self.val_from == "end" or (self.val_from is None and len(corpus) == 1):
+        if len(corpus) == 1 or self.val_size * len(corpus) < 1:
             total = int(corpus.sizes.sum())
-            count = resolve_size(self.val_size, total, "data.val_size")
-            # rounded as by those who take the first int(0.9 n) characters, among them nanoGPT
-            first = int(total * (1 - self.val_size)) if count != self.val_size else total - count
-            return corpus.cut(first)
-        if len(corpus) == 1 and self.val_size:
-            raise InputError("the corpus is a single document, which data.val_from=documents cannot split: choose end")
-        count = resolve_size(self.val_size, len(corpus), "data.val_size")
-        return corpus, held_out(len(corpus), count, self.seed, corpus.labels)
+            last = resolve_size(self.val_size, total, "data.val_size")
+            return corpus.cut(total - last if self.val_size >= 1 else int(total * (1 - self.val_size)))  # as nanoGPT
+        return corpus, corpus.held_out(resolve_size(self.val_size, len(corpus), "data.val_size"), self.split_seed)
 
     def _make_tokenizer(self) -> Tokenizer:
         """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
@@ -141,14 +156,15 @@ class TextDataModule(DataModule):
             return self.tokenizer(())
         corpus, held = self._corpus
         training = corpus.subset(~held).spread(LEARN_FROM)
-        home = cache_folder(self.cache) / "tokenizers" / digest(training.key, _described(self.tokenizer))
+        key = digest(version("tokenizers"), training.key, _described(self.tokenizer))
+        home = cache_folder(self.cache) / "tokenizers" / key
         cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
         return load(home)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
-        found = tokenize_corpus(corpus, self.modality.tokenizer, cache_folder(self.cache))
-        pad_id = self.modality.tokenizer.pad_id
-        return TokenDataset(found.tokens, found.offsets, self.length, pad_id, stride, corpus.labels, corpus.classes)
+        tokenizer = self.modality.tokenizer
+        tokens, offsets = tokenize_corpus(corpus, tokenizer, cache_folder(self.cache))
+        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride, corpus.labels, corpus.classes)
 
     def _refuse_too_short(self, train: TokenDataset) -> None:
         if len(train) < self.batch_size:
@@ -168,9 +184,9 @@ class TextDataModule(DataModule):
         return self._windows(labeled).firsts()
 
     def _split_probe(self) -> None:
-        texts = self._labeled("train")
-        count = resolve_size(self.probe_val_size, len(texts), "data.probe_val_size")
-        held = held_out(len(texts), count, self.seed, texts.labels)
+        texts, corpus = self._labeled("train"), self._texts["train"]
+        count = resolve_size(self.probe_val_size, len(corpus), "data.probe_val_size")
+        held = corpus.held_out(count, self.split_seed)[texts.groups]
         self.probe_train = texts.subset(np.flatnonzero(~held))
         self.val = texts.subset(np.flatnonzero(held)) if count else None
 
@@ -183,6 +199,5 @@ class TextDataModule(DataModule):
 
 
 def _described(make: Callable[..., Tokenizer]) -> str:
-    if isinstance(make, partial):
-        return f"{_described(make.func)} {sorted(make.keywords.items())}"
-    return f"{make.__module__}.{make.__qualname__}"
+    function, options = getattr(make, "func", make), getattr(make, "keywords", {})
+    return f"{function.__module__}.{function.__qualname__} {sorted(options.items())}"

@@ -31,42 +31,50 @@ class TokenDataset(Dataset):
         classes: list[str] | None = None,
     ) -> None:
         stride = length if stride is None else stride
-        if length < 1 or not 1 <= stride <= length:
-            raise ValueError(f"length={length} must be at least 1, and stride={stride} from 1 to it")
         sizes = np.diff(offsets)
         if labels is not None and labels.shape != sizes.shape:
             raise ValueError(f"labels must be {sizes.shape}, one per document, not {labels.shape}")
-        counts = np.where(sizes > 0, 1 + -(-np.maximum(sizes - length, 0) // stride), 0)
-        documents = np.repeat(np.arange(len(sizes)), counts)
-        super().__init__(len(documents), None if labels is None else labels[documents], classes, documents)
-        self.tokens, self.length, self.pad_id = tokens, length, pad_id
-        number = np.arange(len(documents)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.starts = offsets[:-1][documents] + number * stride
-        self.sizes = np.minimum(offsets[1:][documents] - self.starts, length)
+        self.counts = np.where(sizes > 0, 1 + -(-np.maximum(sizes - length, 0) // stride), 0)
+        self.ends = np.cumsum(self.counts)  # (D,): windows up to the end of each document
+        super().__init__(int(self.counts.sum()), classes=classes)
+        self.tokens, self.offsets, self.length, self.stride, self.pad_id = tokens, offsets, length, stride, pad_id
+        self.document_labels = labels
+
+    def places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Document, first token and number of tokens of the windows at `rows`, (B,) each."""
+        document = np.searchsorted(self.ends, rows, side="right")
+        number = rows - self.ends[document] + self.counts[document]
+        start = self.offsets[document] + number * self.stride
+        return document, start, np.minimum(self.offsets[document + 1] - start, self.length)
 
     @property
-    def documents(self) -> np.ndarray:
-        """(N,) int64: the document of each window of this subset."""
-        assert self._groups is not None
-        return self._groups[self.rows]
+    def groups(self) -> np.ndarray:
+        return self.places(self.rows)[0]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return None if self.document_labels is None else self.document_labels[self.groups]
 
     @property
     def token_count(self) -> int:
         """Tokens in the windows of this subset, without padding."""
-        return int(self.sizes[self.rows].sum())
+        return int(self.places(self.rows)[2].sum())
 
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        assert self._groups is not None
+        document, start, size = self.places(rows)
         columns = np.arange(self.length)
-        padded = columns >= self.sizes[rows, None]
-        tokens = self.tokens[np.where(padded, 0, columns) + self.starts[rows, None]].astype(np.int64)
+        padded = columns >= size[:, None]
+        tokens = self.tokens[np.where(padded, 0, columns) + start[:, None]].astype(np.int64)
         tokens[padded] = self.pad_id
-        return {"tokens": torch.from_numpy(tokens), "document": torch.from_numpy(self._groups[rows])}
+        batch = {"tokens": torch.from_numpy(tokens), "document": torch.from_numpy(document)}
+        if self.document_labels is not None:
+            batch["label"] = torch.from_numpy(self.document_labels[document])
+        return batch
 
     def of_documents(self, chosen: np.ndarray) -> TokenDataset:
         """The windows of this subset whose document is in a mask (D,) bool."""
-        return self.subset(np.flatnonzero(chosen[self.documents]))
+        return self.subset(np.flatnonzero(chosen[self.groups]))
 
     def firsts(self) -> TokenDataset:
         """The first window of each document: one sample a text."""
-        return self.subset(np.unique(self.documents, return_index=True)[1])
+        return self.subset(np.unique(self.groups, return_index=True)[1])

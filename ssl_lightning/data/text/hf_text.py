@@ -1,5 +1,6 @@
 """Any set of texts that the `datasets` library reads: of the Hugging Face hub, or saved on this machine."""
 
+import glob
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from typing import Any
 from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.ranges import PositiveInt, Seed, Size
 
+_READERS = ("text", "csv", "json", "parquet", "pandas", "pickle", "generator", "spark", "sql", "xml")
+"""Names of the library's own readers, some of which unpickle."""
 BATCH = 1000  # rows that are read at a time
 
 
@@ -23,17 +27,18 @@ def hf_text(
     column: str = "text",
     label: str | None = None,
     test_part: str | None = None,
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    test_size: Size = 0.2,
+    seed: Seed = 0,
     data_files: str | None = None,
     revision: str | None = None,
-    limit: int | None = None,
+    limit: PositiveInt | None = None,
     cache: str | None = None,
 ) -> Corpus:
     """Split "pretrain" ("train" is the same): a row is a document; with labels, also split "test".
 
-    The set is streamed into the cache, so it is stored once. Later runs with the same arguments do not ask the hub:
-    give a `revision` to say which state of the set is meant. Rows of nothing but space are left out.
+    The set is streamed into the cache, so it is stored once, and again when a file on this machine changes. Later runs
+    with the same arguments do not ask the hub: give a `revision` to say which state of the set is meant. Rows of
+    nothing but space are left out.
 
     Args:
         root: folder below which `path` may lie.
@@ -49,19 +54,21 @@ def hf_text(
     """
     if not path:
         raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
-    if path in ("text", "csv", "json", "parquet") and not (Path(root) / path).exists():
+    if (
+        path in ("text", "csv", "json", "parquet", "pandas", "pickle", "generator", "spark", "sql", "xml")
+        and not (Path(root) / path).exists()
+    ):
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
-    if limit is not None and limit < 1:
-        raise InputError(f"data.source.limit={limit} must be at least 1")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
     local = folder.is_dir()
-    status = partial(file_status, folder, sorted(folder.rglob("*"))) if local else lambda: path
+    named = glob.glob(str((folder if local else Path.cwd()) / data_files), recursive=True) if data_files else []
+    status = partial(file_status, Path("/"), sorted({*map(str, folder.rglob("*")), *named}))
     source = str(folder) if local else path
     loading = {"name": name, "data_files": data_files, "revision": revision}
 
     def read(part: str) -> tuple[Corpus, list[str] | None]:
         rows = partial(read_rows, path, source, column, label, part, loading)
-        options = loading, part, column, label, limit
+        options = source, loading, part, column, label, limit
         return cached_corpus(cache, path, lambda: itertools.islice(rows(), limit), status, options)
 
     return open_split(split, read, part, test_part, test_size, seed)

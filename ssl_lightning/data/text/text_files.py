@@ -13,6 +13,7 @@ from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split
 from ssl_lightning.data.text.hf_text import read_rows
 from ssl_lightning.errors import InputError, InputWarning
+from ssl_lightning.ranges import Seed, Size
 
 PLAIN = {".txt", ".text", ".md", ".rst"}
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -33,8 +34,8 @@ def text_files(
     split_on: str | None = None,
     encoding: str = "utf-8",
     test_files: str | None = None,
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    test_size: Size = 0.2,
+    seed: Seed = 0,
     cache: str | None = None,
 ) -> Corpus:
     """Split "pretrain" ("train" is the same): the documents of files below `root`; with labels, also split "test".
@@ -61,9 +62,7 @@ def text_files(
     Raises:
         InputError: no files, no text in them, a file that is not text in this encoding, or a column that is missing.
     """
-    if split_on == "":
-        raise InputError("data.source.split_on is empty: choose file, blank_line, line or the text of a separator")
-    separator = None if split_on == "file" else split_on
+    separator = None if split_on in ("file", "") else split_on
     encodings = encoding.split() or [encoding]
     folder = Path(root).expanduser()
 
@@ -83,24 +82,25 @@ def find_files(root: Path, files: str, labeled: bool = False) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    pattern = str(Path(files).expanduser())
+    pattern = Path(files).expanduser()
     place = root / pattern
     if place.is_file():
         return [place]
     if not place.is_dir():
-        found = [root / name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
+        found = _matching(root, str(pattern))
     elif labeled:
-        found = [file for file in _below(place) if file.parent != place]
+        found = [file for file in _matching(place, "**") if file.parent != place]
     else:
-        found = _readable(place, _below(place))
+        found = _readable(place, _matching(place, "**"))
     if not found:
         raise InputError(f"{place.absolute()} holds no text file: {WANTED}")
     return sorted(found)
 
 
-def _below(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Files below the folder, but no hidden ones, nor those of hidden folders."""
+    found = (folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True))
+    return [file for file in found if file.is_file()]
 
 
 def _readable(folder: Path, files: list[Path]) -> list[Path]:
@@ -182,22 +182,18 @@ def read_text(file: Path, encodings: Sequence[str]) -> tuple[str, str]:
             data = stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error})") from error
-    wrong = ""
     for encoding in encodings:
         try:
             text = data.decode(encoding)
         except LookupError as error:
             raise InputError(f"there is no encoding {encoding!r}: try utf-8, latin-1, cp1252 or utf-16") from error
         except UnicodeDecodeError as error:
-            wrong = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+            wrong = error.start
             continue
         if "\0" not in text:
             return text.removeprefix("\ufeff"), encoding
-    if (where := data.find(b"\0")) >= 0:
-        raise InputError(
-            f"{file} is binary, not text: byte 0x00 at offset {where}; leave it out, or state its encoding"
-        )
+        wrong = data.find(b"\0")
     raise InputError(
-        f"{file} is not {' or '.join(encodings)}: {wrong}; mend it, or state its encoding "
-        "(data.source.encoding=latin-1, cp1252, utf-16)"
+        f"{file} is not {' or '.join(encodings)}: byte 0x{data[wrong]:02x} at offset {wrong}; leave it out if it is no"
+        " text, mend it, or state its encoding (data.source.encoding=latin-1, cp1252, utf-16)"
     )

@@ -1,7 +1,6 @@
 """A corpus tokenized once into a memory-mapped array that later runs open at once."""
 
 import os
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,18 +14,11 @@ VERSION = 2  # raise it when the same corpus and tokenizer give other tokens, so
 TASK = 64  # pieces that are tokenized at a time, in parallel threads
 
 
-@dataclass(frozen=True)
-class Tokenized:
-    """`tokens` (T,), memory-mapped; document d has `tokens[offsets[d] : offsets[d + 1]]`, offsets (D + 1,)."""
+def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All documents as tokens (T,), memory-mapped, and offsets (D + 1,), from the cache if they are in it.
 
-    tokens: np.ndarray
-    offsets: np.ndarray
-
-
-def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: Path) -> Tokenized:
-    """All documents as tokens, from the cache if they are in it.
-
-    Its key is made of the text, of where each document begins and ends, and of the tokenizer.
+    Document d has `tokens[offsets[d] : offsets[d + 1]]`. The key of the cache is made of the text, of where each
+    document begins and ends, and of the tokenizer.
 
     Raises:
         InputError: the cache is damaged or cannot be written.
@@ -39,7 +31,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: Path) -> Tokeni
         tokens = np.asarray(np.memmap(file, dtype, mode="r")) if file.stat().st_size else np.empty(0, dtype)
         if len(offsets) != len(corpus) + 1 or offsets[-1] != len(tokens):
             raise ValueError("tokens are missing")
-    return Tokenized(tokens, offsets)
+    return tokens, offsets
 
 
 def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.ranges import PositiveInt
 
 if TYPE_CHECKING:
     import torch
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 KEPT = [f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")]
 KEPT += ["extra_special_tokens", "model_max_length", "model_input_names", "clean_up_tokenization_spaces"]
-
-
-def _byte_characters() -> list[str]:
-    """The printable character by which GPT-2's tokenizer writes each of the 256 bytes (`bytes_to_unicode`)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) if byte in printable else chr(256 + others.index(byte)) for byte in range(256)]
-
-
-BYTES = _byte_characters()
 
 
 class Tokenizer:
@@ -152,16 +142,17 @@ def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
     try:
         found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({first_line(error)})") from error
+        reason = why_not_loaded(name, error)
+        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({reason})") from error
     return Tokenizer(found)
 
 
 def byte(texts: Iterable[str]) -> Tokenizer:
-    """Byte b of a text in UTF-8 is token 5 + b; nothing is unknown. The texts do not matter."""
+    """The bytes of a text in UTF-8; nothing is unknown. The texts do not matter."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers
 
-    fast = Fast(models.BPE(vocab=_numbered(BYTES), merges=[]))
+    fast = Fast(models.BPE(vocab=_numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[]))
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     fast.decoder = decoders.ByteLevel()
     return _own(fast)
@@ -178,29 +169,21 @@ def char(texts: Iterable[str]) -> Tokenizer:
     return _own(fast)
 
 
-def bpe(texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2) -> Tokenizer:
+def bpe(texts: Iterable[str], vocab_size: PositiveInt = 8192) -> Tokenizer:
     """Byte-pair encoding on bytes, trained on the texts; nothing is unknown, and decoding gives the text itself."""
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    _refuse_small(vocab_size, len(SPECIALS) + len(BYTES))
     fast = Fast(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIALS.values()),
-        initial_alphabet=BYTES,
-        show_progress=sys.stderr.isatty(),
-    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(**_training(vocab_size, list(SPECIALS.values()), alphabet))
     fast.train_from_iterator(texts, trainer)
     return _own(fast, mask_takes_space=True)
 
 
-def wordpiece(
-    texts: Iterable[str], vocab_size: int = 8192, min_frequency: int = 2, lowercase: bool = True
-) -> Tokenizer:
+def wordpiece(texts: Iterable[str], vocab_size: PositiveInt = 8192, lowercase: bool = True) -> Tokenizer:
     """BERT's WordPiece, trained on the texts: words and their pieces, spaces lost, accents too with `lowercase`.
 
     The trainer numbers the pieces of one character in the order of a hash table with a random seed, and ties between
@@ -213,37 +196,32 @@ def wordpiece(
     fast.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     fast.decoder = decoders.WordPiece()
-    words = Counter(
-        word for text in texts for word, _ in fast.pre_tokenizer.pre_tokenize_str(fast.normalizer.normalize_str(text))
-    )
+    texts = list(texts)
+    normalize, words_of = fast.normalizer.normalize_str, fast.pre_tokenizer.pre_tokenize_str
+    words = {word for text in texts for word, _ in words_of(normalize(text))}
     alphabet = sorted(set().union(*words))
     inner = sorted(set().union(*(word[1:] for word in words)))
     fixed = [*SPECIALS.values(), *alphabet, *(f"##{character}" for character in inner)]
-    _refuse_small(vocab_size, len(fixed))
     learner = Fast(models.WordPiece(unk_token=SPECIALS["unk"]))
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=fixed,
-        show_progress=sys.stderr.isatty(),
-    )
-    learner.train_from_iterator(_repeated(words), trainer)
+    learner.normalizer, learner.pre_tokenizer = fast.normalizer, fast.pre_tokenizer
+    learner.train_from_iterator(texts, trainers.WordPieceTrainer(**_training(vocab_size, fixed)))
     fast.model = models.WordPiece(vocab=learner.get_vocab(), unk_token=SPECIALS["unk"])
     return _own(fast)
 
 
-def _repeated(words: Counter[str]) -> Iterable[str]:
-    for word, count in sorted(words.items()):
-        for start in range(0, count, 1000):
-            yield " ".join([word] * min(1000, count - start))
+def _training(vocab_size: int, special: list[str], alphabet: Sequence[str] = ()) -> dict[str, Any]:
+    """What a trainer of `tokenizers` is told. Pairs that come only once are not merged.
 
-
-def _refuse_small(vocab_size: int, needed: int) -> None:
+    Raises:
+        InputError: the vocabulary has no room but for these.
+    """
+    needed = len(special) + len(alphabet)
     if vocab_size <= needed:
         raise InputError(
             f"data.tokenizer.vocab_size={vocab_size} is too small: {needed} are taken by single characters"
         )
+    sizes = {"vocab_size": vocab_size, "min_frequency": 2, "show_progress": sys.stderr.isatty()}
+    return {**sizes, "special_tokens": special, "initial_alphabet": list(alphabet)}
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from ssl_lightning.data.image.datamodule import ImageDataModule
 from ssl_lightning.data.video.modality import VideoModality
-from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo
 
 
 @dataclass(eq=False, repr=False)
@@ -18,10 +18,8 @@ class VideoDataModule(ImageDataModule):
     modality: VideoModality = field(init=False)
 
     _: KW_ONLY
-    frames: int
+    frames: AtLeastTwo
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frames < 2:
-            raise InputError(f"data.frames={self.frames} must be 2 or more")
         self.modality = VideoModality(self.image_size, self.channels, self.mean, self.std)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,23 +12,24 @@ from torch import Tensor
 from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.image.image_cache import decode_folder
 from ssl_lightning.data.image.image_folder import find_images, label_files, natural
-from ssl_lightning.data.splits import held_out, require_split, resolve_size
+from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt, Seed, Size
 
 
 def frame_folder(
     root: str,
     split: str,
     folder: str = "",
-    frames: int = 10,
-    skip: int = 1,
-    stride: int | None = None,
-    store_size: int = 64,
-    channels: int = 3,
+    frames: PositiveInt = 10,
+    skip: PositiveInt = 1,
+    stride: PositiveInt | None = None,
+    store_size: PositiveInt = 64,
+    channels: Literal[1, 3] = 3,
     cache: str | None = None,
-    test_size: int | float = 0.2,
-    seed: int = 0,
+    test_size: Size = 0.2,
+    seed: Seed = 0,
 ) -> VideoDataset:
     """Clips (frames, channels, store_size, store_size) of the videos below `root/folder`, without overlap by default.
 
@@ -45,8 +47,6 @@ def frame_folder(
     """
     require_split(split, "a folder of frames")
     step = frames if stride is None else stride
-    if skip < 1 or step < 1:
-        raise InputError(f"data.source.skip={skip} and data.source.stride={stride} must be 1 or more")
     found = find_images(Path(root).expanduser() / folder, split)
     place, files = found.place, sorted(found.files, key=natural)
     store = decode_folder(place, files, store_size, channels, cache_folder(cache))
@@ -59,7 +59,8 @@ def frame_folder(
     length = np.diff(first, append=len(files))
     begins = [np.arange(a, a + n - (frames - 1) * skip, step * skip) for a, n in zip(first, length, strict=True)]
     if not found.official:
-        held = held_out(len(video), max(1, resolve_size(test_size, len(video), "data.source.test_size")), seed)
+        count = max(1, resolve_size(test_size, len(video), "data.source.test_size"))
+        held = held_out(len(video), count, seed, digests=digests_of(video.tolist()))
         wanted = held if split == "test" else ~held
         begins = [clips[: len(clips) * taken] for clips, taken in zip(begins, wanted, strict=True)]
     start = np.concatenate(begins)
@@ -86,8 +87,8 @@ class Windows:
 
     images: np.ndarray
     start: Tensor
-    frames: int
-    skip: int
+    frames: PositiveInt
+    skip: PositiveInt
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(B,) -> (B, T, C, S, S)."""

@@ -22,9 +22,8 @@ class VideoModality(ImageModality):
 
     def evaluation_view(self, batch: Batch) -> Batch:
         """The batch with its `video` as (B, T, C, image_size, image_size) normalized floats."""
-        video = batch["video"]
-        frames = self.view({"image": video.flatten(0, 1)})["image"]
-        return {**batch, "video": frames.unflatten(0, video.shape[:2])}
+        images = self.view({"image": batch["video"].flatten(0, 1)})["image"]
+        return {**batch, "video": images.unflatten(0, batch["video"].shape[:2])}
 
     def read_input(self, given: str, limit: int) -> UserInput:
         """The last `limit` images of a folder as the frames of one clip: (1, T, C, image_size, image_size) uint8."""

@@ -4,7 +4,7 @@ Srivastava, Mansimov and Salakhutdinov 2015, "Unsupervised Learning of Video Rep
 https://arxiv.org/abs/1502.04681, Sec. 3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -17,19 +17,20 @@ from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.sampler import mix
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import NonNegativeSpan, PositiveInt, Seed
 
 
 def moving_digits(
     root: str,
     split: str,
     glyphs: Callable[..., ImageDataset],
-    frames: int = 20,
-    size: int = 64,
-    glyph_size: int = 28,
-    digits: int = 2,
-    speed: Sequence[float] = (0.05, 0.15),
-    copies: int = 1,
-    seed: int = 0,
+    frames: PositiveInt = 20,
+    size: PositiveInt = 64,
+    glyph_size: PositiveInt = 28,
+    digits: PositiveInt = 2,
+    speed: NonNegativeSpan = (0.05, 0.15),
+    copies: PositiveInt = 1,
+    seed: Seed = 0,
 ) -> VideoDataset:
     """`copies` clips (frames, 1, size, size) for each digit of a split of `glyphs`, as in the paper by default.
 
@@ -41,13 +42,9 @@ def moving_digits(
     `glyphs(root=, split=)`: square gray digits, scaled to `glyph_size`. `seed` is that of the clips alone, so
     that runs of all seeds share them.
     """
-    if not 1 <= glyph_size <= size:
-        raise InputError(f"data.source.glyph_size={glyph_size} must be from 1 to data.image_size={size}")
-    if digits < 1 or copies < 1:
-        raise InputError(f"data.source.digits={digits} and data.source.copies={copies} must be 1 or more")
+    if glyph_size > size:
+        raise InputError(f"data.source.glyph_size={glyph_size} is larger than data.image_size={size}")
     low, high = speed
-    if not 0 <= low <= high:
-        raise InputError(f"data.source.speed={list(speed)} must be (low, high) with 0 <= low <= high")
     source = glyphs(root=root, split=split)
     if source.images.shape[1] != 1 or source.labels is None or source.classes is None:
         raise InputError("moving digits need gray images with labels as data.source.glyphs")
@@ -82,8 +79,8 @@ class Bouncing:
     which: Tensor
     start: Tensor
     velocity: Tensor
-    frames: int
-    size: int
+    frames: PositiveInt
+    size: PositiveInt
 
     def corners(self, rows: Tensor) -> Tensor:
         """Place of the upper left corner of each digit in pixels, (B, n, T, 2): bouncing is a triangle wave."""

@@ -8,13 +8,15 @@ import difflib
 import itertools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torchvision
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 
 
 def embedding_dim(backbone: nn.Module) -> int:
@@ -60,12 +62,12 @@ class ConvNet(nn.Sequential):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        width: int = 16,
-        stages: int = 4,
-        stem_stride: int = 2,
-        pool: int = 1,
-        out_dim: int | None = None,
+        in_channels: PositiveInt = 3,
+        width: PositiveInt = 16,
+        stages: Annotated[int, Interval(ge=1, le=8)] = 4,
+        stem_stride: PositiveInt = 2,
+        pool: PositiveInt = 1,
+        out_dim: PositiveInt | None = None,
     ) -> None:
         widths = [width * 2**stage for stage in range(stages)]
         blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
@@ -109,7 +111,7 @@ class MLP(nn.Sequential):
     kinds = ("image",)
 
     def __init__(
-        self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[int] = (128,), out_dim: int = 32
+        self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[PositiveInt] = (128,), out_dim: int = 32
     ) -> None:
         widths = [in_channels * size**2, *hidden_dims]
         hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
@@ -119,7 +121,7 @@ class MLP(nn.Sequential):
 
 def resnet(
     name: str = "resnet18",
-    in_channels: int = 3,
+    in_channels: PositiveInt = 3,
     stem: Literal["cifar", "imagenet"] = "imagenet",
     pretrained: bool = False,
 ) -> nn.Module:
@@ -154,16 +156,28 @@ def resnet(
 resnet.kinds = ("image", "feature map")  # type: ignore[attr-defined]
 
 
-def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **options: Any) -> nn.Module:
+def timm_model(
+    name: str,
+    in_channels: PositiveInt = 3,
+    image_size: PositiveInt | None = None,
+    pretrained: bool = False,
+    **options: Any,
+) -> nn.Module:
     """Any image model of timm without its classifier.
 
-    `options` are passed to `timm.create_model` (img_size, patch_size ...).
+    `image_size` is held against that of a model that takes one alone; None: it is not known. `options` are passed to
+    `timm.create_model` (img_size, patch_size ...).
 
     Raises:
-        InputError: timm has no such model, the model refuses an option, or its weights cannot be loaded.
+        InputError: timm has no such model, the model refuses an option or images of this size, or its weights cannot be
+            loaded.
     """
     import timm
 
+    if loading := {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(options):
+        raise InputError(
+            f"backbone.{min(loading)} is not taken: a file could run code; give pretrained weights by name"
+        )
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")
@@ -175,6 +189,12 @@ def timm_model(name: str, in_channels: int = 3, pretrained: bool = False, **opti
         if not pretrained:
             raise
         raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+    embed: Any = getattr(net, "patch_embed", None)
+    size = embed.img_size[0] if getattr(embed, "strict_img_size", False) else image_size
+    if image_size not in (None, size):
+        raise InputError(
+            f"timm's {name} takes images of {size} pixels: data.image_size={size}, or +backbone.img_size={image_size}"
+        )
     net.out_dim = getattr(net, "head_hidden_size", net.num_features)
     return net
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 
+_NOT_SIZES = ("architectures", "model_type", "transformers_version", "dtype", "id2label", "label2id", "vocab_size")
 _LAYER = re.compile(r"(\.(?:layer|layers|h)\.)(\d+)(?=\.)")
 
 
@@ -19,7 +20,7 @@ class LanguageModel(nn.Module):
         out_dim: D, the width of the hidden states.
         vocab_size: V.
         pad_id: the token that pads windows.
-        max_length: the length of the longest window.
+        max_length: tokens that the network can read at once.
         causal: whether each token attends only to itself and earlier tokens.
     """
 
@@ -34,16 +35,40 @@ class LanguageModel(nn.Module):
         self.model, self.pad_id, self.causal = model, pad_id, causal
         self.out_dim: int = model.config.hidden_size
         self.vocab_size: int = model.config.vocab_size
-        self.max_length: int = model.config.max_position_embeddings
+        self.max_length: int = model.config.max_position_embeddings - _unused_positions(model)
         self._has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Plain arguments of `text.language_model` for a network of the same architecture and sizes."""
+        config = self.model.config
+        fields = {key: value for key, value in config.to_dict().items() if key not in _NOT_SIZES and key[0] != "_"}
+        return {
+            **{key: value for key, value in fields.items() if not key.endswith("_token_id")},
+            "architecture": config.model_type,
+            "head": "seq2seq" if config.is_encoder_decoder else "causal" if self.causal else "masked",
+            "max_length": self.max_length + self.causal,
+            "width": config.hidden_size,
+            "layers": config.num_hidden_layers,
+            "heads": config.num_attention_heads,
+        }
 
     @property
     def body(self) -> Any:
         """The network without its head."""
         return self.model.base_model
 
+    @property
+    def vocabulary_head(self) -> Any:
+        """The layer with the output embeddings (V, D)."""
+        return self.model.get_output_embeddings()
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N) -> (B, D): the mean of the last hidden states over all tokens except padding."""
+        """(B, N) -> (B, D): the mean of the last hidden states over all tokens except padding.
+
+        A causal model leaves out what is beyond `max_length`: a window has one token more, the last to be predicted.
+        """
+        tokens = tokens[:, : self.max_length] if self.causal else tokens
         visible = tokens != self.pad_id
         return masked_mean(self.hidden(tokens, visible), visible)
 
@@ -105,8 +130,8 @@ class LanguageModel(nn.Module):
 
     def extend_windows(self, max_length: int) -> None:
         """Accepts windows of up to `max_length` tokens if positions are rotary, that is, not read from a table."""
-        if getattr(self.model.config, "rope_parameters", None) and max_length > self.max_length:
-            self.max_length = self.model.config.max_position_embeddings = max_length
+        if getattr(self.model.config, "rope_parameters", None) and max_length - self.causal > self.max_length:
+            self.max_length = self.model.config.max_position_embeddings = max_length - self.causal
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles the encoder and decoder too, because methods call `hidden` and `decoded` instead of `forward`."""
@@ -118,8 +143,16 @@ class LanguageModel(nn.Module):
     def _check_length(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.max_length:
             raise InputError(
-                f"windows of {tokens.shape[1]} tokens are longer than backbone.max_length={self.max_length}; raise it"
+                f"{tokens.shape[1]} tokens are more than the {self.max_length} that the backbone reads at once:"
+                " raise backbone.max_length"
             )
+
+
+def _unused_positions(model: Any) -> int:
+    """RoBERTa's positions begin behind that of its padding token."""
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else padding + 1
 
 
 def masked_mean(h: Tensor, visible: Tensor) -> Tensor:

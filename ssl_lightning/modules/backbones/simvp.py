@@ -4,11 +4,13 @@ The encoder processes each frame separately, the translator predicts the motion 
 decoder draws each future frame separately. Without recurrence a clip takes one pass, which is fast on CPUs.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Gt, Interval, MultipleOf
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
 
 _GROUPS = 4
 
@@ -61,16 +63,14 @@ class SimVPEncoder(nn.Module):
 
     def __init__(
         self,
-        in_channels: int = 1,
-        frames: int = 5,
-        width: int = 8,
-        stages: int = 2,
-        hidden_dim: int = 128,
-        depth: int = 4,
+        in_channels: PositiveInt = 1,
+        frames: PositiveInt = 5,
+        width: Annotated[int, Gt(0), MultipleOf(_GROUPS)] = 8,
+        stages: Annotated[int, Interval(ge=1, le=8)] = 2,
+        hidden_dim: PositiveInt = 128,
+        depth: PositiveInt = 4,
     ) -> None:
         super().__init__()
-        if width % _GROUPS:
-            raise InputError(f"backbone.width={width} must be a multiple of {_GROUPS}")
         self.frames, self.width, self.stages, self.out_dim = frames, width, stages, hidden_dim
         self.stem = _conv(in_channels, width)
         self.down = nn.Sequential(*(_conv(width * 2**stage, width * 2 ** (stage + 1), 2) for stage in range(stages)))

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
 from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.ranges import AtLeastTwo, Fraction, PositiveInt
 
 Head = Literal["masked", "causal", "seq2seq"]
 _AUTO = {"masked": "AutoModelForMaskedLM", "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
@@ -29,12 +30,12 @@ def language_model(
     vocab_size: int | None = None,
     pad_id: int | None = None,
     head: Head = "masked",
-    max_length: int = 128,
-    width: int = 256,
-    layers: int = 4,
-    heads: int = 4,
-    mlp_width: int | None = None,
-    dropout: float = 0.0,
+    max_length: AtLeastTwo = 128,
+    width: PositiveInt = 256,
+    layers: PositiveInt = 4,
+    heads: PositiveInt = 4,
+    mlp_width: PositiveInt | None = None,
+    dropout: Fraction = 0.0,
     tied: bool = True,
     pretrained: str | None = None,
     cls_id: int | None = None,
@@ -48,7 +49,7 @@ def language_model(
         vocab_size: V, from the tokenizer.
         pad_id: the padding token, from the tokenizer.
         head: "masked" predicts masked tokens, "causal" the next token, "seq2seq" an original text.
-        max_length: length of the longest window in tokens.
+        max_length: length of the longest window in tokens; "causal" reads all but its last one.
         width: D.
         layers: number of layers; an encoder-decoder has as many in each half.
         heads: number of attention heads.
@@ -76,7 +77,7 @@ def language_model(
     unused = pad_id + 1 if "roberta" in architecture else 0  # RoBERTa's positions start after pad_id
     sizes = {
         "vocab_size": vocab_size,
-        "max_position_embeddings": max_length + unused,
+        "max_position_embeddings": max_length + unused - (head == "causal"),
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
@@ -127,9 +128,13 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = _auto(head).from_pretrained(pretrained, attn_implementation="sdpa", dtype=torch.float32)
+        model = _auto(head).from_pretrained(
+            pretrained, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise InputError(f"backbone.pretrained={pretrained} cannot be loaded: {first_line(error)}") from error
+        raise InputError(
+            f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
+        ) from error
     lacking = vocab_size - model.config.vocab_size
     if lacking > _SPECIAL:
         raise InputError(

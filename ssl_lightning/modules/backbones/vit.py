@@ -1,16 +1,19 @@
 """A vision transformer that can skip tokens. Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929."""
 
+import math
 from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.patches import gather_tokens
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
@@ -18,8 +21,9 @@ LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 class ViT(nn.Module):
     """A vision transformer of timm's pre-norm blocks, (B, C, S, S) -> (B, D).
 
-    Methods call its two halves. `patch_tokens` makes tokens, which a method may replace. `encode` processes all tokens
-    or some of them, at proportional cost. Initial weights are those of MAE's code: Xavier, biases 0.
+    Images of other sizes, such as DINO's local crops, get interpolated positions. Methods call its two halves.
+    `patch_tokens` makes tokens, which a method may replace. `encode` processes all tokens or some of them, at
+    proportional cost. Initial weights are those of MAE's code: Xavier, biases 0.
 
     Args:
         image_size: S, side of the image in pixels.
@@ -46,19 +50,19 @@ class ViT(nn.Module):
 
     def __init__(
         self,
-        image_size: int = 32,
-        in_channels: int = 3,
-        patch_size: int = 4,
-        width: int = 192,
-        layers: int = 6,
-        heads: int = 3,
-        mlp_ratio: float = 4.0,
+        image_size: PositiveInt = 32,
+        in_channels: PositiveInt = 3,
+        patch_size: PositiveInt = 4,
+        width: PositiveInt = 192,
+        layers: PositiveInt = 6,
+        heads: PositiveInt = 3,
+        mlp_ratio: PositiveFloat = 4.0,
         positions: Literal["sincos", "learned"] = "sincos",
         class_token: bool = True,
         pool: Literal["class", "mean"] = "class",
     ) -> None:
         super().__init__()
-        if patch_size < 1 or image_size % patch_size:
+        if image_size % patch_size:
             raise InputError(
                 f"backbone.patch_size={patch_size} does not divide the image of {image_size} pixels; choose from"
                 f" {', '.join(str(p) for p in range(2, image_size) if image_size % p == 0)}"
@@ -71,7 +75,7 @@ class ViT(nn.Module):
         self.grid = image_size // patch_size
         self.patches = self.grid**2
         self.out_dim = width
-        self.embed = PatchEmbed(image_size, patch_size, in_channels, width)
+        self.embed = PatchEmbed(image_size, patch_size, in_channels, width, strict_img_size=False)
         fixed = sincos(self.grid, width)
         if positions == "learned":
             self.position = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
@@ -92,19 +96,50 @@ class ViT(nn.Module):
 
     def patch_tokens(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, N, D): a linear projection of each patch, without its position."""
-        if x.shape[1:] != (self.in_channels, self.image_size, self.image_size):
-            wanted = f"{self.in_channels} x {self.image_size} x {self.image_size}"
-            raise InputError(f"the ViT takes images of {wanted} (backbone.image_size), got {tuple(x.shape[1:])}")
+        C, height, width = x.shape[1:]
+        if self.in_channels != C or height != width or height % self.patch_size:
+            wanted = f"{self.in_channels} channels and a side that is a multiple of {self.patch_size} pixels"
+            raise InputError(f"the ViT takes square images of {wanted}, got {tuple(x.shape[1:])}")
         return self.embed(x)
 
     def encode(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D), or (B, V, D) for the tokens at `kept` (B, V), after the class token, if any."""
-        tokens = tokens + self.position
+        return self.blocks(self._placed(tokens, kept))
+
+    def encode_layers(self, tokens: Tensor) -> list[Tensor]:
+        """(B, N, D) -> the output of every block for the patches, (B, N, D) each, without the last norm."""
+        h, outputs = self._placed(tokens), []
+        for block in self.blocks[:-1]:
+            h = block(h)
+            outputs.append(self.of_patches(h))
+        return outputs
+
+    def _placed(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Tokens with their positions, those at `kept` alone, after the class token, if any."""
+        tokens = tokens + self._positions(tokens.shape[1])
         if kept is not None:
             tokens = gather_tokens(tokens, kept)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
-        return self.blocks(tokens)
+        return tokens
+
+    def _positions(self, N: int) -> Tensor:
+        """(N, D): those of the N = grid ** 2 patches of an image, interpolated where it is not of `image_size`."""
+        if self.patches == N:
+            return self.position
+        grid = math.isqrt(N)
+        return resample_abs_pos_embed(self.position[None], [grid, grid], num_prefix_tokens=0)[0]
+
+    @torch.no_grad()
+    def attention(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, heads, N): how the last block's class token attends to the patches (DINO, Fig. 1)."""
+        tokens = self._placed(self.patch_tokens(x))
+        *blocks, last, _ = cast(Any, self.blocks)
+        for block in blocks:
+            tokens = block(tokens)
+        qkv = last.attn.qkv(last.norm1(tokens)).unflatten(2, (3, last.attn.num_heads, -1))
+        q, k, _ = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N + 1, D / heads)
+        return (q[:, :, :1] @ k.mT * last.attn.scale).softmax(dim=-1)[:, :, 0, 1:]
 
     def of_patches(self, h: Tensor) -> Tensor:
         """The output of `encode` without the class token."""
@@ -139,7 +174,7 @@ def blocks(width: int, layers: int, heads: int, mlp_ratio: float = 4.0, key: str
     Raises:
         InputError: `heads` does not divide `width`.
     """
-    if heads < 1 or width % heads:
+    if width % heads:
         raise InputError(f"{key}heads={heads} does not divide {key}width={width}")
     norm: Any = LAYER_NORM
     made = [Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=norm) for _ in range(layers)]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, Fraction, NonNegativeInt
 from ssl_lightning.transforms.functional import cut, random_integers
-from ssl_lightning.transforms.ops import probability
 from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
 PLACES, MIDDLE = 8, 4
@@ -39,20 +39,16 @@ class PatchPairs(MultiView):
     def __init__(
         self,
         augment: Chain,
-        patch: int,
-        gap: int,
-        jitter: int,
-        drop_colors: float,
+        patch: AtLeastTwo,
+        gap: NonNegativeInt,
+        jitter: NonNegativeInt,
+        drop_colors: Fraction,
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
         super().__init__({"whole": augment}, mean, std)
-        if patch < 2 or gap < 0 or jitter < 0:
-            raise InputError(
-                f"transform.patch={patch} must be 2 or more pixels, gap={gap} and jitter={jitter} 0 or more"
-            )
         self.patch, self.gap, self.jitter = patch, gap, jitter
-        self.drop_colors = probability("transform.drop_colors", drop_colors)
+        self.drop_colors = drop_colors
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         images = super().forward(batch, generator)["views"][0]

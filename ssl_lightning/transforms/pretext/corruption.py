@@ -7,17 +7,15 @@ channels of a pixel.
 import torch
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.ops import Op, Params, Shape, probability
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveInt
+from ssl_lightning.transforms.ops import Op, Params, Shape
 
 
 class GaussianNoise(Op):
     """Adds Gaussian noise of standard deviation `std` to every value, without clamping to [0, 1]."""
 
-    def __init__(self, std: float) -> None:
+    def __init__(self, std: NonNegativeFloat) -> None:
         super().__init__()
-        if std < 0:
-            raise InputError(f"std must be 0 or more, got {std}")
         self.std = std
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
@@ -35,11 +33,9 @@ class MaskingNoise(Op):
         cell: side of a cell in pixels (1 in the paper); cells are cut off at the right and lower border.
     """
 
-    def __init__(self, fraction: float, cell: int = 1) -> None:
+    def __init__(self, fraction: Fraction, cell: PositiveInt = 1) -> None:
         super().__init__()
-        self.fraction = probability("fraction", fraction)
-        if cell < 1:
-            raise InputError(f"cell must be 1 pixel or more, got {cell}")
+        self.fraction = fraction
         self.cell = cell
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
@@ -57,9 +53,9 @@ class MaskingNoise(Op):
 class SaltAndPepper(Op):
     """Sets each pixel to 0 or 1 with probability `fraction`, both equally likely."""
 
-    def __init__(self, fraction: float) -> None:
+    def __init__(self, fraction: Fraction) -> None:
         super().__init__()
-        self.fraction = probability("fraction", fraction)
+        self.fraction = fraction
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import NonNegativeInt
 from ssl_lightning.transforms.functional import cut, random_integers
 from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
@@ -39,11 +40,9 @@ class Puzzles(MultiView):
         permutations: Tensor,
         mean: Sequence[float],
         std: Sequence[float],
-        channel_shift: int = 1,
+        channel_shift: NonNegativeInt = 1,
     ) -> None:
         super().__init__({"whole": augment}, mean, std)
-        if channel_shift < 0:
-            raise InputError(f"transform.channel_shift={channel_shift} must be 0 or more pixels")
         self.channel_shift = channel_shift
         self.register_buffer("permutations", permutations, persistent=False)
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import AtLeastTwo, Seed
 
 
-def distant_permutations(count: int, seed: int = 0, places: int = 9) -> Tensor:
+def distant_permutations(count: AtLeastTwo, seed: Seed = 0, places: AtLeastTwo = 9) -> Tensor:
     """(count, places) int64: different permutations of range(places), greedily far apart in Hamming distance.
 
     The paper's algorithm: the first permutation is random, each next one maximizes the sum of distances to those
@@ -20,7 +21,7 @@ def distant_permutations(count: int, seed: int = 0, places: int = 9) -> Tensor:
     Raises:
         InputError: there are not that many permutations.
     """
-    if not 2 <= count <= math.factorial(places):
+    if count > math.factorial(places):
         raise InputError(f"count={count} permutations of {places} do not exist: give 2 to {math.factorial(places)}")
     return torch.from_numpy(_greedy(count, seed, places).astype(np.int64))
 

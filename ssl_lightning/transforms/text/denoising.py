@@ -1,12 +1,13 @@
 """BART's noise, Lewis et al. 2019, https://arxiv.org/abs/1910.13461, Sec. 2.2: text infilling, shuffled sentences."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
-from ssl_lightning.transforms.text.masking import Batch, Tokens
+from ssl_lightning.ranges import PositiveFloat
+from ssl_lightning.transforms.text.masking import Batch, Tokens, tokens_that_end_with
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
 
@@ -28,25 +29,18 @@ class Denoise(Tokens):
     produces = ("inputs", "targets")
     ends_sentence: Tensor
 
-    def __init__(self, rate: float = 0.3, span: float = 3.0, shuffle: bool = True) -> None:
+    def __init__(
+        self, rate: Annotated[float, Interval(gt=0, lt=1)] = 0.3, span: PositiveFloat = 3.0, shuffle: bool = True
+    ) -> None:
         super().__init__()
-        if not 0 < rate < 1:
-            raise InputError(f"transform.rate={rate} must be above 0 and below 1")
-        if not span > 0:
-            raise InputError(f"transform.span={span} must be above 0")
         self.rate, self.span, self.shuffle = rate, span, shuffle
 
     def read(self, tokenizer: Any) -> None:
         super().read(tokenizer)
-        texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
-        ends = torch.tensor([text.rstrip(" ").endswith(SENTENCE_ENDS) for text in texts])
-        self.register_buffer("ends_sentence", ends & self.is_ordinary, persistent=False)
+        self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, SENTENCE_ENDS), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         tokens = batch["tokens"]
-        if tokens.shape[1] < 2:
-            raise InputError(f"windows of {tokens.shape[1]} token are too short to be corrupted; 2 are needed")
         text = tokens[:, :-1]
         length = (text != self.pad_id).sum(dim=1, keepdim=True)
         targets = self._ended(text, length)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import Fraction, PositiveFraction
 
 Batch = dict[str, Any]
 
@@ -24,10 +25,6 @@ class Tokens(nn.Module):
     ordinary_ids: Tensor
     word_starts: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pad_id = -1
-
     def read(self, tokenizer: Any) -> None:
         """Stores ids of the tokenizer, and which tokens are ordinary and start words."""
         is_ordinary = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
@@ -40,10 +37,6 @@ class Tokens(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         return batch
-
-    def _require_tokenizer(self) -> None:
-        if self.pad_id < 0:
-            raise InputError(f"{type(self).__name__} does not know the tokenizer yet: call read(tokenizer) first")
 
 
 class MaskTokens(Tokens):
@@ -64,16 +57,15 @@ class MaskTokens(Tokens):
 
     produces: tuple[str, ...] = ("inputs", "targets", "masked")
 
-    def __init__(self, rate: float = 0.15, replace: float = 0.8, random: float = 0.1, whole_word: bool = False) -> None:
+    def __init__(
+        self, rate: PositiveFraction = 0.15, replace: Fraction = 0.8, random: Fraction = 0.1, whole_word: bool = False
+    ) -> None:
         super().__init__()
-        if not 0 < rate <= 1:
-            raise InputError(f"transform.rate={rate} must be above 0 and at most 1")
-        if replace < 0 or random < 0 or replace + random > 1:
-            raise InputError(f"transform.replace={replace} and transform.random={random} must be parts of 1")
+        if replace + random > 1:
+            raise InputError(f"transform.replace={replace} and transform.random={random} are parts of more than 1")
         self.rate, self.replace, self.random, self.whole_word = rate, replace, random, whole_word
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         return {**batch, **self.mask(batch["tokens"], generator)}
 
     def mask(self, tokens: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -105,46 +97,70 @@ class MaskTokens(Tokens):
 class NextSentence(MaskTokens):
     """Next-sentence prediction of BERT (Devlin et al. 2018, Sec. 3.1, Task #2), then masking as in `MaskTokens`.
 
-    A window becomes [CLS] A [SEP] B [SEP] and keeps its length N; a full window loses its last tokens. A is the first
-    half of the window. B is the second half or, for half of the batch, the end of a window of another document. Adds
-    the keys of `MaskTokens`, `segment` (B, N), 0 up to the first [SEP] and 1 after it, and `is_next` (B,), 1 if B
-    follows A. Deviation: other documents come from the same batch. A foreign B has the length of the second half, so
-    its length reveals nothing. A window without such a partner keeps its own second half.
+    A window becomes [CLS] A [SEP] B [SEP]. A ends with the sentence that ends nearest to a random place in the middle
+    half of the window; B is what follows, or for half of the batch what follows A in a window of another document. So
+    both begin and end alike, and the tokens at the border do not tell which it is, as they do in cuts anywhere. Each B
+    is cut to the length of its alternative, so lengths tell nothing. Adds the keys of `MaskTokens`, `segment` (B, N), 0
+    up to the first [SEP] and 1 after it, and `is_next` (B,), 1 if B follows A.
+
+    Deviations: other documents come from the same batch; a window without a partner in it keeps its own B. A window
+    without the end of a sentence is cut at the random place. A begins where the window does.
     """
 
     requires = ("tokens", "document")
     produces = ("inputs", "targets", "masked", "segment", "is_next")
+    ends_sentence: Tensor
+
+    def read(self, tokenizer: Any) -> None:
+        super().read(tokenizer)
+        self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, (".", "!", "?")), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        self._require_tokenizer()
         tokens, document = batch["tokens"], batch["document"]
         if tokens.shape[1] < 5:
             raise InputError(f"windows of {tokens.shape[1]} tokens are too short for two sentences; 5 are needed")
-        real = (tokens != self.pad_id).sum(dim=1)
-        length = real.clamp(max=tokens.shape[1] - 3)
-        second = (length + 1) // 2
-        fits = (document[:, None] != document) & (real >= second[:, None])  # (B, B): could lend its end
-        partner, found = _random_true(fits, generator)
+        length = (tokens != self.pad_id).sum(dim=1).clamp(max=tokens.shape[1] - 3)
+        first = self.cut(tokens, length, generator)
+        partner, found = _random_true(document[:, None] != document, generator)
+        partner = torch.where(found, partner, torch.arange(len(tokens), device=tokens.device))
+        second = torch.minimum(length - first, (length - first)[partner])
         score = torch.rand(1, len(tokens), generator=generator, device=tokens.device)
         order = _rank(score.masked_fill(~found, 2.0))[0]  # a random half of the batch, as far as it has partners
         foreign = (order < len(tokens) // 2) & found
         own = torch.arange(len(tokens), device=tokens.device)
         source = torch.where(foreign, partner, own)
-        end = torch.where(foreign, real[source], length)
-        composed, segment = self._compose(tokens, source, length - second, second, end)
+        composed, segment = self._compose(tokens, source, first, second, first[source])
         masks = self.mask(composed, generator)
         return {**batch, **masks, "segment": segment, "is_next": (~foreign).long()}
 
-    def _compose(self, tokens: Tensor, source: Tensor, a: Tensor, b: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """[CLS] A [SEP] B [SEP]: A is the first `a` tokens, B the `b` tokens before `end` of the row `source`."""
+    def cut(self, tokens: Tensor, length: Tensor, generator: torch.Generator) -> Tensor:
+        """How many tokens (B,) of each window make A, of the `length` (B,) that A and B have together."""
+        draw = torch.rand(len(tokens), 1, generator=generator, device=tokens.device)
+        wanted = ((0.25 + 0.5 * draw) * length[:, None]).long()
+        count = torch.arange(1, tokens.shape[1], device=tokens.device)  # tokens of A, if it ends with this one
+        ends, starts = self.ends_sentence[tokens], self.word_starts[tokens]
+        last = ends[:, :-1] & ~ends[:, 1:] & starts[:, 1:] & (count < length[:, None])  # of "..." the last; not os.path
+        distance = (count - wanted).abs().masked_fill(~last, tokens.shape[1])
+        return torch.where(last.any(dim=1), count[distance.argmin(dim=1)], wanted[:, 0])
+
+    def _compose(self, tokens: Tensor, source: Tensor, a: Tensor, b: Tensor, begin: Tensor) -> tuple[Tensor, Tensor]:
+        """[CLS] A [SEP] B [SEP]: A is the first `a` tokens, B the `b` tokens from `begin` on of the row `source`."""
         place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        a, b, end = a[:, None], b[:, None], end[:, None]
+        a, b, begin = a[:, None], b[:, None], begin[:, None]
         first = tokens.gather(1, (place - 1).clamp(min=0))
-        second = tokens[source].gather(1, (place - a - 2 + end - b).clamp(0, tokens.shape[1] - 1))
+        second = tokens[source].gather(1, (place - a - 2 + begin).clamp(0, tokens.shape[1] - 1))
         composed = torch.where(place <= a, first, second)
         composed = composed.masked_fill((place == a + 1) | (place == a + b + 2), self.sep_id)
         composed = composed.masked_fill(place == 0, self.cls_id).masked_fill(place > a + b + 2, self.pad_id)
         return composed, ((place > a + 1) & (place <= a + b + 2)).long()
+
+
+def tokens_that_end_with(tokenizer: Any, marks: tuple[str, ...]) -> Tensor:
+    """(V,) bool: whether a token ends with one of the marks, and spaces behind it; special tokens do not."""
+    texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+    ends = torch.tensor([text.rstrip(" ").endswith(marks) for text in texts])
+    ends[tokenizer.special_ids] = False
+    return ends
 
 
 def _rank(score: Tensor) -> Tensor:

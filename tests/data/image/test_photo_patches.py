@@ -49,8 +49,6 @@ def test_no_pixel_is_on_both_sides():
 
 def test_other_sizes():
     assert photo_patches(size=48).images.shape == (112 * 16, 3, 48, 48)
-    with pytest.raises(InputError, match=r"data.source.size=62 does not fit the blocks of 61 pixels"):
-        photo_patches(size=62)
 
 
 def test_the_statistics_are_those_of_the_config():

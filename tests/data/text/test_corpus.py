@@ -111,11 +111,11 @@ def test_a_cached_corpus_is_written_once_without_blank_documents(tmp_path):
     assert asked == [1]
 
 
-@pytest.mark.parametrize("damage", ["text.utf8", "ends.npy", "corpus.json"])
+@pytest.mark.parametrize("damage", ["text.utf8", "documents.npy", "labels.json"])
 @pytest.mark.parametrize("how", ["short", "gone"])
 def test_a_damaged_cache_is_told(tmp_path, damage, how):
     def read():
-        return cache(tmp_path, lambda: iter([("some text", None)]))
+        return cache(tmp_path, lambda: iter([("some text", "a label")]))
 
     read()
     (file,) = tmp_path.glob(f"text/*/{damage}")

@@ -73,6 +73,19 @@ def test_a_set_is_read_once_and_again_when_a_file_changes(rows, read):
     assert list(read("folder").texts()) == ["new"]
 
 
+@pytest.mark.parametrize("pattern", ["*.jsonl", "inner/*.jsonl", "../outside/*.jsonl", "{}/outside/new.jsonl"])
+def test_files_of_a_pattern_are_read_again_when_one_changes(rows, read, pattern):
+    """Wherever it leads; those beside them do not change."""
+    folder = rows / "folder" / "inner" if pattern.startswith("inner") else rows / "outside"
+    folder = rows / "folder" if pattern == "*.jsonl" else folder
+    folder.mkdir(exist_ok=True)
+    for text in ("first", "second"):
+        for file in folder.glob("*.jsonl"):
+            file.unlink()
+        (folder / "new.jsonl").write_text(json.dumps({"text": text}))
+        assert list(read("folder", data_files=pattern.format(rows)).texts()) == [text]
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -81,7 +94,6 @@ def test_a_set_is_read_once_and_again_when_a_file_changes(rows, read):
         ({"label": "kind"}, "folder has no column 'kind'"),
         ({"part": "valid"}, r"folder cannot be read \(.*valid"),
         ({"data_files": "none.json"}, "folder cannot be read"),
-        ({"limit": 0}, r"limit=0 must be at least 1"),
         ({"split": "test"}, "a text set without labels has no test split"),
     ],
 )

@@ -25,13 +25,13 @@ def byte_pairs():
 
 
 def documents(found):
-    return [found.tokens[np.arange(start, end)].tolist() for start, end in itertools.pairwise(found.offsets)]
+    return [found[0][np.arange(start, end)].tolist() for start, end in itertools.pairwise(found[1])]
 
 
 def test_tokens_of_every_document(tmp_path, byte_pairs):
     found = tokenize_corpus(Corpus.from_texts(TEXTS), byte_pairs, tmp_path)
     assert documents(found) == [byte_pairs.encode(text) for text in TEXTS]
-    assert found.tokens.dtype == np.uint16
+    assert found[0].dtype == np.uint16
 
 
 def test_long_documents_in_pieces_and_small_tasks_give_the_same(tmp_path, monkeypatch, byte_pairs):
@@ -41,14 +41,14 @@ def test_long_documents_in_pieces_and_small_tasks_give_the_same(tmp_path, monkey
     monkeypatch.setattr(token_cache, "TASK", 3)
     found = tokenize_corpus(corpus, byte_pairs, tmp_path)
     assert documents(found) == [byte_pairs.encode(text), byte_pairs.encode(TEXTS[6])]
-    assert isinstance(found.tokens.base, np.memmap)
+    assert isinstance(found[0].base, np.memmap)
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
     tokenizer = char(["".join(map(chr, range(0x10000, 0x21000)))])
     assert tokenizer.vocab_size > 2**16
     found = tokenize_corpus(Corpus.from_texts(["a\U00020fff"]), tokenizer, tmp_path)
-    assert found.tokens.dtype == np.uint32
+    assert found[0].dtype == np.uint32
     assert documents(found) == [[tokenizer.inner.unk_token_id, tokenizer.vocab_size - 1]]
 
 
@@ -84,7 +84,7 @@ from ssl_lightning.data.text.token_cache import tokenize_corpus
 from ssl_lightning.data.text.tokenizers import byte
 corpus = Corpus.from_texts([f"document {number}" for number in range(2000)])
 found = tokenize_corpus(corpus, byte(()), Path(sys.argv[1]))
-print(json.dumps([len(found.tokens), int(found.offsets[-1])]))
+print(json.dumps([len(found[0]), int(found[1][-1])]))
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -99,7 +99,7 @@ print(json.dumps([len(found.tokens), int(found.offsets[-1])]))
 
 def test_texts_without_tokens(tmp_path):
     found = tokenize_corpus(Corpus.from_texts(["", ""]), byte(()), tmp_path)
-    assert (len(found.tokens), found.offsets.tolist()) == (0, [0, 0, 0])
+    assert (len(found[0]), found[1].tolist()) == (0, [0, 0, 0])
 
 
 def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path, byte_pairs):
@@ -129,6 +129,6 @@ token_cache.tokenize_corpus(Corpus.from_texts(["text " * 20] * 20), tokenizer, P
     (left,) = [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]
     assert left.name.startswith(".")
     corpus = Corpus.from_texts(["text " * 20] * 20)
-    assert len(tokenize_corpus(corpus, byte(()), tmp_path).tokens) == corpus.sizes.sum()
+    assert len(tokenize_corpus(corpus, byte(()), tmp_path)[0]) == corpus.sizes.sum()
     (kept,) = [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]
     assert f".{kept.name}." in f"{left.name}."

@@ -84,8 +84,6 @@ def test_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "v" / "b", 3)
     with pytest.raises(InputError, match="has no video of 4 frames for the train split"):
         read(tmp_path / "v")
-    with pytest.raises(InputError, match="skip=0"):
-        read(tmp_path / "v", skip=0)
     (tmp_path / "v" / "a" / "frame_1.png").write_text("no image")
     with pytest.raises(InputError, match=r"frame_1.png cannot be read \(not an image\)"):
         read(tmp_path / "v")

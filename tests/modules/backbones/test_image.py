@@ -94,6 +94,11 @@ def test_timm_options() -> None:
         ("????", {}, r"not a timm model; near it: see timm.list_models\(\)"),
         ("test_vit", {"sides": 3}, "timm's test_vit refuses the options of backbone: .*'sides'"),
         (
+            "vit_tiny_patch16_224",
+            {"image_size": 28},
+            "takes images of 224 pixels: data.image_size=224, or .backbone.img",
+        ),
+        (
             "test_vit.no_such_weights",
             {"pretrained": True},
             r"the weights of .* cannot be loaded \(Invalid pretrained tag",

@@ -50,8 +50,3 @@ def test_frames_are_painted_one_by_one() -> None:
 def test_clips_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"do not fit backbone.frames=3 and backbone.stages=2"):
         make()(torch.randn(shape))
-
-
-def test_a_width_without_groups() -> None:
-    with pytest.raises(InputError, match=r"backbone.width=6 must be a multiple of 4"):
-        SimVPEncoder(1, 3, width=6)

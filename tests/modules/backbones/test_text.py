@@ -100,7 +100,7 @@ def test_encoders_see_both_sides(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", OURS)
 def test_shapes_and_tied_embeddings(architecture: str) -> None:
     model = make(architecture)
-    assert (model.out_dim, model.vocab_size, model.pad_id, model.max_length) == (16, V, 0, 24)
+    assert (model.out_dim, model.vocab_size, model.pad_id) == (16, V, 0)
     assert model(windows()).shape == (3, 16)
     assert model.model.get_output_embeddings().weight is model.model.get_input_embeddings().weight
     assert all(module.p == 0 for module in model.modules() if isinstance(module, nn.Dropout))
@@ -147,6 +147,13 @@ def test_segments_reach_networks_that_have_them() -> None:
         with torch.no_grad():
             plain, with_segment = model.hidden(tokens, visible), model.hidden(tokens, visible, segment)
         assert torch.equal(plain, with_segment) != differs
+
+
+@pytest.mark.parametrize(("architecture", "longest"), [("modernbert", 48), ("llama", 47), ("bert", 24), ("gpt2", 23)])
+def test_rotary_positions_take_longer_windows(architecture: str, longest: int) -> None:
+    model = make(architecture)
+    model.extend_windows(48)
+    assert model.max_length == model.model.config.max_position_embeddings == longest
 
 
 def test_mean_of_visible() -> None:
@@ -198,7 +205,7 @@ def test_a_tokenizer_with_added_tokens(tmp_path: Path) -> None:
         ({"width": 15}, "width=15 does not divide by backbone.heads=2"),
         ({"head": "seq2seq"}, "transformers refuses bert with head=seq2seq"),
         ({"hiden_act": "relu"}, "hiden_act is not an option of transformers' bert; did you mean hidden_act?"),
-        ({"pretrained": "/nowhere/at/all"}, "pretrained=/nowhere/at/all cannot be loaded"),
+        ({"pretrained": "/nowhere/at/all"}, "checkpoint /nowhere/at/all cannot be loaded: there is no such folder"),
         ({"vocab_size": None}, "come from a tokenizer"),
     ],
 )
@@ -210,5 +217,19 @@ def test_wrong_use_is_named(changes: dict[str, Any], message: str) -> None:
 
 
 def test_too_long_windows_are_named() -> None:
-    with pytest.raises(InputError, match=r"windows of 30 tokens are longer than backbone.max_length=24"):
+    with pytest.raises(InputError, match=r"30 tokens are more than the 24 that the backbone reads at once: raise"):
         make("bert")(torch.ones(1, 30, dtype=torch.long))
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+@pytest.mark.parametrize("pad_id", [0, 1])
+def test_the_longest_text_fits_and_one_token_more_is_named(architecture: str, pad_id: int, tmp_path: Path) -> None:
+    """RoBERTa's table has `pad_id` + 1 rows that no token has; a checkpoint says nothing of them."""
+    model = make(architecture, pad_id=pad_id)
+    model.model.save_pretrained(tmp_path)
+    for net in (model, make(architecture, pad_id=pad_id, pretrained=str(tmp_path))):
+        tokens = torch.full((1, net.max_length + 1), 7)
+        assert net.max_length == (23 if HEADS[architecture] == "causal" else 24)
+        net.hidden(tokens[:, 1:], tokens[:, 1:] != pad_id)
+        with pytest.raises(InputError, match=f"{net.max_length + 1} tokens are more than"):
+            net.hidden(tokens, tokens != pad_id)

@@ -31,6 +31,16 @@ def test_all_tokens_kept_is_none_left_out(class_token: bool) -> None:
     assert torch.equal(net(x), net.of_patches(whole).mean(dim=1))
 
 
+@pytest.mark.parametrize("positions", ["sincos", "learned"])
+def test_images_of_other_sizes_have_interpolated_positions(positions: str) -> None:
+    net = tiny(image_size=16, positions=positions)
+    assert net(torch.randn(3, 1, 8, 8)).shape == net(torch.randn(3, 1, 24, 24)).shape == (3, 16)
+    grid = net.position.detach().T.view(1, 16, 4, 4)
+    expected = nn.functional.interpolate(grid, size=(2, 2), mode="bicubic", antialias=True)[0].flatten(1).T
+    torch.testing.assert_close(net._positions(4).detach(), expected)
+    assert net._positions(16) is net.position
+
+
 def test_the_order_of_kept_tokens_changes_nothing_but_their_order() -> None:
     net = tiny(pool="mean")
     tokens = net.patch_tokens(torch.randn(2, 1, 8, 8))
@@ -88,7 +98,6 @@ def test_weights_begin_as_maes() -> None:
     ("options", "message"),
     [
         ({"patch_size": 3}, r"backbone.patch_size=3 does not divide the image of 8 pixels; choose from 2, 4"),
-        ({"patch_size": 0}, r"backbone.patch_size=0 does not divide"),
         ({"heads": 3}, r"backbone.heads=3 does not divide backbone.width=16"),
         ({"width": 18}, r"divisible by 4, got 18"),
         ({"class_token": False}, r"backbone.pool=class needs backbone.class_token=true"),
@@ -100,7 +109,8 @@ def test_impossible_sizes(options: dict, message: str) -> None:
 
 
 def test_other_images_and_other_backbones() -> None:
-    with pytest.raises(InputError, match=r"takes images of 1 x 8 x 8 \(backbone.image_size\), got \(1, 12, 12\)"):
-        tiny()(torch.randn(1, 1, 12, 12))
+    for shape in ((1, 10, 10), (3, 8, 8), (1, 8, 12)):
+        with pytest.raises(InputError, match=r"square images of 1 channels and a side that is a multiple of \d pixels"):
+            tiny()(torch.randn(1, *shape))
     with pytest.raises(InputError, match="method MAE works on the patches of backbone=vit, not on a ConvNet"):
         require_vit(ConvNet(1, 4, 1), "MAE")

@@ -91,16 +91,3 @@ def test_the_generator_alone_decides() -> None:
     assert torch.equal(first["inputs"], again["inputs"])
     assert torch.equal(first["side"], again["side"])
     assert not torch.equal(first["inputs"], other["inputs"])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"patch": 1}, "transform.patch=1 must be 2 or more"),
-        ({"jitter": -1}, "jitter=-1 0 or more"),
-        ({"drop": 1.5}, r"transform.drop_colors must be in \[0, 1\], got 1.5"),
-    ],
-)
-def test_what_is_refused(options: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        pairs(**options)

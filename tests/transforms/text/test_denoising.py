@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.text.denoising import Denoise
 
 V, PAD, SEP, MASK = 4000, 0, 3, 4
@@ -152,14 +151,3 @@ def test_any_rate(rate: float) -> None:
     for found, target in zip(made["inputs"], made["targets"], strict=True):
         n = len(text(target))
         assert len([token for token in text(found) if token != MASK]) == n - min(n, max(1, round(rate * n)))
-
-
-def test_wrong_use_is_named() -> None:
-    with pytest.raises(InputError, match="rate=1 must be"):
-        Denoise(rate=1)
-    with pytest.raises(InputError, match="span=0 must be"):
-        Denoise(span=0)
-    with pytest.raises(InputError, match="call read"):
-        Denoise()({"tokens": windows(2, 4)}, generator())
-    with pytest.raises(InputError, match="windows of 1 token "):
-        make()({"tokens": windows(2, 1)}, generator())

@@ -1,10 +1,16 @@
+import math
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ssl_lightning.data.text.python_docs import python_docs
+from ssl_lightning.data.text.tokenizers import wordpiece
 from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.text.masking import MaskTokens, NextSentence, Tokens
 
@@ -12,7 +18,14 @@ V, PAD, CLS, SEP, MASK = 50, 0, 2, 3, 4
 SPECIAL = (0, 1, 2, 3, 4)
 STARTS = torch.arange(V) % 3 == 0
 TOKENIZER = SimpleNamespace(
-    vocab_size=V, pad_id=PAD, cls_id=CLS, sep_id=SEP, mask_id=MASK, special_ids=list(SPECIAL), word_starts=STARTS
+    vocab_size=V,
+    pad_id=PAD,
+    cls_id=CLS,
+    sep_id=SEP,
+    mask_id=MASK,
+    special_ids=list(SPECIAL),
+    word_starts=STARTS,
+    decode=lambda ids: "." if ids[0] % 5 == 0 else "x",
 )
 
 
@@ -140,10 +153,17 @@ def test_next_token_needs_the_tokens_alone() -> None:
     assert made["tokens"] is tokens
 
 
+def ends(token: int) -> bool:
+    return token >= 5 and token % 5 == 0
+
+
 def pairs(
     B: int = 200, N: int = 31, lengths: list[int] | None = None, seed: int = 0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Windows whose tokens are unlike those of all others, and what NextSentence makes of them without a mask."""
+    """Windows whose tokens are unlike those of all others, and what NextSentence makes of them without a mask.
+
+    Every fifth token of the vocabulary ends a sentence.
+    """
     tokens = torch.arange(B * N).view(B, N) + 5
     real = torch.tensor([(lengths or [N])[i % len(lengths or [N])] for i in range(B)])
     tokens = tokens.masked_fill(torch.arange(N) >= real[:, None], PAD)
@@ -153,23 +173,28 @@ def pairs(
     return tokens, transform({"tokens": tokens, "document": torch.arange(B) // 2}, generator(seed))
 
 
-@pytest.mark.parametrize("lengths", [None, [31, 12, 2, 28, 29]])
+@pytest.mark.parametrize("lengths", [None, [31, 12, 9, 28, 29]])
 def test_pairs_are_put_together(lengths: list[int] | None) -> None:
     tokens, made = pairs(lengths=lengths)
     rows = [[token for token in row if token != PAD] for row in tokens.tolist()]
     home = {token: number for number, row in enumerate(rows) for token in row}
     for number, row in enumerate(rows):
         n = min(len(row), 28)
-        a, b = n // 2, n - n // 2
         found = made["inputs"][number].tolist()
-        expected = [CLS, *row[:a], SEP, *found[a + 2 : a + 2 + b], SEP]
-        assert found == expected + [PAD] * (31 - len(expected))
-        second = found[a + 2 : a + 2 + b]
+        a = found.index(SEP) - 1
+        b = found.index(SEP, a + 2) - a - 2
+        first, second = found[1 : a + 1], found[a + 2 : a + 2 + b]
+        assert found == [CLS, *first, SEP, *second, SEP] + [PAD] * (31 - a - b - 3)
+        assert first == row[:a]
+        assert ends(first[-1])
+        assert n // 4 - 2 <= a <= n * 3 // 4 + 2
+        assert 0 < b <= n - a
         assert len({home[token] for token in second}) == 1
         assert second == list(range(second[0], second[0] + b))
+        assert ends(second[0] - 1), "B begins with a sentence"
         own = home[second[0]] == number
         assert own == bool(made["is_next"][number])
-        assert not own or second == row[a:n]
+        assert not own or second[0] == row[a]
         assert own or home[second[0]] // 2 != number // 2, "another document"
         assert made["segment"][number].tolist() == [0] * (a + 2) + [1] * (b + 1) + [0] * (31 - a - b - 3)
 
@@ -179,20 +204,54 @@ def test_half_of_the_pairs_are_foreign() -> None:
     assert int(made["is_next"].sum()) == 100
 
 
-def test_half_are_foreign_even_if_not_all_can_be() -> None:
-    """Five full windows of one document find nothing as long as they need; the three others find each other."""
-    document = torch.tensor([0] * 6 + [1, 2])
-    tokens = windows(8, 20, [20] * 5 + [10, 8, 7])
-    made = apply(NextSentence(), tokens, document=document)
-    assert made["is_next"].tolist()[:5] == [1] * 5, "no partner is as long"
-    assert made["is_next"].tolist()[5:] == [0] * 3
-
-
 def test_lengths_do_not_tell() -> None:
-    _, made = pairs(B=2000, lengths=[31, 30, 12, 5])
-    separators = (made["inputs"] == SEP).float().argmax(1) * 100 + (made["inputs"] != PAD).sum(1)
-    by_label = [{int(x) for x in separators[made["is_next"] == label]} for label in (0, 1)]
-    assert by_label[0] == by_label[1]
+    """Both parts' lengths are drawn before it is decided which B a pair gets."""
+    _, made = pairs(B=4000, lengths=[31, 30, 12, 9])
+    first = (made["segment"] == 0).cumprod(dim=1).sum(dim=1)
+    second = made["segment"].sum(dim=1)
+    for lengths in (first, second, first + second):
+        by_label = [lengths[made["is_next"] == label].double() for label in (0, 1)]
+        error = torch.stack([x.var() / len(x) for x in by_label]).sum().sqrt()
+        assert abs(by_label[0].mean() - by_label[1].mean()) < 4 * error
+
+
+def test_an_ellipsis_is_one_end_and_without_an_end_the_place_is_free() -> None:
+    transform = ready(NextSentence())
+    tokens = torch.tensor([[6, 7, 10, 10, 10, 9, 8, 6, 7, 8], [6] * 10]).repeat(500, 1)
+    cuts = transform.cut(tokens, torch.full((1000,), 9), generator())
+    assert set(cuts[::2].tolist()) == {5}
+    assert set(cuts[1::2].tolist()) == {2, 3, 4, 5, 6}
+
+
+def borders(transform: Any, batch: dict[str, Tensor], draws: int) -> list[tuple[int, int, int]]:
+    """The last token of A, the first of B, and whether B follows A, of several draws of all pairs."""
+    made = [transform(batch, generator(seed)) for seed in range(draws)]
+    tokens, segment, label = (torch.cat([part[key] for part in made]) for key in ("targets", "segment", "is_next"))
+    row, last = torch.arange(len(tokens)), (segment == 0).cumprod(dim=1).sum(dim=1) - 2
+    return list(zip(tokens[row, last].tolist(), tokens[row, last + 2].tolist(), label.tolist(), strict=True))
+
+
+def test_the_tokens_at_the_border_do_not_tell() -> None:
+    """A count of pairs of tokens on documents that it has not seen, by its area under the ROC curve."""
+    corpus = python_docs()
+    rows = np.random.default_rng(0).permutation(len(corpus))
+    tokenizer = wordpiece(map(corpus.text, rows[:500]), vocab_size=1000)
+    ids = tokenizer.encode_batch([corpus.text(row) for row in rows])
+    parts = [(torch.tensor(part), n) for n, row in enumerate(ids) for part in zip(*[iter(row)] * 128, strict=False)]
+    tokens, document = torch.stack([part for part, _ in parts]), torch.tensor([n for _, n in parts])
+    transform, areas = NextSentence(replace=0.0, random=0.0), []
+    transform.read(tokenizer)
+    for cut_at_ends in (True, False):
+        transform.ends_sentence &= cut_at_ends
+        seen = document < 0.7 * len(rows)
+        counted, judged = (
+            borders(transform, {"tokens": tokens[chosen], "document": document[chosen]}, draws)
+            for chosen, draws in ((seen, 4), (~seen, 2))
+        )
+        counts = [Counter((a, b) for a, b, label in counted if label == wanted) for wanted in (0, 1)]
+        scores = [math.log((counts[1][a, b] + 0.5) / (counts[0][a, b] + 0.5)) for a, b, _ in judged]
+        areas.append(roc_auc_score([label for *_, label in judged], scores))
+    assert 0.45 < areas[0] < 0.56 < 0.65 < areas[1], areas
 
 
 def test_no_other_document_no_foreign_pair() -> None:
@@ -205,7 +264,7 @@ def test_partners_are_drawn_from_all() -> None:
     partners = set()
     for seed in range(60):
         tokens, made = pairs(B=8, seed=seed)
-        second = made["inputs"][0, 16]
+        second = made["inputs"][0, int(made["segment"][0].argmax())]
         partners.add(int((tokens == second).any(dim=1).nonzero()))
     assert partners == {0, 2, 3, 4, 5, 6, 7}
 
@@ -220,11 +279,7 @@ def test_masks_of_pairs() -> None:
 
 def test_wrong_use_is_named() -> None:
     batch = {"tokens": windows(2, 4), "document": torch.arange(2)}
-    with pytest.raises(InputError, match=r"rate=0 must be above 0"):
-        MaskTokens(0)
-    with pytest.raises(InputError, match=r"parts of 1"):
+    with pytest.raises(InputError, match=r"parts of more than 1"):
         MaskTokens(0.1, 0.9, 0.2)
-    with pytest.raises(InputError, match="call read"):
-        MaskTokens()(batch, generator())
     with pytest.raises(InputError, match="windows of 4 tokens are too short"):
         apply(NextSentence(), batch["tokens"])

@@ -10,15 +10,22 @@ class GridSweeper(BasicSweeper):
     """Hydra's own sweeper, which also tells of every job that failed, not of the first alone."""
 
     def sweep(self, arguments: list[str]) -> list[Any]:
+        from ssl_lightning.errors import InputError
         from ssl_lightning.launch.jobs import parsed_overrides, raise_if_failed, run_jobs
         from ssl_lightning.launch.sweep_folder import save_sweep
+        from ssl_lightning.runs.folder import RunFolder
 
+        if not arguments:
+            raise InputError("-m is for several runs: give a key several values, such as -m seed=1,2,3")
         assert self.config is not None
         overrides = parsed_overrides(self, arguments)
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
-        save_sweep(self.config, folder)
         over: list[Any] = []
-        for batch in self.split_arguments(overrides, self.max_batch_size):
-            over += run_jobs(self, batch, first=len(over))
+        with RunFolder(folder).locked():
+            save_sweep(self.config, folder)
+            for batch in self.split_arguments(overrides, self.max_batch_size):
+                over += run_jobs(self, batch, first=len(over))
+        if not over:
+            raise InputError(f"no run is left to start: one of {' '.join(arguments)} has no value")
         raise_if_failed(over, folder)
         return over

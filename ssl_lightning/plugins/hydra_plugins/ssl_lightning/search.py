@@ -1,8 +1,11 @@
 """`sweep=optuna`: a search whose trials are the jobs of a sweep."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+from ssl_lightning.ranges import PositiveInt, Seed
 
 
 class OptunaSweeper(BasicSweeper):
@@ -19,22 +22,26 @@ class OptunaSweeper(BasicSweeper):
 
     def __init__(
         self,
-        n_trials: int,
-        direction: str | None,
-        sampler: str,
-        seed: int,
-        batch: int | None = None,
+        n_trials: PositiveInt,
+        direction: Literal["maximize", "minimize"] | None,
+        sampler: Literal["tpe", "gp", "random"],
+        seed: Seed,
+        batch: PositiveInt | None = None,
         params: dict[str, str] | None = None,
     ) -> None:
         super().__init__(batch, params)
         self.n_trials, self.direction, self.sampler, self.seed = n_trials, direction, sampler, seed
 
     def sweep(self, arguments: list[str]) -> Any:
+        from ssl_lightning.config.validate import validate_arguments
         from ssl_lightning.launch.jobs import parsed_overrides
         from ssl_lightning.launch.optuna_search import Search
+        from ssl_lightning.runs.folder import RunFolder
 
         assert self.config is not None
+        validate_arguments(self.config.hydra.sweeper, "sweep")
         overrides = parsed_overrides(self, arguments)
         batch = self.max_batch_size or self.config.hydra.launcher.get("n_jobs") or 1
-        search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
-        return search.run(n_trials=self.n_trials, batch=batch)
+        with RunFolder(Path(str(self.config.hydra.sweep.dir)).resolve()).locked():
+            search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
+            return search.run(n_trials=self.n_trials, batch=batch)

@@ -1,0 +1,127 @@
+"""DINO: Emerging Properties in Self-Supervised Vision Transformers.
+
+Caron, Touvron, Misra, Jégou, Mairal, Bojanowski and Joulin, 2021. https://arxiv.org/abs/2104.14294
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.distributed import mean_over_ranks
+from ssl_lightning.losses.clustering import swapped
+from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.backbones.vit import ViT
+from ssl_lightning.modules.ema import make_teacher, move_teacher
+from ssl_lightning.modules.heads import dino_head
+from ssl_lightning.modules.multi_crop import count_global, encode_by_size
+from ssl_lightning.optim.schedules import momentum_cosine
+
+
+class DINO(Method):
+    """The student's distribution over prototypes, for any crop, must match that of an EMA teacher for a global crop.
+
+    Centering and a low temperature of the teacher keep both from collapsing.
+
+    Args:
+        backbone: network from (B, C, H, W), of any size H = W, to (B, D), with `out_dim` D.
+        hidden_dim: width of the hidden layers of the head.
+        bottleneck_dim: width of the head's normalized output.
+        prototypes: P, number of the head's prototypes.
+        temperature: temperature of the student.
+        teacher_temperature: temperature of the teacher, first and last, between which it rises linearly.
+        teacher_warmup_epochs: number of epochs in which it rises.
+        freeze_epochs: number of epochs in which the prototypes do not move.
+        momentum: initial momentum of the teacher; it rises to 1 along a cosine.
+        center_momentum: momentum of the center.
+        weight_decay_end: weight decay at the end, which it approaches along a cosine; None: constant.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        prototypes: int = 65536,
+        temperature: float = 0.1,
+        teacher_temperature: Sequence[float] = (0.04, 0.04),
+        teacher_warmup_epochs: float = 0,
+        freeze_epochs: float = 1,
+        momentum: float = 0.996,
+        center_momentum: float = 0.9,
+        weight_decay_end: float | None = 0.4,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes)
+        self.teacher = make_teacher(nn.Sequential(self.backbone, self.head))
+        self.temperature, self.teacher_temperature = temperature, tuple(teacher_temperature)
+        self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
+        self.momentum, self.center_momentum, self.weight_decay_end = momentum, center_momentum, weight_decay_end
+        self.register_buffer("center", torch.zeros(prototypes))
+        self.fresh: list[Tensor] = []
+
+    center: Tensor
+
+    def groups(self) -> list[dict[str, Any]]:
+        groups = super().groups()
+        if self.weight_decay_end is not None:
+            for group in groups:
+                if "weight_decay" not in group:
+                    group["weight_decay_end"] = self.weight_decay_end
+        return groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The teacher's embedding (B, D), which the paper evaluates."""
+        return self.teacher[0](x)  # type: ignore[index]
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Algorithm 1 with multi-crop (Eq. 3); `teacher_entropy` in nats tells a collapse, as 0 or log P."""
+        views = batch["views"]
+        with torch.no_grad():
+            global_views = torch.cat(views[: count_global(views)])
+            h = self(global_views)
+            scores = self.teacher[1](h)  # type: ignore[index]
+            targets = F.softmax((at_least_float32(scores) - self.center) / self._teacher_temperature(), dim=1)
+        if self.training:
+            self.fresh.append(scores.mean(dim=0))
+        students = encode_by_size(lambda x: self.head(self.backbone(x)), views)
+        global_targets = list(targets.chunk(count_global(views)))
+        entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
+        return {
+            "loss": swapped(students, global_targets, self.temperature),
+            "embedding": h[: len(views[0])],
+            "teacher_entropy": entropy,
+        }
+
+    def _teacher_temperature(self) -> float:
+        first, last = self.teacher_temperature
+        return first + (last - first) * min(1.0, self.epoch / max(self.teacher_warmup_epochs, 1e-9))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        super().on_before_optimizer_step(optimizer)
+        if self.epoch < self.freeze_epochs:
+            self.head[1].weight.grad = None
+
+    def after_step(self, progress: float) -> None:
+        student = nn.Sequential(self.backbone, self.head)
+        move_teacher(self.teacher, student, momentum_cosine(progress, self.momentum, 1.0))
+        mean = mean_over_ranks(torch.stack(self.fresh).mean(dim=0))
+        self.center.lerp_(mean.to(self.center), 1 - self.center_momentum)
+        self.fresh.clear()
+
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """Of a ViT with a class token: `image`, and how the heads of its last block attend to it (Fig. 1)."""
+        vit = self.teacher[0]  # type: ignore[index]
+        if not isinstance(vit, ViT) or vit.class_token is None:
+            return None
+        x = batch["views"][0]
+        maps = vit.attention(x).unflatten(2, (vit.grid, vit.grid))  # (B, heads, grid, grid)
+        maps = F.interpolate(maps / maps.amax(dim=(2, 3), keepdim=True), size=x.shape[2:], mode="nearest")
+        return {"image": x, **{f"head {i}": maps[:, i : i + 1] for i in range(maps.shape[1])}}

@@ -1,0 +1,144 @@
+"""DINOv2: Learning Robust Visual Features without Supervision.
+
+Oquab et al., 2023. https://arxiv.org/abs/2304.07193 (masked patches: iBOT, Zhou et al. 2021, arXiv 2111.07832)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.clustering import cross_entropy, koleo, sinkhorn, swapped
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.vit import ViT, require_vit
+from ssl_lightning.modules.ema import make_teacher, move_teacher
+from ssl_lightning.modules.heads import dino_head
+from ssl_lightning.modules.masking import blockwise_mask
+from ssl_lightning.modules.multi_crop import count_global, encode_by_size
+from ssl_lightning.optim.schedules import momentum_cosine
+
+
+class DINOv2(Method):
+    """DINO on images, iBOT on masked patches: the student's distribution must match an EMA teacher's for the whole
+    image.
+
+    Sinkhorn-Knopp keeps both from collapsing, KoLeo spreads the embeddings.
+
+    Args:
+        backbone: a ViT with a class token.
+        hidden_dim: width of the hidden layers of the two heads, of images and of patches.
+        bottleneck_dim: width of their normalized outputs.
+        prototypes: P, number of prototypes of each head.
+        temperature: temperature of the student.
+        teacher_temperature: temperature of the teacher, first and last, between which it rises linearly.
+        teacher_warmup_epochs: number of epochs in which it rises.
+        freeze_epochs: number of epochs in which the prototypes do not move.
+        momentum: initial momentum of the teacher; it rises to 1 along a cosine.
+        mask_ratio: range of the fraction of the patches that are masked, in an image of which some are.
+        mask_probability: fraction of the global crops of which some are.
+        patch_weight: weight of the loss on masked patches.
+        koleo_weight: weight of KoLeo, summed over the global crops.
+        weight_decay_end: weight decay at the end, which it approaches along a cosine; None: constant.
+    """
+
+    backbone_kind = "vit"
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        prototypes: int = 65536,
+        temperature: float = 0.1,
+        teacher_temperature: Sequence[float] = (0.04, 0.07),
+        teacher_warmup_epochs: float = 30,
+        freeze_epochs: float = 1,
+        momentum: float = 0.992,
+        mask_ratio: Sequence[float] = (0.1, 0.5),
+        mask_probability: float = 0.5,
+        patch_weight: float = 1.0,
+        koleo_weight: float = 0.1,
+        weight_decay_end: float | None = 0.4,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = require_vit(backbone, type(self).__name__)
+        dim = self.backbone.out_dim
+        self.head = dino_head(dim, hidden_dim, bottleneck_dim, prototypes)
+        self.patch_head = dino_head(dim, hidden_dim, bottleneck_dim, prototypes)
+        self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head, self.patch_head]))
+        self.mask_token = nn.Parameter(torch.zeros(dim))
+        self.temperature, self.teacher_temperature = temperature, tuple(teacher_temperature)
+        self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
+        self.momentum, self.weight_decay_end = momentum, weight_decay_end
+        self.mask_ratio, self.mask_probability = (mask_ratio[0], mask_ratio[1]), mask_probability
+        self.patch_weight, self.koleo_weight = patch_weight, koleo_weight
+
+    def groups(self) -> list[dict[str, Any]]:
+        groups = super().groups()
+        if self.weight_decay_end is not None:
+            for group in groups:
+                if "weight_decay" not in group:
+                    group["weight_decay_end"] = self.weight_decay_end
+        return groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The teacher's embedding (B, D), which the paper evaluates."""
+        return self.teacher[0](x)  # type: ignore[index]
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Sec. 4: the losses on images, on masked `patches`, and `koleo`, before they are weighted."""
+        views = batch["views"]
+        crops = count_global(views)
+        x = torch.cat(views[:crops])
+        masked = torch.cat([self._mask(view) for view in views[:crops]])
+        h, targets, patch_targets = self._teach(x, masked, crops)
+
+        tokens = self.backbone.encode(self._masked_tokens(x, masked))
+        global_h = self.backbone.pooled(tokens)
+        local = encode_by_size(lambda x: self.head(self.backbone(x)), views[crops:])
+        images = swapped([*self.head(global_h).chunk(crops), *local], targets, self.temperature)
+
+        scores = self.patch_head(self.backbone.of_patches(tokens)[masked])  # (masked patches, P)
+        weight = (1 / masked.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
+        patches = (cross_entropy(scores, patch_targets, self.temperature) * weight).sum() / len(x)
+        spread = torch.stack([koleo(part) for part in global_h.chunk(crops)]).sum()
+        return {
+            "loss": images + self.patch_weight * patches + self.koleo_weight * spread,
+            "embedding": h[: len(views[0])],
+            "images": images,
+            "patches": patches,
+            "koleo": spread,
+        }
+
+    def _mask(self, x: Tensor) -> Tensor:
+        return blockwise_mask(len(x), self.backbone.grid, self.mask_ratio, self.mask_probability, x.device)
+
+    def _masked_tokens(self, x: Tensor, masked: Tensor) -> Tensor:
+        tokens = self.backbone.patch_tokens(x)
+        return torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens)
+
+    @torch.no_grad()
+    def _teach(self, x: Tensor, masked: Tensor, crops: int) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Of the whole global crops: embeddings, targets (B, P) of each, and targets of the masked patches."""
+        backbone, head, patch_head = cast(tuple[ViT, nn.Module, nn.Module], tuple(self.teacher))  # type: ignore[arg-type]
+        tokens = backbone.encode(backbone.patch_tokens(x))
+        h, temperature = backbone.pooled(tokens), self._teacher_temperature()
+        targets = sinkhorn(head(h), temperature).chunk(crops)
+        return h, list(targets), sinkhorn(patch_head(backbone.of_patches(tokens)[masked]), temperature)
+
+    def _teacher_temperature(self) -> float:
+        first, last = self.teacher_temperature
+        return first + (last - first) * min(1.0, self.epoch / max(self.teacher_warmup_epochs, 1e-9))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        super().on_before_optimizer_step(optimizer)
+        if self.epoch < self.freeze_epochs:
+            for head in (self.head, self.patch_head):
+                head[1].weight.grad = None
+
+    def after_step(self, progress: float) -> None:
+        student = nn.ModuleList([self.backbone, self.head, self.patch_head])
+        move_teacher(self.teacher, student, momentum_cosine(progress, self.momentum, 1.0))

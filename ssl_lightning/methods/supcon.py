@@ -1,0 +1,51 @@
+"""SupCon: Supervised Contrastive Learning, the ceiling for methods that compare views without labels.
+
+Khosla et al., 2020. https://arxiv.org/abs/2004.11362
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.losses.contrastive import supervised_contrastive
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.heads import mlp
+
+
+class SupCon(Method):
+    """The positives of a view are all views of its class. It is the only method that reads labels.
+
+    Args:
+        backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
+        hidden_dim: width of the projector's hidden layer.
+        out_dim: K, width of the projection.
+        temperature: divides the cosine similarities.
+    """
+
+    requires = ("views", "label")
+    views = 2
+    uses_batch_negatives = True
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        hidden_dim: int = 2048,
+        out_dim: int = 128,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
+        self.temperature = temperature
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 2, L_out."""
+        h = self(torch.cat(batch["views"]))
+        z1, z2 = self.projector(h).chunk(2)
+        loss = supervised_contrastive(z1, z2, batch["label"], self.temperature)
+        return {"loss": loss, "embedding": h.chunk(2)[0].detach()}

@@ -1,0 +1,50 @@
+"""VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning.
+
+Bardes, Ponce and LeCun, 2021. https://arxiv.org/abs/2105.04906
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssl_lightning.losses.redundancy import vicreg
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.heads import mlp
+
+
+class VICReg(Method):
+    """Views of a sample must be near each other, every dimension must vary, and no two may be correlated.
+
+    Args:
+        backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
+        out_dim: K, width of the three layers of the projector.
+        invariance: weight of the distance of the views, lambda in Eq. 6.
+        variance: weight of the hinge on the standard deviation, mu.
+        covariance: weight of the squared covariances, nu.
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        out_dim: int = 8192,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone = backbone
+        self.projector = mlp(embedding_dim(backbone), out_dim, out_dim, out_dim)
+        self.weights_of_terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 6, and its three terms before they are weighted."""
+        h1, h2 = (self(x) for x in batch["views"])
+        terms = vicreg(self.projector(h1), self.projector(h2))
+        loss = sum(weight * terms[name] for name, weight in self.weights_of_terms.items())
+        return {"loss": loss, "embedding": h1.detach(), **terms}
