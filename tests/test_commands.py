@@ -209,8 +209,9 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
-        "data.fraction=0.2",
-        "data.val_size=0.8",
+        "data.source.copies=2",
+        "data.val_size=0.5",
+        "trainer.limit_val_batches=1",
         "trainer.max_epochs=20",
         "hydra.run.dir=run",
     )
@@ -228,7 +229,7 @@ def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
 
 
 def test_bench_measures_compute_data_and_both(tmp_path):
-    result = process("bench", *TINY, "steps=2", "warmup=1", "hydra.run.dir=bench", cwd=tmp_path)
+    result = command("bench", *TINY, "steps=2", "warmup=1", "hydra.run.dir=bench", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     measured = json.loads((tmp_path / "bench/bench.json").read_text())
     assert set(measured["samples_per_second"]) == {"compute", "data", "end_to_end"}

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import cache
 
 import pytest
 import torch
@@ -68,9 +69,15 @@ def test_the_rate_is_that_of_training_also_where_an_epoch_is_validated_midway(tm
     assert timing["data_wait_fraction"] < 0.5
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The watched run of a method that nothing stops, trained once."""
+    return cache(lambda method: train(tmp_path_factory.mktemp("whole") / "run", *WATCHED, f"method={method}"))
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_observers_change_no_weight(tmp_path, method):
-    watched = train(tmp_path / "watched", *WATCHED, f"method={method}")
+def test_observers_change_no_weight(tmp_path, method, whole):
+    watched = whole(method)
     alone = train(tmp_path / "alone", *TINY, f"method={method}", "callbacks=minimal", "trainer.limit_val_batches=0")
     assert_same(weights(watched), weights(alone))
 
@@ -92,9 +99,8 @@ def best(run: RunFolder) -> tuple[int, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize(("method", "step"), [("moco", 3), ("simclr", 7), ("byol", 7), ("simclr", 14)])
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch, whole):
     options = (*WATCHED, f"method={method}")
-    whole = train(tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
         patch.setattr(training, "RunSummary", StoppingRecord)
         patch.setattr(StoppingRecord, "at", step)
@@ -103,9 +109,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, method, step, monkeypatch):
     stopped = RunFolder(tmp_path / "stopped")
     assert (stopped.read_results()["status"], read_checkpoint(stopped.last)["global_step"]) == ("stopped", step)
     resumed = train(stopped.path, *options, f"resume={stopped.path}")
-    assert_same_state(state(resumed.path), state(whole.path))
-    assert best(resumed)[0] == best(whole)[0]
-    assert_same(best(resumed)[1], best(whole)[1])
+    assert_same_state(state(resumed.path), state(whole(method).path))
+    assert best(resumed)[0] == best(whole(method))[0]
+    assert_same(best(resumed)[1], best(whole(method))[1])
 
 
 @pytest.mark.parametrize(

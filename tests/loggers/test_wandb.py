@@ -3,14 +3,16 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command, train
+from runs.warm import start
+
+from ssl_lightning.loggers.wandb import log_evaluation
+from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
     *TINY,
@@ -140,7 +142,10 @@ def test_an_evaluation_joins_the_run_of_its_training(tmp_path):
     figure = tmp_path / "evaluation.png"
     Image.new("RGB", (8, 8)).save(figure)
     results = {"metrics": {"probe/knn_accuracy": 0.75}, "controls": {"probe/knn_accuracy": 0.5}}
-    _in_a_process_of_its_own(tmp_path, results, figure)
+    settings = {"_target_": "x", "folder": "y", "project": "photos", "mode": "offline"}
+    logging = start(log_evaluation, RunFolder(tmp_path), settings, results, [figure])
+    logging.join()  # as where `ssl-evaluate` ends: then W&B's files are whole
+    assert logging.exitcode == 0
     records = wandb_records(tmp_path)
     shown = of_kind(records, "run")[-1]
     assert (shown.run_id, shown.project) == ("abcd1234", "photos")
@@ -149,17 +154,6 @@ def test_an_evaluation_joins_the_run_of_its_training(tmp_path):
     assert summary["evaluate/evaluation/_type"] == "images/separated"
     (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/evaluate/*.json")
     assert json.loads(table.read_text())["data"] == [["probe/knn_accuracy", 0.75, 0.5]]
-
-
-def _in_a_process_of_its_own(run: Path, results: dict, figure: Path) -> None:
-    """As `ssl-evaluate` does it: W&B's files are whole once the process has ended."""
-    settings = {"_target_": "x", "folder": "y", "project": "photos", "mode": "offline"}
-    code = (
-        "from pathlib import Path; from ssl_lightning.loggers.wandb import log_evaluation;"
-        "from ssl_lightning.runs.folder import RunFolder;"
-        f"log_evaluation(RunFolder(Path({str(run)!r})), {settings!r}, {results!r}, [Path({str(figure)!r})])"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=run, timeout=120, check=True)
 
 
 def test_without_a_login_one_line_says_what_to_do(tmp_path):
