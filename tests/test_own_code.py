@@ -22,7 +22,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.transforms.ops import Op
 
 
-class SimSiam(Method):
+class Siamese(Method):
     """Chen and He, 2021. https://arxiv.org/abs/2011.10566"""
 
     views = 2
@@ -79,10 +79,10 @@ def bars(root: str = "", split: str = "pretrain", count: int = 240):
     return ImageDataset(images, labels, ["horizontal", "vertical"])
 '''
 CONF = {
-    "method/simsiam.yaml": """
+    "method/siamese.yaml": """
         # @package _global_
         defaults: [{override /transform: inverted}, {override /backbone: tiny}, {override /data: bars}]
-        method: {_target_: my_pkg.SimSiam, hidden_dim: 16}
+        method: {_target_: my_pkg.Siamese, hidden_dim: 16}
     """,
     "backbone/tiny.yaml": "{_target_: my_pkg.Tiny, width: 8}",
     "transform/inverted.yaml": """
@@ -103,7 +103,7 @@ CONF = {
         val_size: 60
     """,
 }
-OWN = ("--config-dir", "my/conf", "method=simsiam")
+OWN = ("--config-dir", "my/conf", "method=siamese")
 QUICK = (
     "trainer=cpu", "trainer.log_every_n_steps=2", "data.batch_size=30", "trainer.max_epochs=2",
     "callbacks.probe.linear_samples=50",
@@ -143,7 +143,7 @@ def test_a_run_of_ones_own_is_whole_and_says_nothing_of_trust(home: Path) -> Non
     assert results(home / "run")["status"] == "finished"
     assert {"train/loss", "val/loss", "probe/knn_accuracy"} <= set(results(home / "run")["metrics"])
     config = yaml.safe_load((home / "run/.hydra/config.yaml").read_text())
-    assert config["method"]["_target_"] == "my_pkg.SimSiam"
+    assert config["method"]["_target_"] == "my_pkg.Siamese"
     assert "trust" not in config
     assert "trust" not in (home / "run/.hydra/hydra.yaml").read_text()
 
@@ -160,7 +160,7 @@ def test_other_commands_take_the_run(home: Path, tmp_path: Path, trust: dict[str
 
 
 def test_a_trusted_run_is_refused_by_export_for_what_it_is(home: Path) -> None:
-    assert "SimSiam" in refusal("export", "run=run", TRUST, cwd=home)
+    assert "Siamese" in refusal("export", "run=run", TRUST, cwd=home)
 
 
 def test_bench_measures_it(home: Path) -> None:
@@ -249,8 +249,8 @@ def test_trust_reaches_the_package_and_not_what_it_imports(home: Path) -> None:
 def test_a_wrong_word_beside_ones_own_choices_is_found(home: Path) -> None:
     line = refusal("pretrain", *OWN, TRUST, "data.batchsize=3", cwd=home)
     assert "there is no 'data.batchsize'; did you mean data.batch_size?" in line
-    line = refusal("pretrain", *OWN[:2], TRUST, "method=simsim", cwd=home)
-    assert "there is no method 'simsim'; did you mean simsiam?" in line
+    line = refusal("pretrain", *OWN[:2], TRUST, "method=siames", cwd=home)
+    assert "there is no method 'siames'; did you mean siamese?" in line
 
 
 def test_a_package_in_the_current_folder_hides_no_library(home: Path, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_package_in_the_current_folder_hides_no_library(home: Path, tmp_path: 
     script.parent.mkdir()
     script.write_text("from ssl_lightning.pretrain import main\nmain()\n")
 
-    options = ("trust=own", "method=byol", "method._target_=own.SimSiam", "~method.out_dim", "~method.momentum")
+    options = ("trust=own", "method=byol", "method._target_=own.Siamese", "~method.out_dim", "~method.momentum")
     done = subprocess.run(
         [sys.executable, str(script), *options, "callbacks=minimal", "trainer=cpu",
          "trainer.max_steps=2", "hydra.run.dir=run"],

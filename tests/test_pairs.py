@@ -28,7 +28,7 @@ MASKED = {"bert_mini", "modernbert_mini"}
 CONVNETS = {"convnet", "convnet_dense", "convnet_lightness", "convnet_places", "convnet_bottleneck", "convnet_code128"}
 MAPS = CONVNETS | {"resnet18", "resnet50", "timm"}
 FITTING = {
-    "mae": VIT,
+    **dict.fromkeys(("mae", "data2vec", "dinov2"), VIT),
     **dict.fromkeys(("ijepa", "simmim"), VIT - {"vit"}),
     **dict.fromkeys(("jigsaw", "context_prediction", "colorization"), MAPS),
     **dict.fromkeys(("mlm", "nsp", "distil_mlm"), MASKED),

@@ -23,8 +23,8 @@ def test_a_method_and_a_data_set_of_the_reader(tmp_path: Path) -> None:
     text = README.read_text()
     files, commands = FILES.findall(text), COMMANDS.findall(text)
     assert [name for name, _ in files] == [
-        "my_package/simsiam.py",
-        "conf/method/simsiam.yaml",
+        "my_package/siamese.py",
+        "conf/method/siamese.yaml",
         "my_package/stripes.py",
         "conf/data/stripes.yaml",
     ]

@@ -146,6 +146,9 @@ def refuse_links_out(folder: Path) -> None:
     if "${" in str(home):
         raise InputError(f"{home} has ${{ in its name, which Hydra takes for an interpolation; rename it")
     for parent, folders, files in os.walk(folder):
+        if Path(parent).name == "wandb":  # its loggers link to their own logs, and read none of these files
+            folders.clear()
+            files.clear()
         for path in (Path(parent, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
                 raise InputError(f"{path} leads out of the run's folder, to {path.resolve()}; put it there itself")

@@ -107,7 +107,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 def _expanded(node: Any) -> Iterator[Any]:
     """Every value, those that interpolations lead to as often as they do."""
-    if node is not None and node._is_interpolation():
+    if node is not None and node._is_interpolation() and node._value() not in _OF_OURS:
         node = node._dereference_node()
     yield node
     if isinstance(node, DictConfig | ListConfig) and not node._is_none():

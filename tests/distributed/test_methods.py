@@ -51,7 +51,10 @@ class Loss(nn.Module):
         self.method = method
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        return self.method.loss(batch)["loss"]
+        """A mean over targets is weighed by their number, as in `Method.training_step`."""
+        result = self.method.loss(batch)
+        weight = result.get("weight", result["loss"].new_ones(()))
+        return result["loss"] * weight / mean_over_ranks(weight)
 
 
 def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mutation: str = "") -> dict[str, Tensor]:
