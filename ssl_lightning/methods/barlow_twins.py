@@ -12,6 +12,7 @@ from ssl_lightning.losses.redundancy import barlow_twins
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
+from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
 
 class BarlowTwins(Method):
@@ -30,8 +31,8 @@ class BarlowTwins(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        out_dim: int = 8192,
-        off_diagonal: float = 0.0051,
+        out_dim: PositiveInt = 8192,
+        off_diagonal: NonNegativeFloat = 0.0051,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -15,6 +15,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import blockwise_mask
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 class Data2Vec(Method):
@@ -39,12 +40,12 @@ class Data2Vec(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        mask_ratio: float = 0.6,
-        layers: int = 6,
-        beta: float = 2.0,
-        momentum: float = 0.9998,
-        momentum_end: float = 0.9998,
-        momentum_progress: float = 1.0,
+        mask_ratio: Fraction = 0.6,
+        layers: PositiveInt = 6,
+        beta: PositiveFloat = 2.0,
+        momentum: Fraction = 0.9998,
+        momentum_end: Fraction = 0.9998,
+        momentum_progress: PositiveFloat = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = require_vit(backbone, type(self).__name__)

@@ -17,6 +17,7 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import Prototypes, mlp
 from ssl_lightning.modules.kmeans import spherical_kmeans
 from ssl_lightning.modules.multi_crop import encode_by_size
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 
 class DeepClusterV2(Method):
@@ -35,10 +36,10 @@ class DeepClusterV2(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 128,
-        clusters: Sequence[int] = (3000, 3000, 3000),
-        temperature: float = 0.1,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 128,
+        clusters: Sequence[PositiveInt] = (3000, 3000, 3000),
+        temperature: PositiveFloat = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -3,7 +3,7 @@
 Caron, Touvron, Misra, Jégou, Mairal, Bojanowski and Joulin, 2021. https://arxiv.org/abs/2104.14294
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
 class DINO(Method):
@@ -46,16 +47,16 @@ class DINO(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        bottleneck_dim: int = 256,
-        prototypes: int = 65536,
-        temperature: float = 0.1,
-        teacher_temperature: Sequence[float] = (0.04, 0.04),
-        teacher_warmup_epochs: float = 0,
-        freeze_epochs: float = 1,
-        momentum: float = 0.996,
-        center_momentum: float = 0.9,
-        weight_decay_end: float | None = 0.4,
+        hidden_dim: PositiveInt = 2048,
+        bottleneck_dim: PositiveInt = 256,
+        prototypes: PositiveInt = 65536,
+        temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveSpan = (0.04, 0.04),
+        teacher_warmup_epochs: NonNegativeFloat = 0,
+        freeze_epochs: NonNegativeFloat = 1,
+        momentum: Fraction = 0.996,
+        center_momentum: Fraction = 0.9,
+        weight_decay_end: NonNegativeFloat | None = 0.4,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

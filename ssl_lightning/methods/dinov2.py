@@ -3,7 +3,7 @@
 Oquab et al., 2023. https://arxiv.org/abs/2304.07193 (masked patches: iBOT, Zhou et al. 2021, arXiv 2111.07832)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.masking import blockwise_mask
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
 class DINOv2(Method):
@@ -49,19 +50,19 @@ class DINOv2(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        bottleneck_dim: int = 256,
-        prototypes: int = 65536,
-        temperature: float = 0.1,
-        teacher_temperature: Sequence[float] = (0.04, 0.07),
-        teacher_warmup_epochs: float = 30,
-        freeze_epochs: float = 1,
-        momentum: float = 0.992,
-        mask_ratio: Sequence[float] = (0.1, 0.5),
-        mask_probability: float = 0.5,
-        patch_weight: float = 1.0,
-        koleo_weight: float = 0.1,
-        weight_decay_end: float | None = 0.4,
+        hidden_dim: PositiveInt = 2048,
+        bottleneck_dim: PositiveInt = 256,
+        prototypes: PositiveInt = 65536,
+        temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveSpan = (0.04, 0.07),
+        teacher_warmup_epochs: NonNegativeFloat = 30,
+        freeze_epochs: NonNegativeFloat = 1,
+        momentum: Fraction = 0.992,
+        mask_ratio: PositiveSpan = (0.1, 0.5),
+        mask_probability: Fraction = 0.5,
+        patch_weight: NonNegativeFloat = 1.0,
+        koleo_weight: NonNegativeFloat = 0.1,
+        weight_decay_end: NonNegativeFloat | None = 0.4,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = require_vit(backbone, type(self).__name__)

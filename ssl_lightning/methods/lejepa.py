@@ -16,6 +16,7 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.randomness import shared_generator
+from ssl_lightning.ranges import Fraction, PositiveInt
 
 
 class LeJEPA(Method):
@@ -36,10 +37,10 @@ class LeJEPA(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 64,
-        weight: float = 0.05,
-        directions: int = 1024,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 64,
+        weight: Fraction = 0.05,
+        directions: PositiveInt = 1024,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -16,6 +16,7 @@ from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
 class MoCoV3(Method):
@@ -38,10 +39,10 @@ class MoCoV3(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 4096,
-        out_dim: int = 256,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
+        hidden_dim: PositiveInt = 4096,
+        out_dim: PositiveInt = 256,
+        temperature: PositiveFloat = 0.2,
+        momentum: Fraction = 0.99,
     ) -> None:
         super().__init__(optimizer, schedule)
         if isinstance(backbone, ViT):

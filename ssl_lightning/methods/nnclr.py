@@ -15,6 +15,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.queue import Queue
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 
 class NNCLR(Method):
@@ -36,10 +37,10 @@ class NNCLR(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 256,
-        queue_size: int = 98304,
-        temperature: float = 0.1,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 256,
+        queue_size: PositiveInt = 98304,
+        temperature: PositiveFloat = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -13,6 +13,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.groups import output_layers, parameter_groups
+from ssl_lightning.ranges import PositiveInt
 
 
 class SimSiam(Method):
@@ -31,8 +32,8 @@ class SimSiam(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        out_dim: int = 2048,
-        hidden_dim: int = 512,
+        out_dim: PositiveInt = 2048,
+        hidden_dim: PositiveInt = 512,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

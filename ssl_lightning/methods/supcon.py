@@ -13,6 +13,7 @@ from ssl_lightning.losses.contrastive import supervised_contrastive
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
+from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 
 class SupCon(Method):
@@ -34,9 +35,9 @@ class SupCon(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 128,
-        temperature: float = 0.1,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 128,
+        temperature: PositiveFloat = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

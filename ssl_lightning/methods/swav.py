@@ -16,6 +16,7 @@ from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import Prototypes, mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.modules.queue import Queue
+from ssl_lightning.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class SwAV(Method):
@@ -39,15 +40,15 @@ class SwAV(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 2048,
-        out_dim: int = 128,
-        prototypes: int = 3000,
-        temperature: float = 0.1,
-        epsilon: float = 0.05,
-        iterations: int = 3,
-        freeze_epochs: float = 1,
-        queue_size: int = 0,
-        queue_epochs: float = 15,
+        hidden_dim: PositiveInt = 2048,
+        out_dim: PositiveInt = 128,
+        prototypes: PositiveInt = 3000,
+        temperature: PositiveFloat = 0.1,
+        epsilon: PositiveFloat = 0.05,
+        iterations: PositiveInt = 3,
+        freeze_epochs: NonNegativeFloat = 1,
+        queue_size: NonNegativeInt = 0,
+        queue_epochs: NonNegativeFloat = 15,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -12,6 +12,7 @@ from ssl_lightning.losses.redundancy import vicreg
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
+from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
 
 class VICReg(Method):
@@ -32,10 +33,10 @@ class VICReg(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        out_dim: int = 8192,
-        invariance: float = 25.0,
-        variance: float = 25.0,
-        covariance: float = 1.0,
+        out_dim: PositiveInt = 8192,
+        invariance: NonNegativeFloat = 25.0,
+        variance: NonNegativeFloat = 25.0,
+        covariance: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

@@ -14,6 +14,7 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.masking import shared_permutation
+from ssl_lightning.ranges import PositiveInt
 
 
 class WMSE(Method):
@@ -36,9 +37,9 @@ class WMSE(Method):
         backbone: nn.Module,
         optimizer: Callable[..., Any],
         schedule: Callable[..., Any],
-        hidden_dim: int = 1024,
-        out_dim: int = 64,
-        group_size: int = 128,
+        hidden_dim: PositiveInt = 1024,
+        out_dim: PositiveInt = 64,
+        group_size: PositiveInt = 128,
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone

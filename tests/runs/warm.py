@@ -131,7 +131,7 @@ def _command(
 class Fork(subprocess.Popen):
     """Python that a process starts, `-m MODULE` or `-c CODE`, as its fork: it need not import all again."""
 
-    _others: list[subprocess.Popen] = []  # noqa: RUF012 (of all)
+    _others: list[subprocess.Popen] = []
 
     def _execute_child(self, args: Any, *rest: Any) -> None:  # type: ignore[override]
         if args[0] != sys.executable:
