@@ -291,6 +291,15 @@ def test_a_sweep(name: str, run: Path) -> None:
     refused(lambda: resumed_arguments(str(sweep), []), sweep, "is not taken from a folder")
 
 
+def test_a_pickled_result_for_the_next_job_of_a_sweep(run: Path) -> None:
+    sweep = run.parent / "sweep"
+    (sweep / ".submitit" / "77").mkdir(parents=True)
+    (sweep / "multirun.yaml").write_text("hydra: {job: {config_name: pretrain}, overrides: {hydra: [], task: []}}")
+    (sweep / ".submitit" / "77" / "77_0_result.pkl").write_bytes(legacy(run.parent / MARKER))
+    resumed_arguments(str(sweep), [])
+    assert not list(sweep.rglob("*.pkl"))
+
+
 def test_a_sweep_whose_log_leads_out(run: Path) -> None:
     sweep = run.parent / "sweep"
     (sweep / "0").mkdir(parents=True)

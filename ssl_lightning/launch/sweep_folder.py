@@ -68,6 +68,8 @@ def _find_sweep(where: str) -> Path:
             raise InputError(f"{where} is a single run, not a sweep; resume it by resume={where}")
         raise InputError(f"{where} is not the folder of a sweep: it holds no multirun.yaml")
     refuse_links_out(folder)
+    for pickled in folder.glob(".submitit/**/*_result.pkl"):
+        pickled.unlink()  # of a job that ended; submitit would unpickle one that has the number of a new job
     return folder
 
 
