@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from runs.harness import TINY, WATCHED, command, process, start_process
+from runs.warm import Command
 
 import ssl_lightning.cli.command
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -173,9 +174,10 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
     options = [*WATCHED, "trainer.max_epochs=6"]
     assert command("pretrain", *options, "hydra.run.dir=whole", cwd=tmp_path).returncode == 0
     shown = ("hydra.run.dir=stopped", "callbacks.progress.every_n_seconds=0")
-    running = start_process("pretrain", *options, *shown, cwd=tmp_path)
+    running = Command("pretrain", *options, *shown, cwd=tmp_path)
     while not running.stdout.readline().startswith("step 9/"):
         assert running.poll() is None
+        time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
@@ -248,12 +250,12 @@ def test_a_run_on_text_generates_and_is_exported_without_its_corpus(tmp_path):
         "data.length=32", "data.batch_size=8", "trainer=cpu", "trainer.max_steps=3", "backbone.width=16",
         "backbone.layers=2", "backbone.heads=2", "schedule.warmup_steps=0", "hydra.run.dir=run",
     )  # fmt: skip
-    done = process("pretrain", *options, cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"))
+    done = command("pretrain", *options, cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "cache")
     corpus.unlink()
     text = "To be, or [not] ${to} be's"
-    done = process("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
+    done = command("generate", "run=run", f"text={text}", "max_new_tokens=40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (written,) = (tmp_path / "run/generate").iterdir()
     content = json.loads(written.read_text())

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
 
 from ssl_lightning.commands.pretrain import pretrain
+from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.trust import targets, validate_targets
 from ssl_lightning.config.validate import validate_arguments, validate_config, validate_options
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -111,9 +112,9 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if group in ("data", "tokenizer") and composed(*overrides).data._target_.endswith("TextDataModule"):
+    if group == "tokenizer" or (group == "data" and load_choice(group, choice)._target_.endswith("TextDataModule")):
         overrides += ["~transform", "~backbone"]
-    if group == "backbone" and composed(*overrides).backbone._target_.endswith(".language_model"):
+    if group == "backbone" and load_choice(group, choice)._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
     return overrides
 

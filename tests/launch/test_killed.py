@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from launch.killing import PLACES, run
-from methods.recipe import METHODS, compose_method, known
+from methods.recipe import CONFIG_DIR, METHODS, compose_method, known
 from runs.harness import WATCHED, train
 from runs.warm import processes_of, until
 from torch import Tensor
@@ -22,6 +22,14 @@ from ssl_lightning.runs.folder import RunFolder
 
 STEPS = ("callbacks.checkpoint.every_n_steps=3",)
 IMAGES = (*WATCHED, "callbacks.probe.times=2")
+CORPUS = (
+    "data=text_files",
+    f"data.root={CONFIG_DIR.parent}",
+    "data.source.files=ssl_lightning/data/text/*.py",
+    "data.source.split_on=blank_line",
+    "data.tokenizer.vocab_size=512",
+)
+"""A few pages of the package's own source: read and split into tokens in no time."""
 TEXT = (
     "trainer=cpu",
     "backbone.width=16",
@@ -29,8 +37,6 @@ TEXT = (
     "backbone.heads=2",
     "data.length=32",
     "data.batch_size=16",
-    "data.fraction=0.01",
-    "data.val_size=0.01",
     "trainer.max_steps=14",
     "trainer.log_every_n_steps=2",
     "callbacks.health.every_n_steps=4",
@@ -63,7 +69,7 @@ def overrides(method: str, world_size: int = 1) -> tuple[str, ...]:
     several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={world_size}") if world_size > 1 else ()
     return (
         f"method={method}",
-        *known(method, TEXT if reads_text(method) else IMAGES),
+        *((*CORPUS, *known(method, TEXT)) if reads_text(method) else known(method, IMAGES)),
         *STEPS,
         *several,
         *SMALL.get(method, ()),

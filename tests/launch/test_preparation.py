@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from launch.test_killed import TEXT
+from launch.test_killed import CORPUS, TEXT
 from runs.harness import train
 from runs.warm import start
 
 from ssl_lightning.data.text.datamodule import TextDataModule
 from ssl_lightning.runs.folder import RunFolder
 
-OPTIONS = ("method=mlm", *TEXT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+OPTIONS = ("method=mlm", *CORPUS, *TEXT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 def _recorded(owner: Any, name: str, log: Path, seconds: float = 0) -> None:

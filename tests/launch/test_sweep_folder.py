@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
-from runs.harness import TINY, command, process, start_process, train
+from runs.harness import TINY, command, start_process, train
+from runs.warm import Command
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
@@ -41,14 +42,16 @@ def stored_objective(folder: Path, name: str) -> float | None:
     return results["metrics"].get(name) if results.get("status") == "finished" else None
 
 
-def read_until(process: subprocess.Popen, *words: str) -> None:
+def read_until(process: subprocess.Popen | Command, *words: str) -> None:
     """Reads what a command says up to lines that hold the words, one after the other."""
     for word in words:
-        for line in process.stdout:
-            if word in line:
-                break
-        else:
-            raise AssertionError(f"ended without saying '{word}': {process.stderr.read()}")
+        said = ""
+        while word not in said:
+            ended = process.poll() is not None
+            said = process.stdout.readline()
+            assert said or not ended, f"ended without saying '{word}': {process.stderr.read()}"
+            if not said:
+                time.sleep(0.01)
 
 
 def left(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -86,8 +89,8 @@ def test_a_failing_job_is_told_and_takes_no_other_down(tmp_path):
 
 
 def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
-    running = start_process("pretrain", "-m", *LONG, "seed=1,2,3", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    read_until(running, "sweep/1", "step 20/")
+    running = Command("pretrain", "-m", *LONG, "seed=1,2,3", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    read_until(running, "sweep/1", "step 9/")
     running.kill()
     running.communicate(timeout=60)
     before = left(tmp_path / "sweep/0")
@@ -243,9 +246,7 @@ def test_a_wrong_sweep_gets_one_line(tmp_path, arguments, answer):
 
 
 def test_a_search_without_optuna_says_what_to_install(tmp_path):
-    (tmp_path / "optuna.py").write_text("raise ImportError")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    result = process("pretrain", "-m", "sweep=optuna", "seed=1,2", cwd=tmp_path, PYTHONPATH=path)
+    result = command("pretrain", "-m", "sweep=optuna", "seed=1,2", cwd=tmp_path, without=("optuna",))
     assert result.returncode == 2
     assert "sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'" in result.stderr
 

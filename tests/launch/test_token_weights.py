@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from launch.killing import run
-from launch.test_killed import TEXT
+from launch.test_killed import CORPUS, TEXT
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
-OPTIONS = ("method=causal_lm", *TEXT, "trainer.max_steps=6", "optimizer=sgd", "optimizer.lr=0.5", "precision=64-true")
+OPTIONS = (
+    "method=causal_lm", *CORPUS, *TEXT, "trainer.max_steps=6", "optimizer=sgd", "optimizer.lr=0.5",
+    "precision=64-true",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

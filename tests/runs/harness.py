@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -46,11 +47,9 @@ def train(folder: Path, *overrides: str) -> RunFolder:
     return RunFolder(folder)
 
 
-def command(
-    name: str, *arguments: str, cwd: Path, timeout: float = 300, interpreters: bool = False, **environment: str
-) -> subprocess.CompletedProcess:
-    """`ssl-<name>` as a process of its own, forked from a warm one; so is what it starts, but with `interpreters`."""
-    return _ended(Command(name, *arguments, cwd=cwd, interpreters=interpreters, **environment), timeout)
+def command(name: str, *arguments: str, cwd: Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess:
+    """`ssl-<name>` as a process of its own, forked from a warm one; `options` of `Command`, or of its environment."""
+    return _ended(Command(name, *arguments, cwd=cwd, **options), timeout)
 
 
 def process(

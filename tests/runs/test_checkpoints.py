@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 from runs.harness import TINY, command
+from runs.warm import Command
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
@@ -125,20 +126,13 @@ def test_where_the_disk_has_room_for_two_the_newest_are_kept(tmp_path):
 
 def test_a_run_on_a_full_disk_ends_well_and_tells_where_its_state_is(tmp_path):
     """Every file above 30 kB is refused to the run; no checkpoint of 300 kB can be written anywhere."""
-    script = (
-        "import resource, signal, sys;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, -1));"
-        "from ssl_lightning.pretrain import main; main()"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script, *TINY, "callbacks=minimal", "hydra.run.dir=run"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in result.stderr
-    assert "last.ckpt was not written" in result.stdout
-    assert result.returncode == 1
-    assert "could be saved neither in" in result.stderr
+    running = Command("pretrain", *TINY, "callbacks=minimal", "hydra.run.dir=run", cwd=tmp_path)
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+    out, err = running.communicate(300)
+    assert "Traceback" not in err
+    assert "last.ckpt was not written" in out
+    assert running.returncode == 1
+    assert "could be saved neither in" in err
     assert RunFolder(tmp_path / "run").read_results()["status"] == "unsaved"
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
     again = command("pretrain", "resume=run", cwd=tmp_path)

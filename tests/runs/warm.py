@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -75,14 +75,23 @@ class Command:
     """`ssl-<name>` while it runs; what it says is kept in files. As `subprocess.Popen` where their names agree.
 
     Ranks and jobs that it starts are forks of it, or with `interpreters`, as for a user, interpreters of their own.
+    The packages that it is `without` cannot be imported.
     """
 
-    def __init__(self, name: str, *arguments: str, cwd: Path, interpreters: bool = False, **environment: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *arguments: str,
+        cwd: Path,
+        interpreters: bool = False,
+        without: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.args = [f"ssl-{name}", *arguments]
         self.stdout, self.stderr = _file(), _file()
         said = (self.stdout.name, self.stderr.name)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        self._process = start(_command, self.args, str(cwd), environment, said, interpreters)
+        self._process = start(_command, self.args, str(cwd), environment, said, interpreters, without)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
 
@@ -115,7 +124,12 @@ def _file() -> IO[str]:
 
 
 def _command(
-    arguments: list[str], cwd: str, environment: dict[str, str], said: Iterable[str], interpreters: bool
+    arguments: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    said: Iterable[str],
+    interpreters: bool,
+    without: Iterable[str],
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
@@ -123,6 +137,7 @@ def _command(
     for number, file in enumerate(said, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.argv = arguments
+    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
     if not interpreters:
         subprocess.Popen = Fork  # type: ignore[misc]
     import_module(f"ssl_lightning.{arguments[0].removeprefix('ssl-')}").main()
