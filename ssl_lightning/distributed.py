@@ -149,8 +149,8 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
 
     Each child is a unit of its own: its weights are unsharded only during its forward and backward pass. All other
     weights form the root unit, which is unsharded during the forward pass of `module` and during its methods `entries`.
-    The root unit holds weights that children share, and children with `fsdp_shard_with_root = True`, whose methods
-    are called instead of `forward`.
+    The root unit holds weights that children share, and children whose methods or parts are called instead of
+    `forward`: lists, and those with `fsdp_shard_with_root = True`.
     """
     for part in module.modules():
         for p in part.parameters(recurse=False):
@@ -161,7 +161,8 @@ def shard(module: nn.Module, mesh: Any, *entries: str) -> None:
     for child in children:
         elsewhere = {id(p) for other in children if other is not child for p in other.parameters()}
         own = {id(p) for p in child.parameters()}
-        if own and not own & elsewhere and not getattr(child, "fsdp_shard_with_root", False):
+        with_root = isinstance(child, nn.ModuleList) or getattr(child, "fsdp_shard_with_root", False)
+        if own and not own & elsewhere and not with_root:
             child.register_forward_hook(_no_view)
             fsdp.fully_shard(child, mesh=mesh, reshard_after_forward=True)
     fsdp.fully_shard(module, mesh=mesh)

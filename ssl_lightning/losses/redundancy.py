@@ -66,9 +66,10 @@ def whitened(z: Tensor, epsilon: float = 1e-4) -> Tensor:
     covariance, as in the authors' code.
     """
     N, K = z.shape
+    dtype, z = z.dtype, z.double()
     z = z - z.mean(dim=0)
     covariance = (1 - epsilon) * (z.T @ z / (N - 1)) + epsilon * torch.eye(K, dtype=z.dtype, device=z.device)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), z.T, upper=False).T
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), z.T, upper=False).T.to(dtype)
 
 
 def w_mse(views: list[Tensor], order: Tensor, group_size: int) -> Tensor:

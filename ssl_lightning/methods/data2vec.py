@@ -68,11 +68,13 @@ class Data2Vec(Method):
         return {"loss": loss, "embedding": self.backbone.pooled(h).detach(), "weight": masked.sum().to(loss)}
 
     def targets(self, x: Tensor) -> Tensor:
-        """(B, N, D): the mean of the teacher's last blocks, each layer-normalized without scale and shift (Sec.
-        3.3).
+        """(B, N, D): the mean of the teacher's last blocks, each layer-normalized without scale and shift (Sec. 3.3).
+
+        The mean is normalized once more, as by the authors' commands.
         """
         outputs = self.teacher.encode_layers(self.teacher.patch_tokens(x))[-self.layers :]
-        return torch.stack([F.layer_norm(h, h.shape[-1:]) for h in outputs]).mean(dim=0)
+        mean = torch.stack([F.layer_norm(at_least_float32(h), h.shape[-1:]) for h in outputs]).mean(dim=0)
+        return F.layer_norm(mean, mean.shape[-1:])
 
     def after_step(self, progress: float) -> None:
         share = min(1.0, progress / self.momentum_progress)

@@ -4,7 +4,7 @@ Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ssl_lightning.distributed import gather
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
-from ssl_lightning.modules.heads import Prototypes, mlp
+from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.kmeans import spherical_kmeans
 from ssl_lightning.modules.multi_crop import encode_by_size
 from ssl_lightning.ranges import PositiveFloat, PositiveInt
@@ -44,12 +44,15 @@ class DeepClusterV2(Method):
         super().__init__(optimizer, schedule)
         self.backbone = backbone
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
-        self.centroids = nn.ModuleList([Prototypes(out_dim, count) for count in clusters]).requires_grad_(False)
+        self.clusters = list(clusters)
         self.temperature = temperature
+        self.register_buffer("centroids", torch.zeros(sum(clusters), out_dim))
         self.register_buffer("memory", torch.zeros(2, 0, out_dim))
         self.register_buffer("assigned", torch.zeros(len(clusters), 0, dtype=torch.int64))
         self.fresh: list[tuple[Tensor, Tensor]] = []
 
+    centroids: Tensor
+    """(all clusters, K): unit centroids, clustering by clustering; buffers, because no gradient moves them."""
     memory: Tensor
     """(2, samples, K): the last projection of two views of each sample, by its index."""
     assigned: Tensor
@@ -79,12 +82,13 @@ class DeepClusterV2(Method):
         if self.training:
             self.fresh.append((index, F.normalize(z[: 2 * len(index)].detach(), dim=1)))
         losses = []
-        for m, centroids in enumerate(self.centroids):
-            with no_autocast(z):
-                scores = centroids(at_least_float32(z))
-            nearest = scores.view(len(views), len(index), -1)[m % 2].argmax(dim=1)
-            target = self.assigned[m, index] if self.training else nearest
-            losses.append(F.cross_entropy(scores / self.temperature, target.repeat(len(views))))
+        with no_autocast(z):
+            unit = F.normalize(at_least_float32(z), dim=1)
+            for m, centroids in enumerate(self.centroids.split(self.clusters)):
+                scores = unit @ centroids.T
+                nearest = scores.view(len(views), len(index), -1)[m % 2].argmax(dim=1)
+                target = self.assigned[m, index] if self.training else nearest
+                losses.append(F.cross_entropy(scores / self.temperature, target.repeat(len(views))))
         return {"loss": torch.stack(losses).mean(), "embedding": h[0].detach()}
 
     def after_step(self, progress: float) -> None:
@@ -100,10 +104,9 @@ class DeepClusterV2(Method):
     def _cluster(self, rows: Tensor) -> None:
         """Clusters the memory of the samples `rows` anew; by the step alone, so alike on all ranks."""
         generator = torch.Generator().manual_seed(self.step)
-        for m, centroids in enumerate(self.centroids):
-            weight = cast(Tensor, centroids.weight)
-            found, assigned = spherical_kmeans(self.memory[m % 2, rows], len(weight), generator)
-            weight.copy_(found)
+        for m, centroids in enumerate(self.centroids.split(self.clusters)):
+            found, assigned = spherical_kmeans(self.memory[m % 2, rows], len(centroids), generator)
+            centroids.copy_(found)
             self.assigned[m, rows] = assigned
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -61,7 +61,7 @@ class DINO(Method):
         super().__init__(optimizer, schedule)
         self.backbone = backbone
         self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes)
-        self.teacher = make_teacher(nn.Sequential(self.backbone, self.head))
+        self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head]))
         self.temperature, self.teacher_temperature = temperature, tuple(teacher_temperature)
         self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
         self.momentum, self.center_momentum, self.weight_decay_end = momentum, center_momentum, weight_decay_end
@@ -91,7 +91,7 @@ class DINO(Method):
             scores = self.teacher[1](h)  # type: ignore[index]
             targets = F.softmax((at_least_float32(scores) - self.center) / self._teacher_temperature(), dim=1)
         if self.training:
-            self.fresh.append(scores.mean(dim=0))
+            self.fresh.append(at_least_float32(scores).mean(dim=0))
         students = encode_by_size(lambda x: self.head(self.backbone(x)), views)
         global_targets = list(targets.chunk(count_global(views)))
         entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
@@ -111,7 +111,7 @@ class DINO(Method):
             self.head[1].weight.grad = None
 
     def after_step(self, progress: float) -> None:
-        student = nn.Sequential(self.backbone, self.head)
+        student = nn.ModuleList([self.backbone, self.head])
         move_teacher(self.teacher, student, momentum_cosine(progress, self.momentum, 1.0))
         mean = mean_over_ranks(torch.stack(self.fresh).mean(dim=0))
         self.center.lerp_(mean.to(self.center), 1 - self.center_momentum)

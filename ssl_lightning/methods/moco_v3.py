@@ -51,7 +51,7 @@ class MoCoV3(Method):
         layers = [hidden_dim, hidden_dim] if isinstance(backbone, ViT) else [hidden_dim]
         self.backbone = backbone
         self.projector = mlp(dim, *layers, out_dim, out_norm=True)
-        self.predictor = mlp(out_dim, hidden_dim, out_dim, out_norm=True)
+        self.predictor = mlp(out_dim, hidden_dim, out_dim, out_norm=isinstance(backbone, ViT))
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
         self.temperature, self.momentum = temperature, momentum
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.distributed import gather
 from ssl_lightning.losses.contrastive import info_nce
+from ssl_lightning.losses.precision import no_autocast
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
@@ -23,7 +24,7 @@ class NNCLR(Method):
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
-        hidden_dim: width of the hidden layers of projector (two of them) and predictor.
+        hidden_dim: width of the projector's two hidden layers; the predictor's is twice that.
         out_dim: K, width of projection and prediction.
         queue_size: Q, number of earlier projections, the support set.
         temperature: divides the cosine similarities.
@@ -67,7 +68,8 @@ class NNCLR(Method):
     def _nearest(self, z: Tensor) -> Tensor:
         """The rows of the queue that are nearest to `z` (B, K): (B, K), without gradient."""
         unit = F.normalize(z.detach(), dim=1).to(self.queue.rows.dtype)
-        return self.queue.rows[(unit @ self.queue.rows.T).argmax(dim=1)]
+        with no_autocast(z):
+            return self.queue.rows[(unit @ self.queue.rows.T).argmax(dim=1)]
 
     def after_step(self, progress: float) -> None:
         for rows in self.fresh:

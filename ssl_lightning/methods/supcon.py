@@ -41,7 +41,7 @@ class SupCon(Method):
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
+        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, norm=False)
         self.temperature = temperature
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -49,10 +49,15 @@ class WMSE(Method):
         self.group_size, self.out_dim = group_size, out_dim
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 6 over groups that are drawn at random (Sec. 3.1)."""
+        """Eq. 6 over groups that are drawn at random (Sec. 3.1).
+
+        A last batch of validation with too few samples to whiten counts as 2, the distance of unrelated views.
+        """
         h = [self(x) for x in batch["views"]]
         order = shared_permutation(len(h[0]), h[0].device)
-        if self.training and len(order) <= self.out_dim:
-            raise InputError(f"a batch of {len(order)} cannot whiten method.out_dim={self.out_dim} dimensions")
+        if len(order) <= self.out_dim:
+            if self.training:
+                raise InputError(f"a batch of {len(order)} cannot whiten method.out_dim={self.out_dim} dimensions")
+            return {"loss": order.new_tensor(2.0, dtype=h[0].dtype), "embedding": h[0].detach()}
         loss = w_mse([self.projector(part) for part in h], order, self.group_size)
         return {"loss": loss, "embedding": h[0].detach()}

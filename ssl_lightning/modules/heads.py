@@ -31,16 +31,19 @@ def mlp(
 class Prototypes(nn.Module):
     """Cosine similarities of projections (B, K) with P learned prototypes, (B, P): SwAV's, and DINO's last layer.
 
-    SwAV's code normalizes the prototypes in place after each step, DINO's has weight normalization with a norm of 1;
-    normalizing them in the forward pass gives the same similarities, also where weights are sharded.
+    SwAV's code normalizes the prototypes in place after each step, DINO's has weight normalization with a norm of 1.
+    Normalizing them in the forward pass gives the same similarities, also where weights are sharded; they begin with a
+    norm of 1, and a step turns them less as their norm grows.
     """
 
     def __init__(self, dim: int, prototypes: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(prototypes, dim).normal_(std=0.02))
+        self.weight = nn.Parameter(F.normalize(torch.randn(prototypes, dim), dim=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        return F.normalize(z, dim=1) @ F.normalize(self.weight, dim=1).T
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round 0.1 of a logit at DINO's temperature
+            return F.normalize(z.to(dtype), dim=1) @ F.normalize(self.weight.to(dtype), dim=1).T
 
 
 def dino_head(in_dim: int, hidden_dim: int, bottleneck_dim: int, prototypes: int) -> nn.Sequential:

@@ -101,6 +101,9 @@ class MultiView(Normalized):
         if channels not in (None, len(mean)):
             raise InputError(f"these views are for images of {channels} channel(s), and mean has {len(mean)}")
         self.views = nn.ModuleDict(views)
+        sizes = [chain.output_shape((1, 1, 1, 1))[2:] for chain in views.values()]
+        if any(chain.count > 1 and size == sizes[0] for chain, size in zip(views.values(), sizes, strict=True)):
+            raise InputError("local crops are as large as the global ones: lower transform.views.local.crop.size")
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         images = self.images(batch)

@@ -41,7 +41,14 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in ("moco", "byol", "mae", "ijepa"))]
+    "method",
+    [
+        "simclr",
+        *(
+            pytest.param(m, marks=pytest.mark.slow)
+            for m in ("moco", "byol", "mae", "ijepa", "dino", "dinov2", "deepcluster_v2")
+        ),
+    ],
 )
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *SMALL.get(method, ()))

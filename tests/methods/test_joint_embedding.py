@@ -103,7 +103,7 @@ def test_no_query_is_among_its_own_negatives() -> None:
 def test_dino_centers_the_teacher() -> None:
     method, batch = make_method("dino"), make_batch("dino")
     method.center.copy_(torch.linspace(-1, 1, len(method.center)))
-    scores = method.teacher(torch.cat(batch["views"][:2]))
+    scores = method.teacher[1](method.teacher[0](torch.cat(batch["views"][:2])))
     targets = F.softmax((scores - method.center) / 0.04, dim=1).chunk(2)
     students = [method.head(method.backbone(x)) for x in batch["views"]]
     pairs = [(i, j) for i in range(2) for j in range(len(students)) if i != j]
@@ -193,8 +193,8 @@ def test_deepcluster_predicts_the_clusters_of_the_epoch_before() -> None:
     method, batch = make_method("deepcluster_v2"), make_batch("deepcluster_v2")
     z = method.projector(method.backbone(torch.cat(batch["views"])))
     losses = []
-    for m, centroids in enumerate(method.centroids):
-        scores = F.normalize(z, dim=1) @ centroids.weight.T / 0.1
+    for m, centroids in enumerate(method.centroids.split(method.clusters)):
+        scores = F.normalize(z, dim=1) @ centroids.T / 0.1
         losses += [F.cross_entropy(part, method.assigned[m]) for part in scores.chunk(2)]
     torch.testing.assert_close(method.loss(batch)["loss"], torch.stack(losses).mean(), atol=1e-5, rtol=1e-4)
 
@@ -206,11 +206,11 @@ def test_deepcluster_clusters_at_the_end_of_an_epoch_and_remembers() -> None:
         method._trainer = None
         method.loss(batch)
         z = F.normalize(method.projector(method.backbone(torch.cat(batch["views"]))).detach(), dim=1)
-        before = method.centroids[0].weight.clone()
+        before = method.centroids.clone()
         at_step(method, step).after_step(0.0)
         torch.testing.assert_close(method.memory.flatten(0, 1), z, atol=1e-4, rtol=0)
-        assert torch.equal(method.centroids[0].weight, before) != clustered
-    nearest = (method.memory[0] @ method.centroids[0].weight.T).argmax(dim=1)
+        assert torch.equal(method.centroids, before) != clustered
+    nearest = (method.memory[0] @ method.centroids[: method.clusters[0]].T).argmax(dim=1)
     assert torch.equal(method.assigned[0], nearest)
 
 
@@ -265,9 +265,19 @@ def test_data2vec_predicts_the_mean_of_the_last_layers() -> None:
     method, x = make_method("data2vec", layers=1), make_batch("data2vec")["views"][0]
     vit = method.teacher
     tokens = torch.cat([vit.class_token.expand(16, 1, -1), vit.patch_tokens(x) + vit.position], dim=1)
-    expected = F.layer_norm(vit.blocks[1](vit.blocks[0](tokens))[:, 1:], (16,))
-    torch.testing.assert_close(method.targets(x), expected)
+    first = vit.blocks[0](tokens)
+    layers = [F.layer_norm(h[:, 1:], (16,)) for h in (first, vit.blocks[1](first))]
+    torch.testing.assert_close(method.targets(x), F.layer_norm(layers[1], (16,)))
     both = make_method("data2vec", layers=2)
     both.teacher = vit
-    first = F.layer_norm(vit.blocks[0](tokens)[:, 1:], (16,))
-    torch.testing.assert_close(both.targets(x), (expected + first) / 2)
+    torch.testing.assert_close(both.targets(x), F.layer_norm((layers[0] + layers[1]) / 2, (16,)))
+
+
+def test_a_small_last_batch_of_validation_ends_no_run() -> None:
+    method = make_method("wmse", out_dim=20, group_size=40).eval()
+    assert method.loss(make_batch("wmse"))["loss"] == 2
+
+
+def test_more_clusters_than_samples() -> None:
+    with pytest.raises(InputError, match=r"16 samples for 17 clusters: lower method.clusters"):
+        make_method("deepcluster_v2", clusters=[17])

@@ -115,7 +115,7 @@ OUTPUTS = {
     "simclr": [*FIRST, "projector.3.weight"],
     "simmim": ["backbone.embed.proj.weight", "head.weight"],
     "simsiam": [*FIRST, "projector.6.weight", "predictor.3.weight"],
-    "supcon": [*FIRST, "projector.3.weight"],
+    "supcon": [*FIRST, "projector.2.weight"],
     "swav": [*FIRST, "projector.3.weight"],
     "vae": [*FIRST, "posterior.weight", "decoder.7.weight"],
     "vicreg": [*FIRST, "projector.6.weight"],

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torchvision.transforms.v2 import functional as reference
@@ -126,3 +127,10 @@ def test_symmetric_configs_follow_the_first_view() -> None:
     config.transform.views.first.jitter.p = 0.25
     transform = instantiate(config.transform)
     assert [chain.ops["jitter"].p for chain in transform.views.values()] == [0.25, 0.25]
+
+
+def test_local_crops_as_large_as_global_ones_are_refused() -> None:
+    config = OmegaConf.create({"data": {"image_size": 16, "mean": [0.5] * 3, "std": [0.2] * 3}})
+    config.transform = load_choice("transform", "multicrop_cifar")
+    with pytest.raises(InstantiationException, match=r"local crops are as large as the global ones: lower"):
+        instantiate(config.transform)
