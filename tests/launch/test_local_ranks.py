@@ -110,9 +110,9 @@ def test_a_process_that_cannot_listen_is_killed(numbers: tuple[int, ...], patien
 def test_a_closed_terminal_is_no_error(tmp_path: Path) -> None:
     """The terminal of a process is closed: it gets SIGHUP, and goes on to print."""
     code = (
-        "import sys, signal; from pathlib import Path; from ssl_lightning.launch.interrupts import forwarded\n"
+        "import sys, time; from pathlib import Path; from ssl_lightning.launch.interrupts import forwarded\n"
         "with forwarded({}) as received:\n"
-        "    print('ready', flush=True); signal.pause(); print('stopping', flush=True)\n"
+        "    print('ready', flush=True)\n    while not received: time.sleep(0.05)\n    print('stopping', flush=True)\n"
         "Path(sys.argv[1]).write_text(str(received))"
     )
     pid, terminal = pty.fork()
