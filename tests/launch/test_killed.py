@@ -45,7 +45,11 @@ TEXT = (
 SMALL = {
     "moco": ("method.queue_size=128", "method.bn_splits=2"),
     "byol": ("method.out_dim=16",),
-    **dict.fromkeys(("mae", "simmim", "ijepa"), ("backbone.layers=1", "backbone.heads=2")),
+    **dict.fromkeys(
+        ("mae", "simmim", "ijepa", "moco_v3", "dino", "data2vec"), ("backbone.layers=1", "backbone.heads=2")
+    ),
+    "dinov2": ("backbone.layers=1", "backbone.heads=2", "method.prototypes=64"),
+    "wmse": ("method.out_dim=16", "method.group_size=32"),
     "next_frame": ("data.source.copies=1", "data.fraction=0.25", "backbone.hidden_dim=16", "backbone.depth=1"),
     "colorization": ("backbone.stem_stride=2",),
 }
