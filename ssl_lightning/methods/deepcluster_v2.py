@@ -31,6 +31,8 @@ class DeepClusterV2(Method):
         temperature: divides the cosine similarities with the centroids.
     """
 
+    sized_by_data = ("memory", "assigned")
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -111,7 +113,7 @@ class DeepClusterV2(Method):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Takes the memory of a checkpoint whatever its number of samples."""
-        for name in ("memory", "assigned"):
+        for name in self.sized_by_data:
             if name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
         return super().load_state_dict(state_dict, *args, **kwargs)

@@ -27,6 +27,9 @@ class MethodHooks:
     uses_batch_negatives: ClassVar[bool] = False
     """Whether the samples of a batch are each other's negatives: gradient accumulation then adds no negatives."""
 
+    sized_by_data: ClassVar[tuple[str, ...]] = ()
+    """Buffers with a row for each sample: `learn_from` makes them, and a checkpoint may hold any number of rows."""
+
     token_loss: str | None = None
     """For language models: the result of `loss` that is the mean cross-entropy of a token, in nats."""
 

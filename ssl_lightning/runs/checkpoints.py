@@ -105,8 +105,9 @@ class Checkpoint:
         Raises:
             InputError: they are not those of the model.
         """
+        free = getattr(model, "sized_by_data", ())
         ours, theirs = (
-            {name: x.shape for name, x in state.items() if isinstance(x, Tensor)}
+            {name: x.shape for name, x in state.items() if isinstance(x, Tensor) and name not in free}
             for state in (model.state_dict(), self.content["state_dict"])
         )
         if different := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
