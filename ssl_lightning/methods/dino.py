@@ -19,6 +19,7 @@ from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
+from ssl_lightning.optim.groups import decayed_to
 from ssl_lightning.optim.schedules import momentum_cosine
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
@@ -71,12 +72,7 @@ class DINO(Method):
     center: Tensor
 
     def groups(self) -> list[dict[str, Any]]:
-        groups = super().groups()
-        if self.weight_decay_end is not None:
-            for group in groups:
-                if "weight_decay" not in group:
-                    group["weight_decay_end"] = self.weight_decay_end
-        return groups
+        return decayed_to(super().groups(), self.weight_decay_end)
 
     def forward(self, x: Tensor) -> Tensor:
         """The teacher's embedding (B, D), which the paper evaluates."""

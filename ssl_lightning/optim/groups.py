@@ -60,6 +60,11 @@ def _is_linear(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.Linear, nn.MultiheadAttention, _ConvNd)) or type(layer).__name__ == "Conv1D"
 
 
+def decayed_to(groups: list[dict[str, Any]], end: float | None) -> list[dict[str, Any]]:
+    """The groups, whose weight decay approaches `end`, but for those with one of their own; None: it is constant."""
+    return [group if end is None or "weight_decay" in group else {**group, "weight_decay_end": end} for group in groups]
+
+
 def move_weight_decay(optimizer: torch.optim.Optimizer, progress: float) -> None:
     """Moves `weight_decay` of each group that has a `weight_decay_end` along a cosine towards it (DINO, Caron et al.
     2021, https://arxiv.org/abs/2104.14294, Sec. 3.2), `progress` in [0, 1] of the training being done.
