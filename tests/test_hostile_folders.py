@@ -277,6 +277,9 @@ OVERRIDES = {
     "a target put together": "+x={${k}get_: os.system}",
     "a resolver": "+x=${oc.env:HOME}",
     "a package to trust": "+trust=evil",
+    "a target of the launcher": "+hydra.launcher.x._target_=pandas.read_pickle",
+    "a run to resume": "resume=run",
+    "a logger that writes elsewhere": "logger.tensorboard.folder=/outside",
     "an option": "--config-dir=/outside",
     "an option by its short name": "-cd=/outside",
 }
@@ -334,6 +337,60 @@ def test_a_logger_that_writes_elsewhere(run: Path) -> None:
     config.logger = {"tensorboard": {"_target_": target, "folder": str(run.parent / "outside")}}
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
     refused(lambda: with_run_folder([f"resume={run}"]), run, "out of the run's folder")
+
+
+NETWORKS = {
+    "a target": ("schedule: {_target_: torch.load, f: outside/evil.pt, weights_only: false}", "no run begins"),
+    "another target in its place": (f"backbone.pretrained: {LOAD}", "is not run"),
+    "a resolver": (f"backbone.pretrained: '${{oc.create:{LOAD}}}'", "calls a resolver"),
+    "a secret": ("method.temperature: '${oc.env:HOME}'", "calls a resolver"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_beside_a_config(name: str, run: Path) -> None:
+    text, words = NETWORKS[name]
+    (run / ".hydra" / "networks.yaml").write_text(text)
+    refused(lambda: open_run(run), run, words)
+    ended = command("pretrain", "resume=run", "trainer.max_epochs=2", cwd=run.parent)
+    assert ended.returncode == 2
+    assert re.search(words, ended.stderr)
+    assert not (run.parent / MARKER).exists()
+
+
+def test_choices_beside_a_resumed_config(run: Path) -> None:
+    (run / ".hydra" / "logger").mkdir()
+    (run / ".hydra" / "logger" / "tensorboard.yaml").write_text(
+        f"# @package _global_\nhydra: {{callbacks: {{x: {LOAD}}}}}"
+    )
+    refused(lambda: with_run_folder([f"resume={run}", "logger=tensorboard"]), run, "Hydra would take choices")
+
+
+WRITERS = {
+    "a logger in a transform": ("transform.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder"),
+    "a logger among callbacks": ("callbacks.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder"),
+    "a profiler of elsewhere": ("trainer.profiler", "lightning.pytorch.profilers.SimpleProfiler", "dirpath"),
+    "a logger's name": ("logger.csv", "lightning.pytorch.loggers.CSVLogger", "name"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_writes_elsewhere(name: str, run: Path) -> None:
+    key, target, argument = WRITERS[name]
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    if key.startswith("logger"):
+        config.logger = {}
+    OmegaConf.update(config, key, {"_target_": target, argument: str(run.parent / "outside")}, force_add=True)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    refused(lambda: with_run_folder([f"resume={run}"]), run, "out of its place|out of the run's folder")
+    if not key.startswith(("logger", "trainer")):
+        refused(lambda: open_run(run), run, "out of its place")
+
+
+def test_a_run_folder_called_wandb_is_looked_at(run: Path) -> None:
+    renamed = run.rename(run.with_name("wandb"))
+    (renamed / "evaluate").symlink_to(run.parent / "outside")
+    refused(lambda: find_run(renamed), renamed, "leads out of the run's folder")
 
 
 def test_a_secret_of_the_environment_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ class LastAndBest(AfterStep):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.best = -math.inf
         self.saved_at = -1
+        self.stops = False
         self.known: Any = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -47,10 +48,18 @@ class LastAndBest(AfterStep):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["should_stop"] = trainer.should_stop  # such as EarlyStopping has decided
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        finished = RunFolder(Path(trainer.default_root_dir)).read_results().get("status") == "finished"
+        self.stops = checkpoint.get("should_stop", False) and not finished
+
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.should_stop = trainer.should_stop or self.stops
         self.known = trainer.callback_metrics.get(self.monitor)  # that of the untrained encoder, or of a run resumed
 
     def after_step(self, trainer: Trainer) -> None:
@@ -64,8 +73,7 @@ class LastAndBest(AfterStep):
         super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.check_val_every_n_epoch is not None:
-            self._keep_best(trainer)
+        self._keep_best(trainer)
         if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._save(trainer, self.run.last)
         super().on_train_epoch_end(trainer, pl_module)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import refuse_places
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.environment import launcher
 from ssl_lightning.launch.sweep_folder import resumed_arguments
 from ssl_lightning.runs.folder import find_run, quoted
-from ssl_lightning.runs.stored_config import RUN_FOLDER, read_config
+from ssl_lightning.runs.stored_config import read_config
 
 
 def refuse_unknown_options(arguments: list[str]) -> None:
@@ -79,13 +80,9 @@ def refuse_launched_sweep(arguments: list[str]) -> None:
 
 def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
     """A run resumes as it was composed, and its config has no say in how Hydra itself works."""
-    for name, logger in (read_config(config).get("logger") or {}).items():
-        for key in ("folder", "save_dir", "root_dir"):
-            place = logger._get_node(key)
-            if place is not None and place._value() not in (RUN_FOLDER, None):
-                given = f"logger.{name}.{key}={place._value()}"
-                if given not in arguments:
-                    raise InputError(f"{config} has {given}, out of the run's folder; add it after resume= to mean it")
+    refuse_places(read_config(config), arguments)
+    if any(path.is_dir() for path in config.parent.iterdir()):
+        raise InputError(f"{config.parent} holds a folder, from which Hydra would take choices; remove it")
     for argument in arguments:
         key, _, value = argument.partition("=")
         if (CONFIG_DIR / key).is_dir() and value and key != "logger":

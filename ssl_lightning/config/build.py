@@ -10,11 +10,11 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.trust import validate_targets
+from ssl_lightning.config.trust import refuse_places, validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.folder import write_atomically
-from ssl_lightning.runs.stored_config import read_config, read_yaml
+from ssl_lightning.runs.folder import refuse_links_out, write_atomically
+from ssl_lightning.runs.stored_config import read_config
 
 _VOCABULARY = ("vocab_size", "pad_id", "cls_id", "sep_id")
 _NETWORKS = "networks.yaml"
@@ -65,9 +65,9 @@ def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
 
 def load_config(path: Path) -> DictConfig:
     """The composed config of a run, refused unless it builds only what is trusted."""
-    config = with_own_networks(read_config(path), path)
-    validate_targets(config)
-    return config
+    config = read_config(path)
+    refuse_places(config)
+    return with_own_networks(config, path)
 
 
 def parents(config: DictConfig) -> dict[str, Any]:
@@ -92,13 +92,23 @@ def store_networks(method: Any, path: Path) -> None:
 
 
 def with_own_networks(config: DictConfig, path: Path) -> DictConfig:
-    """A copy of the config of a run, with the networks stored beside its config at `path` for its `parents`."""
+    """A copy of the config of a run, with the networks stored beside its config at `path` for its `parents`.
+
+    Raises:
+        InputError: the config, or what is stored beside it, builds more than is trusted or stands for no parent.
+    """
+    validate_targets(config)
     stored = path.with_name(_NETWORKS)
     config = copy.deepcopy(config)
-    for key, value in (read_yaml(stored) if stored.is_file() else {}).items():
+    networks: Any = OmegaConf.to_container(read_config(stored)) if stored.is_file() else {}
+    for key, value in networks.items():
+        method = OmegaConf.select(config, "method._target_")
+        if method is None or key not in get_class(method).starts_from:  # type: ignore[attr-defined]
+            raise InputError(f"{stored} sets {key}, from which no run begins")
         OmegaConf.update(
             config, key.removesuffix(".pretrained") if isinstance(value, dict) else key, value, merge=False
         )
+    validate_targets(config)
     return config
 
 
@@ -140,4 +150,7 @@ def _trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any])
 def _run_folder(given: Any) -> Path | None:
     """The run folder that a value of a config names, if it names one."""
     path = Path(given).expanduser() if isinstance(given, str) else None
-    return path if path and (path / ".hydra" / "config.yaml").is_file() else None
+    if path is None or not (path / ".hydra" / "config.yaml").is_file():
+        return None
+    refuse_links_out(path)
+    return path

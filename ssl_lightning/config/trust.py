@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
+from ssl_lightning.runs.stored_config import RUN_FOLDER
 
 _VARIABLE = "SSL_TRUST"
 _OF_LIBRARIES = {
@@ -109,6 +110,34 @@ def _names() -> frozenset[str]:
     ours = (name for file in files for name in re.findall(r"_target_:\s*([\w.]+)", file.read_text()))
     theirs = (f"{module}.{name}" for module, names in _OF_LIBRARIES.items() for name in names.split())
     return frozenset([*ours, *theirs])
+
+
+_WRITE = ("lightning.pytorch.loggers.", "lightning.pytorch.profilers.", "ssl_lightning.loggers.")
+"""What writes where its arguments say."""
+
+
+def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> None:
+    """Of a folder's config, what writes files stands in its own place, where only a training builds it.
+
+    Args:
+        given: the user's overrides of a training, in which it also must write into the run's folder, or where one of
+            these says; None: nothing is trained.
+
+    Raises:
+        InputError: it stands or writes elsewhere.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for key, target in targets(plain):
+        if not target.startswith(_WRITE):
+            continue
+        if not re.fullmatch(r"logger\.\w+|trainer\.profiler", key):
+            raise InputError(f"{key}._target_={target} is out of its place and is not run")
+        arguments: Any = OmegaConf.to_container(OmegaConf.select(config, key), resolve=False)
+        for name, value in arguments.items():
+            said = f"{key}.{name}={value}"
+            leads_out = name != "_target_" and value != RUN_FOLDER and re.search(r"[/\\~$]|\.\.", str(value))
+            if given is not None and leads_out and said not in given:
+                raise InputError(f"the run has {said}, out of the run's folder; add it after resume= to mean it")
 
 
 def targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -78,6 +78,9 @@ class Search:
         journal = self.folder / "study.log"
         try:
             self.study = _open(journal, wish)
+            for trial in self._trials():
+                if any(self.space.get(key) != kind for key, kind in trial.distributions.items()):
+                    raise ValueError(f"trial {trial.number} is of other ranges")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             damaged = journal.replace(journal.with_suffix(".damaged"))
             print(

@@ -95,11 +95,15 @@ def as_written(config: Any) -> Any:
 def _is_harmless(override: str) -> bool:
     """Whether an override from a folder leaves it to this installation and its user what code Hydra runs."""
     key, value = _key(override), override.partition("=")[2]
+    if "_target_" in override or key in ("resume", "resume_sweep", "run"):
+        return False
+    if key.startswith("logger.") and re.search(r"[/\\~$]|\.\.", value):  # where it writes
+        return False
     if (CONFIG_DIR / key).is_dir():  # a choice, which must not lead out of the group
         return re.fullmatch(r"[\w\-,\[\]]*", value) is not None
     if key.startswith("hydra.launcher."):  # shell commands of a job script are more than one word
         return re.fullmatch(r"[\w.:+\-]*", value) is not None
-    plain = re.fullmatch(r"(?!(hydra|trust)\b)[\w.]+", key) is not None and "_target_" not in override
+    plain = re.fullmatch(r"(?!(hydra|trust)\b)[\w.]+", key) is not None
     return plain and re.search(r"\$\{(?!hydra:job\.num\})", value) is None
 
 

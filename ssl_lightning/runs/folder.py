@@ -146,7 +146,7 @@ def refuse_links_out(folder: Path) -> None:
     if "${" in str(home):
         raise InputError(f"{home} has ${{ in its name, which Hydra takes for an interpolation; rename it")
     for parent, folders, files in os.walk(folder):
-        if Path(parent).name == "wandb":  # its loggers link to their own logs, and read none of these files
+        if Path(parent).name == "wandb" and Path(parent) != folder:  # its files link to its logs; nothing reads them
             folders.clear()
             files.clear()
         for path in (Path(parent, name) for name in (*folders, *files)):

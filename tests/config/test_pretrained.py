@@ -15,6 +15,7 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.backbones.text import language_model
 
 V = 40
+METHOD = {"_target_": "ssl_lightning.methods.mlm.BERT"}
 TARGET = "ssl_lightning.modules.backbones.text.language_model"
 SIZES: dict[str, Any] = {"max_length": 24, "width": 16, "layers": 2, "heads": 2}
 
@@ -33,7 +34,9 @@ def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
     (folder / "checkpoints").mkdir()
     own = {"_target_": TARGET, "architecture": "bert", "vocab_size": None, "pad_id": None, "pretrained": None}
     own |= {**SIZES, "max_length": "${data.length}"}
-    OmegaConf.save({"data": {"length": 24}, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml")
+    OmegaConf.save(
+        {"data": {"length": 24}, "method": METHOD, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml"
+    )
     state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
     torch.save(
         {"global_step": 0, "state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}},
