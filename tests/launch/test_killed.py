@@ -96,6 +96,7 @@ def state(folder: Path) -> dict[str, Any]:
         "metrics": {k: v for k, v in results["metrics"].items() if not k.startswith("time/")},
         "controls": results["controls"],
         "status": results["status"],
+        "best": read_checkpoint(run_folder.best)["global_step"] if run_folder.best.exists() else None,
     }
 
 
@@ -179,6 +180,24 @@ def test_killed_where_a_checkpoint_falls_on_a_validation_or_the_end_of_an_epoch(
 ) -> None:
     assert go_on_until_the_end(tmp_path / "killed", kills, *overrides("simclr"), *more) == len(kills)
     assert_same(state(tmp_path / "killed"), undisturbed("simclr", more=more))
+
+
+STOPPED_EARLY = (
+    *ALWAYS,
+    "+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
+    "+callbacks.stop.monitor=val/loss",
+    "+callbacks.stop.patience=1",
+    "+callbacks.stop.min_delta=10.0",
+    "trainer.max_epochs=6",
+)
+
+
+def test_a_run_that_early_stopping_ends_ends_there_although_it_is_killed(tmp_path: Path, undisturbed: Any) -> None:
+    folder, options = tmp_path / "killed", (*overrides("simclr"), *STOPPED_EARLY)
+    assert go_on_until_the_end(folder, [("in what ends a training", 2)], *options) == 1
+    expected = undisturbed("simclr", more=STOPPED_EARLY)
+    assert expected["step"] == 14
+    assert_same(state(folder), expected)
 
 
 @pytest.fixture(scope="module")

@@ -423,6 +423,16 @@ def test_a_damaged_study_begins_anew(tmp_path, capsys, damaged):
     assert (tmp_path / "study.damaged").is_file()
 
 
+def test_a_study_with_trials_of_other_ranges_begins_anew(tmp_path, capsys):
+    """A journal from a stranger may hold any value as a choice, and Hydra would load it."""
+    import optuna
+
+    study = search(tmp_path).study
+    study.ask({"optimizer.lr": optuna.distributions.CategoricalDistribution(["../../evil"])})
+    assert search(tmp_path).study.get_trials() == []
+    assert "is of other ranges" in capsys.readouterr().out
+
+
 def test_a_study_goes_on_behind_a_line_that_was_cut(tmp_path, capsys):
     study = search(tmp_path).study
     study.tell(study.ask(), 1.0)
