@@ -18,10 +18,9 @@ Features = dict[str, torch.Tensor]
 class Probe(Callback):
     """Runs an evaluation protocol on labeled training samples and held-out validation samples, never on the test set.
 
-    The first measurement, before the first step, is the control: the encoder as it begins, untrained
-    unless the run starts from pretrained weights. Nothing of a probe
-    reaches the method: no gradient, no random number, no weight. Data without labels, or of which nothing is held out,
-    is not probed, and a line says so.
+    The first measurement, before the first step, is the control: the encoder as it begins, untrained unless the run
+    starts from pretrained weights. Nothing of a probe reaches the method: no gradient, no random number, no weight.
+    Data without labels, or of which nothing is held out, is not probed, and a line says so.
 
     Args:
         times: how often over the whole training, spread evenly over its epochs; the end is always measured.

@@ -46,7 +46,8 @@ def train(config: DictConfig) -> float | None:
         raise InputError(f"{run.path} has no checkpoints/last.ckpt to resume from; start it anew without resume=")
     step = None if checkpoint is None else checkpoint.step
     metrics = Metrics(run.metrics, step)
-    summary = RunSummary(run, metrics, config, begins_trained=bool(parents(config)))
+    begins_trained = bool(parents(config))
+    summary = RunSummary(run, metrics, config, begins_trained)
     trainer = _trainer(config, run, metrics, summary)
     data = build_data(config)
     tokenizers = parent_runs(config) if checkpoint is None else [run.path]
@@ -71,7 +72,7 @@ def train(config: DictConfig) -> float | None:
         if stop.signal in REQUEUE and trainer.is_global_zero:
             requeue(config.max_requeues, run.path)
         raise TrainingInterrupted(stop.signal, stop.step, run.path) from None
-    untrained = {} if parents(config) else metrics.rows.get(0, {})
+    untrained = {} if begins_trained else metrics.rows.get(0, {})
     next_command = _next_command(run, method, data)
     print_run_summary(run.path, trainer.global_step, metrics.latest, untrained, method.figures, next_command)
     return metrics.latest.get(config.objective) if config.objective else None

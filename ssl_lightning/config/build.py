@@ -92,15 +92,17 @@ def store_networks(method: Any, path: Path) -> None:
 
 
 def with_own_networks(config: DictConfig, path: Path) -> DictConfig:
-    """A copy of the config of a run, with the networks stored beside its config at `path` for its `parents`.
+    """The config of a run, with the networks stored beside its config at `path` for its `parents`.
 
     Raises:
         InputError: the config, or what is stored beside it, builds more than is trusted or stands for no parent.
     """
     validate_targets(config)
     stored = path.with_name(_NETWORKS)
+    if not stored.is_file():
+        return config
     config = copy.deepcopy(config)
-    networks: Any = OmegaConf.to_container(read_config(stored)) if stored.is_file() else {}
+    networks: Any = OmegaConf.to_container(read_config(stored))
     for key, value in networks.items():
         method = OmegaConf.select(config, "method._target_")
         if method is None or key not in get_class(method).starts_from:  # type: ignore[attr-defined]

@@ -118,10 +118,10 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
         InputError: the folder holds a sweep of other overrides.
     """
     if (folder / "multirun.yaml").is_file():
-        stored = OmegaConf.create(read_yaml(folder / "multirun.yaml"))
+        stored = read_yaml(folder / "multirun.yaml")["hydra"]["overrides"]["task"]
         before, now = (
-            sorted(override for override in as_written(one.hydra.overrides.task) if _key(override) not in _ANEW)
-            for one in (stored, config)
+            sorted(override for override in overrides if _key(override) not in _ANEW)
+            for overrides in (stored, as_written(config.hydra.overrides.task))
         )
         if before != now:
             raise InputError(

@@ -41,10 +41,11 @@ def swapped(scores: list[Tensor], targets: list[Tensor], temperature: float) -> 
     global crops, without gradient. The mean over all pairs of a target and another view, as in the code of both papers.
     """
     with no_autocast(scores[0]):
+        predicted = [F.log_softmax(at_least_float32(view) / temperature, dim=-1) for view in scores]
         losses = [
-            cross_entropy(view, target.detach(), temperature).mean()
+            -(target.detach() * view).sum(dim=-1).mean()
             for i, target in enumerate(targets)
-            for j, view in enumerate(scores)
+            for j, view in enumerate(predicted)
             if i != j
         ]
         return torch.stack(losses).mean()

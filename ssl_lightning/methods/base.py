@@ -103,6 +103,8 @@ class Method(MethodHooks, lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.batches_added:
             self._average_gradient()
+        for p in self.frozen():
+            p.grad = None
         move_weight_decay(optimizer, self.progress)
 
     def _average_gradient(self) -> None:

@@ -15,6 +15,8 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import blockwise_mask
+from ssl_lightning.modules.patches import replace_tokens
+from ssl_lightning.optim.schedules import linear
 from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
@@ -62,7 +64,7 @@ class Data2Vec(Method):
         tokens = self.backbone.patch_tokens(x)
         with torch.no_grad():
             target = self.targets(x)[masked]
-        h = self.backbone.encode(torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens))
+        h = self.backbone.encode(replace_tokens(tokens, masked, self.mask_token))
         predicted = self.predictor(self.backbone.of_patches(h)[masked])
         loss = F.smooth_l1_loss(at_least_float32(predicted), at_least_float32(target), beta=self.beta)
         return {"loss": loss, "embedding": self.backbone.pooled(h).detach(), "weight": masked.sum().to(loss)}
@@ -77,5 +79,5 @@ class Data2Vec(Method):
         return F.layer_norm(mean, mean.shape[-1:])
 
     def after_step(self, progress: float) -> None:
-        share = min(1.0, progress / self.momentum_progress)
-        move_teacher(self.teacher, self.backbone, self.momentum + share * (self.momentum_end - self.momentum))
+        momentum = linear(progress / self.momentum_progress, self.momentum, self.momentum_end)
+        move_teacher(self.teacher, self.backbone, momentum)

@@ -81,15 +81,15 @@ class DeepClusterV2(Method):
         views, index = batch["views"], batch["index"]
         h = encode_by_size(self, views)
         z = self.projector(torch.cat(h))
-        if self.training:
-            self.fresh.append((index, F.normalize(z[: 2 * len(index)].detach(), dim=1)))
         losses = []
         with no_autocast(z):
             unit = F.normalize(at_least_float32(z), dim=1)
+            if self.training:
+                self.fresh.append((index, unit[: 2 * len(index)].detach()))
             for m, centroids in enumerate(self.centroids.split(self.clusters)):
                 scores = unit @ centroids.T
-                nearest = scores.view(len(views), len(index), -1)[m % 2].argmax(dim=1)
-                target = self.assigned[m, index] if self.training else nearest
+                own = scores.chunk(len(views))[m % 2]
+                target = self.assigned[m, index] if self.training else own.argmax(dim=1)
                 losses.append(F.cross_entropy(scores / self.temperature, target.repeat(len(views))))
         return {"loss": torch.stack(losses).mean(), "embedding": h[0].detach()}
 

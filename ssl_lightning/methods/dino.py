@@ -20,7 +20,7 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.optim.groups import decayed_to
-from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.optim.schedules import linear, momentum_cosine
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
@@ -63,7 +63,7 @@ class DINO(Method):
         self.backbone = backbone
         self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes)
         self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head]))
-        self.temperature, self.teacher_temperature = temperature, tuple(teacher_temperature)
+        self.temperature, self.teacher_temperature = temperature, (teacher_temperature[0], teacher_temperature[1])
         self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
         self.momentum, self.center_momentum, self.weight_decay_end = momentum, center_momentum, weight_decay_end
         self.register_buffer("center", torch.zeros(prototypes))
@@ -98,13 +98,10 @@ class DINO(Method):
         }
 
     def _teacher_temperature(self) -> float:
-        first, last = self.teacher_temperature
-        return first + (last - first) * min(1.0, self.epoch / max(self.teacher_warmup_epochs, 1e-9))
+        return linear(self.epoch / max(self.teacher_warmup_epochs, 1e-9), *self.teacher_temperature)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        super().on_before_optimizer_step(optimizer)
-        if self.epoch < self.freeze_epochs:
-            self.head[1].weight.grad = None
+    def frozen(self) -> list[Any]:
+        return [self.head[1].weight] if self.epoch < self.freeze_epochs else []
 
     def after_step(self, progress: float) -> None:
         student = nn.ModuleList([self.backbone, self.head])

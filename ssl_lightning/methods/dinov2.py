@@ -16,8 +16,9 @@ from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.masking import blockwise_mask
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
+from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.optim.groups import decayed_to
-from ssl_lightning.optim.schedules import momentum_cosine
+from ssl_lightning.optim.schedules import linear, momentum_cosine
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
@@ -72,7 +73,7 @@ class DINOv2(Method):
         self.patch_head = dino_head(dim, hidden_dim, bottleneck_dim, prototypes)
         self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head, self.patch_head]))
         self.mask_token = nn.Parameter(torch.zeros(dim))
-        self.temperature, self.teacher_temperature = temperature, tuple(teacher_temperature)
+        self.temperature, self.teacher_temperature = temperature, (teacher_temperature[0], teacher_temperature[1])
         self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
         self.momentum, self.weight_decay_end = momentum, weight_decay_end
         self.mask_ratio, self.mask_probability = (mask_ratio[0], mask_ratio[1]), mask_probability
@@ -93,7 +94,7 @@ class DINOv2(Method):
         masked = torch.cat([self._mask(view) for view in views[:crops]])
         h, targets, patch_targets = self._teach(x, masked, crops)
 
-        tokens = self.backbone.encode(self._masked_tokens(x, masked))
+        tokens = self.backbone.encode(replace_tokens(self.backbone.patch_tokens(x), masked, self.mask_token))
         global_h = self.backbone.pooled(tokens)
         local = encode_by_size(lambda x: self.head(self.backbone(x)), views[crops:])
         images = swapped([*self.head(global_h).chunk(crops), *local], targets, self.temperature)
@@ -113,10 +114,6 @@ class DINOv2(Method):
     def _mask(self, x: Tensor) -> Tensor:
         return blockwise_mask(len(x), self.backbone.grid, self.mask_ratio, self.mask_probability, x.device)
 
-    def _masked_tokens(self, x: Tensor, masked: Tensor) -> Tensor:
-        tokens = self.backbone.patch_tokens(x)
-        return torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens)
-
     @torch.no_grad()
     def _teach(self, x: Tensor, masked: Tensor, crops: int) -> tuple[Tensor, list[Tensor], Tensor]:
         """Of the whole global crops: embeddings, targets (B, P) of each, and targets of the masked patches."""
@@ -127,14 +124,11 @@ class DINOv2(Method):
         return h, list(targets), sinkhorn(patch_head(backbone.of_patches(tokens)[masked]), temperature)
 
     def _teacher_temperature(self) -> float:
-        first, last = self.teacher_temperature
-        return first + (last - first) * min(1.0, self.epoch / max(self.teacher_warmup_epochs, 1e-9))
+        return linear(self.epoch / max(self.teacher_warmup_epochs, 1e-9), *self.teacher_temperature)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        super().on_before_optimizer_step(optimizer)
-        if self.epoch < self.freeze_epochs:
-            for head in (self.head, self.patch_head):
-                head[1].weight.grad = None
+    def frozen(self) -> list[Any]:
+        heads = (self.head, self.patch_head) if self.epoch < self.freeze_epochs else ()
+        return [head[1].weight for head in heads]
 
     def after_step(self, progress: float) -> None:
         student = nn.ModuleList([self.backbone, self.head, self.patch_head])

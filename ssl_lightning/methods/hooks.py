@@ -1,9 +1,10 @@
 """What a method declares, with defaults: callbacks and commands use nothing else of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn import Parameter
 
 
 class MethodHooks:
@@ -50,6 +51,10 @@ class MethodHooks:
         then weighted by it. Without it they have equal weight.
         """
         raise NotImplementedError
+
+    def frozen(self) -> Iterable[Parameter]:
+        """Weights that this step leaves as they are, though they have a gradient, such as prototypes at the start."""
+        return ()
 
     def after_step(self, progress: float) -> None:
         """Updates teachers and queues after each optimizer step; `progress` in [0, 1) is that of the training."""

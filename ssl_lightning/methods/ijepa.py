@@ -17,6 +17,7 @@ from ssl_lightning.modules.backbones.vit import NarrowTransformer, ViT, require_
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.masking import block_masks
 from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
+from ssl_lightning.optim.schedules import linear
 from ssl_lightning.ranges import Fraction, PositiveInt, PositiveSpan
 
 
@@ -92,7 +93,7 @@ class IJEPA(Method):
         return self.predictor(h, visible, masked)
 
     def after_step(self, progress: float) -> None:
-        move_teacher(self.teacher, self.backbone, self.momentum + progress * (1 - self.momentum))
+        move_teacher(self.teacher, self.backbone, linear(progress, self.momentum, 1.0))
 
     def _masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         visible, masked = block_masks(len(x), self.backbone.grid, **self.masks)

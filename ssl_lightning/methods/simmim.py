@@ -15,7 +15,7 @@ from ssl_lightning.losses.reconstruction import masked_l1
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.vit import require_vit
 from ssl_lightning.modules.masking import count_masked, unit_mask
-from ssl_lightning.modules.patches import painted_over, patchify
+from ssl_lightning.modules.patches import painted_over, patchify, replace_tokens
 from ssl_lightning.ranges import Fraction, PositiveInt
 
 
@@ -65,7 +65,7 @@ class SimMIM(Method):
     def paint(self, x: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's output with the `masked` (B, N) bool patches replaced, and predicted pixels (B, N, P)."""
         tokens = self.backbone.patch_tokens(x)
-        tokens = torch.where(masked[:, :, None], self.mask_token.to(tokens.dtype), tokens)
+        tokens = replace_tokens(tokens, masked, self.mask_token)
         h = self.backbone.encode(tokens)
         return h, self.head(self.backbone.of_patches(h))
 

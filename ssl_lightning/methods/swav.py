@@ -80,10 +80,8 @@ class SwAV(Method):
             return sinkhorn(torch.cat([scores, earlier]), self.epsilon, self.iterations)[: len(scores)]
         return sinkhorn(scores, self.epsilon, self.iterations)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        super().on_before_optimizer_step(optimizer)
-        if self.epoch < self.freeze_epochs:
-            self.prototypes.weight.grad = None
+    def frozen(self) -> list[nn.Parameter]:
+        return [self.prototypes.weight] if self.epoch < self.freeze_epochs else []
 
     def after_step(self, progress: float) -> None:
         for parts in self.fresh:

@@ -41,6 +41,11 @@ def painted_over(x: Tensor, size: int, masked: Tensor, painted: Tensor) -> dict[
     return {"image": x, "masked": unpatchify(patches.masked_fill(hidden, 0), C), "reconstruction": unpatchify(whole, C)}
 
 
+def replace_tokens(tokens: Tensor, masked: Tensor, token: Tensor) -> Tensor:
+    """tokens (B, N, D) with `token` (D,) where `masked` (B, N) is True."""
+    return torch.where(masked[:, :, None], token.to(tokens.dtype), tokens)
+
+
 def mosaic(tiles: Tensor, line: int = 1) -> Tensor:
     """(B, 9, C, h, w) -> (B, C, 3h + 2 line, 3w + 2 line): 3 x 3 tiles, row by row, separated by lines of zeros."""
     framed = F.pad(tiles, (0, line, 0, line)).unflatten(1, (3, 3))  # (B, 3, 3, C, h + line, w + line)

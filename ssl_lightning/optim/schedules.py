@@ -67,6 +67,11 @@ def _scale(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
     return LambdaLR(optimizer, [factor if group.get("scheduled", True) else lambda step: 1.0 for group in groups])
 
 
+def linear(progress: float, start: float, end: float) -> float:
+    """From `start` to `end` along a line, `progress` in [0, 1] of the way; beyond 1 it is constant."""
+    return start + min(1.0, progress) * (end - start)
+
+
 def momentum_cosine(progress: float, start: float, end: float) -> float:
     """Momentum of a teacher at `progress` in [0, 1]: half a cosine from `start` to `end` (BYOL, Sec. 3.3).
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_lightning.modules.patches import gather_tokens, patchify, scatter_tokens, unpatchify
+from ssl_lightning.modules.patches import gather_tokens, patchify, replace_tokens, scatter_tokens, unpatchify
 
 
 @pytest.mark.parametrize(("C", "S", "size"), [(1, 28, 7), (3, 32, 4), (3, 6, 1), (2, 5, 5)])
@@ -27,3 +27,14 @@ def test_what_is_picked_and_put() -> None:
     assert torch.equal(scatter_tokens(tokens, indices, picked), tokens)
     assert torch.equal(gather_tokens(scatter_tokens(tokens, indices, picked + 1), indices), picked + 1)
     assert int((scatter_tokens(tokens, indices, picked + 1) != tokens).any(dim=2).sum()) == 4
+
+
+def test_replaced_tokens() -> None:
+    tokens, masked, token = (
+        torch.randn(2, 3, 4),
+        torch.tensor([[True, False, True], [False, False, True]]),
+        torch.ones(4),
+    )
+    replaced = replace_tokens(tokens, masked, token)
+    assert torch.equal(replaced[masked], torch.ones(3, 4))
+    assert torch.equal(replaced[~masked], tokens[~masked])

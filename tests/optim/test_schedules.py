@@ -6,7 +6,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.optim.schedules import constant, momentum_cosine, warmup_cosine
+from ssl_lightning.optim.schedules import constant, linear, momentum_cosine, warmup_cosine
 
 
 def rates(schedule: Callable[..., LambdaLR], steps: int, **settings: float) -> list[float]:
@@ -95,3 +95,8 @@ def test_momentum_goes_from_start_to_end_as_in_byol() -> None:
 def test_a_run_shorter_than_its_warmup_is_all_warmup() -> None:
     got = rates(warmup_cosine, 3, total_steps=3, steps_per_epoch=10, warmup_epochs=1)
     assert got == pytest.approx([2 / 4, 4 / 4, 6 / 4])
+
+
+@pytest.mark.parametrize(("progress", "value"), [(0.0, 2.0), (0.25, 3.0), (1.0, 6.0), (4.0, 6.0)])
+def test_a_line_ends_where_it_ends(progress: float, value: float) -> None:
+    assert linear(progress, 2.0, 6.0) == value

@@ -54,10 +54,7 @@ def hf_text(
     """
     if not path:
         raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
-    if (
-        path in ("text", "csv", "json", "parquet", "pandas", "pickle", "generator", "spark", "sql", "xml")
-        and not (Path(root) / path).exists()
-    ):
+    if path in _READERS and not (Path(root) / path).exists():
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()
     local = folder.is_dir()
