@@ -1,5 +1,6 @@
 import math
 
+import lightly.loss as lightly
 import pytest
 import torch
 from torch import Tensor
@@ -88,7 +89,6 @@ def test_koleo_of_equal_embeddings_is_finite() -> None:
 
 
 def test_as_lightly_has_them() -> None:
-    lightly = pytest.importorskip("lightly.loss")
     scores = [F.normalize(draw(16, 6, seed=s)).float() for s in range(4)]
     ours = swapped(scores, [sinkhorn(s, 0.05) for s in scores[:2]], 0.1)
     theirs = lightly.SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05)(scores[:2], scores[2:])

@@ -2,6 +2,7 @@ import cmath
 import itertools
 import math
 
+import lightly.loss as lightly
 import pytest
 import torch
 from torch.nn import functional as F
@@ -42,7 +43,6 @@ def test_gaussian_embeddings_have_the_least() -> None:
 
 
 def test_as_lightly_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    lightly = pytest.importorskip("lightly.loss")
     z = draw(32, 6).float()
     theirs = lightly.SIGReg(num_vectors=16)
     drawn = []

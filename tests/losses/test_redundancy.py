@@ -1,5 +1,6 @@
 import math
 
+import lightly.loss as lightly
 import pytest
 import torch
 from torch import Tensor
@@ -100,7 +101,6 @@ def test_views_of_other_shapes(loss: object) -> None:
 
 def test_as_lightly_has_them() -> None:
     """The same scale as lightly's, so that its learning rates carry over."""
-    lightly = pytest.importorskip("lightly.loss")
     z1, z2 = draw(32, 6).float(), (draw(32, 6) + 0.3 * draw(32, 6, seed=1)).float()
     assert barlow_twins(z1, z2, 5e-3).item() == pytest.approx(lightly.BarlowTwinsLoss()(z1, z2).item(), rel=1e-4)
     parts = vicreg(z1, z2)
