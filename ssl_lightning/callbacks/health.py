@@ -1,13 +1,14 @@
 """Is the embedding alive? Label-free signs of health, and an alarm when it collapses."""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from ssl_lightning.distributed import gather_variable_length, rank, world_size
+from ssl_lightning.distributed import gather_variable_length, mean_over_ranks, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.health import alignment, effective_rank, embedding_std, uniformity
 from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
@@ -29,7 +30,8 @@ class Health(Callback):
         every_n_steps: how often.
         samples: number of newest embeddings that are looked at.
         min_std: the collapse rule: the spread (1 for isotropic embeddings, 0 for a point) fell below it ...
-        min_rank: ... or the effective rank fell below this many directions, twice in a row.
+        min_rank: ... or the effective rank fell below this many directions, twice in a row. So is a scalar of the loss
+            that falls below what the method declares as `collapse_below`.
         stop: a collapse ends the run instead of only being told.
     """
 
@@ -83,8 +85,10 @@ class Health(Callback):
                 "health/effective_rank": float(effective_rank(h)),
                 "health/uniformity": float(uniformity(h[:512])),
             }
+            declared = getattr(pl_module, "collapse_below", {})
+            figures |= {f"health/{name}": float(mean_over_ranks(outputs[name].detach())) for name in declared}
             record(trainer, figures)
-            self._judge(figures)
+            self._judge(figures, declared)
 
     def on_validation_batch_end(
         self,
@@ -99,11 +103,13 @@ class Health(Callback):
             h1, h2 = (pl_module(view) for view in batch["views"][:2])
             record(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
 
-    def _judge(self, figures: dict[str, float]) -> None:
-        least = {"health/embedding_std": self.min_std, "health/effective_rank": self.min_rank}
+    def _judge(self, figures: dict[str, float], declared: Mapping[str, float]) -> None:
+        own = {"embedding_std": self.min_std, "effective_rank": self.min_rank}
+        least = {f"health/{name}": low for name, low in {**own, **declared}.items()}
         broken = [f"{name} = {figures[name]:.3g} < {low:g}" for name, low in least.items() if not figures[name] >= low]
         if broken and self.suspected and not self.told:
-            message = f"the embedding has collapsed: {' and '.join(broken)}, twice in a row"
+            what = "embedding" if any(name in line for name in own for line in broken) else "method"
+            message = f"the {what} has collapsed: {' and '.join(broken)}, twice in a row"
             if self.stop:
                 raise Collapse(f"{message}; stopped, as callbacks.health.stop=true asks")
             if rank() == 0:

@@ -1,8 +1,8 @@
 """Contrastive losses: the two views of a sample attract each other, views of different samples repel each other.
 
 NT-Xent of SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709; InfoNCE with a queue of MoCo, He et al. 2020,
-https://arxiv.org/abs/1911.05722, or with the keys of the batch; SupCon, whose positives share a class. The softmax is
-computed in float32 or better, even under autocast.
+https://arxiv.org/abs/1911.05722, or with the keys of the batch; SupCon, whose positives share a class. wav2vec 2.0
+contrasts the frames of one clip. The softmax is computed in float32 or better, even under autocast.
 """
 
 import torch
@@ -95,3 +95,27 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> T
         negative = q @ queue.detach().to(q.dtype).T  # (B, Q)
         logits = torch.cat([positive, negative], dim=1) / temperature
         return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
+
+
+def among_distractors(
+    c: Tensor, q: Tensor, codes: Tensor, masked: Tensor, places: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Which of the targets is that of this masked frame (wav2vec 2.0, Eq. 3): loss and accuracy, two scalars.
+
+    The loss is the mean over the masked frames. A distractor with the codes of the frame itself is none, as in the
+    authors' code; a frame that has no other is told from nothing, and its loss is 0.
+
+    Args:
+        c: (B, T, K) predictions, normalized here.
+        q: (B, T, K) targets, normalized here.
+        codes: (B, T, G) the codes that the targets are made of.
+        masked: (B, T) bool.
+        places: (B, T, M) the distractors of each frame, among those of its clip.
+    """
+    with no_autocast(c):
+        similarity = F.normalize(at_least_float32(c), dim=2) @ F.normalize(at_least_float32(q), dim=2).mT / temperature
+        none = (codes[:, :, None] == codes[:, None]).all(dim=3) | ~masked[:, None]  # (B, T, T)
+        others = similarity.masked_fill(none, float("-inf")).gather(2, places)
+        logits = torch.cat([similarity.diagonal(dim1=1, dim2=2)[:, :, None], others], dim=2)[masked]
+        right = (logits.detach().argmax(dim=1) == 0).to(logits.dtype).mean()
+        return -logits.log_softmax(dim=1)[:, 0].mean(), right

@@ -34,6 +34,9 @@ class MethodHooks:
     token_loss: str | None = None
     """For language models: the result of `loss` that is the mean cross-entropy of a token, in nats."""
 
+    collapse_below: Mapping[str, float] = {}
+    """Scalars of `loss`, each with a value below which the method has collapsed, whatever its embedding looks like."""
+
     figures: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """The method's own metrics for tables: label and format. A label that begins with "..." continues the last one."""
 

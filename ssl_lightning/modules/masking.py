@@ -1,4 +1,4 @@
-"""Masks over patches: random masks of MAE and SimMIM, block masks of I-JEPA, BEiT and iBOT.
+"""Masks over patches and frames: random masks of MAE and SimMIM, blocks of I-JEPA, BEiT and iBOT, spans of wav2vec 2.0.
 
 All ranks draw the same numbers, those of `randomness.shared_generator`, for the samples of all of them. Each keeps its
 own rows, so several ranks use the masks that a single process would use.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_lightning.distributed import rank, world_size
 from ssl_lightning.errors import InputError
@@ -156,3 +157,37 @@ def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tenso
 def shared_permutation(B: int, device: torch.device | str = "cpu") -> Tensor:
     """(W * B,): a random order of the samples of all ranks, the same on each."""
     return torch.randperm(world_size() * B, generator=shared_generator()).to(device, non_blocking=True)
+
+
+def span_mask(visible: Tensor, start_probability: float, span: int) -> Tensor:
+    """`masked` (B, T) bool: spans of `span` frames, which may overlap, never over padding (wav2vec 2.0, Sec. 3.1).
+
+    Of the n frames of a clip, those where `visible` (B, T), start_probability * n begin a span, drawn without
+    replacement and rounded up or down by chance. Deviation: at least one begins, where it fits, and a span has at most
+    half of the clip's frames, so that short clips too have something to predict and something to predict it from.
+    """
+    B, T = visible.shape
+    n, place = visible.sum(dim=1, keepdim=True), torch.arange(T, device=visible.device)
+    spans = (n // 2).clamp(1, span)
+    drawn = draw_for_all_ranks(torch.rand, B, T + 1, device=visible.device)
+    count = (start_probability * n + drawn[:, :1]).floor().clamp(min=1)
+    order = drawn[:, 1:].masked_fill(place > n - spans, 2.0).argsort(dim=1).argsort(dim=1)
+    starts = ((order < count) & (place <= n - spans)).long().cumsum(dim=1)
+    before = F.pad(starts, (1, 0)).gather(1, (place + 1 - spans).clamp(min=0))  # those whose span has ended
+    return (starts > before) & visible
+
+
+def distractors(masked: Tensor, count: int) -> Tensor:
+    """(B, T, count): for each masked frame the places of others, drawn uniformly with replacement from its own clip.
+
+    wav2vec 2.0, Sec. 3.2: never the frame itself, never one that is not `masked` (B, T). The rows of frames that are
+    not masked, and of those that are alone, mean nothing.
+    """
+    B, T = masked.shape
+    number = masked.sum(dim=1)[:, None, None]
+    places = masked.int().argsort(dim=1, descending=True, stable=True)  # (B, T): first the masked frames, in order
+    drawn = draw_for_all_ranks(torch.rand, B, T, count, device=masked.device)
+    chosen = (drawn * (number - 1).clamp(min=1)).long()
+    own = (masked.cumsum(dim=1) - 1)[:, :, None]
+    chosen = (chosen + (chosen >= own)).clamp(max=T - 1)
+    return places[:, :, None].expand(-1, -1, count).gather(1, chosen)

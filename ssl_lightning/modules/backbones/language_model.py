@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 
-_NOT_SIZES = ("architectures", "model_type", "transformers_version", "dtype", "id2label", "label2id", "vocab_size")
+NOT_SIZES = ("architectures", "model_type", "transformers_version", "dtype", "id2label", "label2id", "vocab_size")
 _LAYER = re.compile(r"(\.(?:layer|layers|h)\.)(\d+)(?=\.)")
 
 
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
     def arguments(self) -> dict[str, Any]:
         """Plain arguments of `text.language_model` for a network of the same architecture and sizes."""
         config = self.model.config
-        fields = {key: value for key, value in config.to_dict().items() if key not in _NOT_SIZES and key[0] != "_"}
+        fields = {key: value for key, value in config.to_dict().items() if key not in NOT_SIZES and key[0] != "_"}
         return {
             **{key: value for key, value in fields.items() if not key.endswith("_token_id")},
             "architecture": config.model_type,
@@ -85,7 +85,7 @@ class LanguageModel(nn.Module):
             return self.body(input_ids=inputs, use_cache=False).last_hidden_state
         encoder = self.body.encoder if self.model.config.is_encoder_decoder else self.body
         extra = {"token_type_ids": segment} if segment is not None and self._has_segments else {}
-        return encoder(input_ids=inputs, attention_mask=_mask(visible), **extra).last_hidden_state
+        return encoder(input_ids=inputs, attention_mask=attention_mask(visible), **extra).last_hidden_state
 
     def decoded(self, inputs: Tensor, visible: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Last hidden states of the encoder (B, M, D) and of the decoder, one for each target (B, N, D).
@@ -103,7 +103,7 @@ class LanguageModel(nn.Module):
         decoded = self.body.decoder(
             input_ids=torch.cat([start, targets[:, :-1]], dim=1),
             encoder_hidden_states=encoded,
-            encoder_attention_mask=_mask(visible),
+            encoder_attention_mask=attention_mask(visible),
             use_cache=False,
         )
         return encoded, decoded.last_hidden_state
@@ -161,7 +161,7 @@ def masked_mean(h: Tensor, visible: Tensor) -> Tensor:
     return torch.einsum("bnd,bn->bd", h, weight) / weight.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def _mask(visible: Tensor) -> Tensor | None:
+def attention_mask(visible: Tensor) -> Tensor | None:
     """The attention mask, or None on a CPU if nothing is padded, which is faster; a GPU would have to wait to know."""
     return None if visible.device.type == "cpu" and bool(visible.all()) else visible
 

@@ -4,6 +4,7 @@ transformers takes seconds to import, so it is imported only when a model is bui
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -102,11 +103,7 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
         near = ", ".join(difflib.get_close_matches(architecture, list(known), n=4)) or "see transformers.AutoConfig"
         raise InputError(f"backbone.architecture={architecture} is unknown to transformers; near it: {near}")
     default = known[architecture]()
-    for name in options:
-        if not hasattr(default, name):
-            near = " or ".join(difflib.get_close_matches(name, default.to_dict(), n=1))
-            hint = f"; did you mean {near}?" if near else ""
-            raise InputError(f"backbone.{name} is not an option of transformers' {architecture}{hint}")
+    refuse_unknown(options, default, architecture)
     for side in ("encoder", "decoder"):  # BART names its sizes differently, and once per half
         fields[f"{side}_layers"] = fields["num_hidden_layers"]
         fields[f"{side}_attention_heads"] = fields["num_attention_heads"]
@@ -121,6 +118,19 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
         return _auto(head).from_config(config, attn_implementation="sdpa")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"transformers refuses {architecture} with head={head}: {first_line(error)}") from error
+
+
+def refuse_unknown(options: Iterable[str], default: Any, architecture: str) -> None:
+    """Refuses options that `default`, a config of transformers, does not have.
+
+    Raises:
+        InputError: it has not, naming the nearest.
+    """
+    for name in options:
+        if not hasattr(default, name):
+            near = " or ".join(difflib.get_close_matches(name, default.to_dict(), n=1))
+            hint = f"; did you mean {near}?" if near else ""
+            raise InputError(f"backbone.{name} is not an option of transformers' {architecture}{hint}")
 
 
 def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:

@@ -1,0 +1,198 @@
+"""HuBERT: Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units.
+
+Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov and Mohamed, 2021. https://arxiv.org/abs/2106.07447
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.distributed import gather, gather_variable_length
+from ssl_lightning.errors import InputError
+from ssl_lightning.losses.language import chosen_cross_entropy
+from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.audio import AudioEncoder
+from ssl_lightning.modules.backbones.language_model import masked_mean
+from ssl_lightning.modules.masking import span_mask
+from ssl_lightning.modules.spectrogram import MFCC
+from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
+
+FRAMES = 500_000
+"""At most so many frames of the training set are clustered, those of clips drawn at random."""
+
+
+class HuBERT(Method):
+    """From a clip with masked spans, predicts the cluster of each masked frame, found by k-means before the training.
+
+    The first run clusters MFCC; a next one, with the first as `teacher`, what a layer of its encoder makes of the
+    frames (Sec. II-D). Deviation: what is clustered is first scaled to variance 1.
+
+    Args:
+        backbone: encoder of sound.
+        clusters: number of clusters.
+        teacher: a trained encoder, which stays frozen. In a config a run folder or a checkpoint of transformers,
+            which `config.build` opens.
+        teacher_layer: the layer of the teacher that is clustered, from 1; None: the middle one (Sec. IV-A: 6 of 12).
+        start_probability: p, fraction of the frames at which a masked span begins.
+        span: l, length of a masked span in frames.
+        out_dim: width in which predictions and the embeddings of clusters are compared.
+        temperature: tau, divides the cosine similarities.
+    """
+
+    requires = ("waveform", "length")
+    backbone_kind = "audio"
+    min_batch_size = 1
+    starts_from = ("backbone.pretrained", "method.teacher")
+    figures = {
+        "val/masked_accuracy": ("hidden frames guessed", "{:.1%}"),
+        "val/cluster_purity": ("purity of the clusters", "{:.1%}"),
+        "val/label_information": ("clusters and labels, NMI", "{:.3f}"),
+    }
+
+    center: Tensor
+    scale: Tensor
+    """(D,) mean and standard deviation of what is clustered."""
+    centroids: Tensor
+    """(K, D)."""
+
+    def __init__(
+        self,
+        backbone: AudioEncoder,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        clusters: PositiveInt = 100,
+        teacher: AudioEncoder | None = None,
+        teacher_layer: PositiveInt | None = None,
+        start_probability: Fraction = 0.08,
+        span: PositiveInt = 10,
+        out_dim: PositiveInt = 256,
+        temperature: PositiveFloat = 0.1,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone, self.teacher = backbone, teacher
+        if teacher is None:
+            self.mfcc = MFCC(backbone.sample_rate or 16_000, hop=backbone.hop)
+            width = 3 * len(self.mfcc.cosines)
+        else:
+            _refuse_other_frames(teacher, backbone)
+            teacher.requires_grad_(False)
+            width = teacher.out_dim
+            self.teacher_layer = teacher_layer or (teacher.depth(None) + 1) // 2
+        self.projector = nn.Linear(backbone.out_dim, out_dim)
+        self.embeddings = nn.Parameter(torch.empty(clusters, out_dim).normal_())
+        self.start_probability, self.span, self.temperature = start_probability, span, temperature
+        for name, shape in {"center": (width,), "scale": (width,), "centroids": (clusters, width)}.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.seen: list[Tensor] = []
+
+    def train(self, mode: bool = True) -> Self:
+        """The teacher is not trained, so nothing of it drops out."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
+        return self.backbone.embed(batch, key)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.centroids)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """(M, D) -> (M, K), Eq. 3: cosine similarities with the embeddings of the clusters, by the temperature."""
+        z = F.normalize(at_least_float32(self.projector(h)), dim=1)
+        return z @ F.normalize(self.embeddings.to(z.dtype), dim=1).T / self.temperature
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 1 and 2 with alpha = 1: the cross-entropy of the clusters of masked frames."""
+        features, visible = self.backbone.features(batch["waveform"], batch["length"])
+        masked = span_mask(visible, self.start_probability, self.span)
+        h = self.backbone.context(features, visible, masked)
+        targets = self.targets(batch, visible)
+        loss, accuracy, weight = chosen_cross_entropy(h, self, targets, masked)
+        embedding = masked_mean(h.detach(), visible)
+        return {"loss": loss, "embedding": embedding, "masked_accuracy": accuracy, "weight": weight}
+
+    def targets(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
+        """(B, T): the cluster of each frame; that of padding means nothing."""
+        x = (self._clustered(batch, visible) - self.center) / self.scale
+        return torch.cdist(x, self.centroids.expand(len(x), -1, -1)).argmin(dim=2)
+
+    @torch.no_grad()
+    def _clustered(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
+        """(B, T, D): the layer of the teacher, or MFCC around the middle of each frame with their first differences and
+        second differences, over 9 frames each."""
+        waveform = batch["waveform"]
+        if self.teacher is not None:
+            return at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
+        T, half = visible.shape[1], self.backbone.window // 2
+        found = self.mfcc(F.pad(waveform[:, half:], (0, self.backbone.window)))[:, :, :T]
+        last = (visible.sum(dim=1) - 1)[:, None].minimum(torch.arange(T, device=visible.device))  # repeated behind it
+        found = found.gather(2, last[:, None].expand(-1, found.shape[1], -1))
+        first = _differences(found)
+        return torch.cat([found, first, _differences(first)], dim=1).mT
+
+    def learn_from(self, data: Any) -> None:
+        """k-means of the training set, by the first rank.
+
+        Raises:
+            InputError: fewer frames than clusters.
+        """
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0)).split(data.batch_size)
+        parts: list[Tensor] = []
+        for number, rows in enumerate(order):
+            if sum(map(len, parts)) < FRAMES:
+                raw = data.train.__getitems__(rows.tolist())
+                batch = data.augment({key: value.to(self.device) for key, value in raw.items()}, number)
+                visible = self.backbone.features(batch["waveform"], batch["length"])[1]
+                parts.append(self._clustered(batch, visible)[visible].cpu())
+        x = torch.cat(parts)
+        if len(x) < self.vocab_size:
+            raise InputError(f"{len(x)} frames for {self.vocab_size} clusters: lower method.clusters")
+        center, scale = x.mean(dim=0), x.std(dim=0).clamp(min=1e-5)
+        kmeans = MiniBatchKMeans(self.vocab_size, batch_size=10_000, n_init=5, random_state=0, reassignment_ratio=0.0)
+        centroids = torch.as_tensor(kmeans.fit(((x - center) / scale).numpy()).cluster_centers_)
+        for buffer, value in ((self.center, center), (self.scale, scale), (self.centroids, centroids)):
+            buffer.copy_(gather(value.to(buffer)[None])[0])
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if "label" in batch:
+            visible = self.backbone.features(batch["waveform"], batch["length"])[1]
+            labels = batch["label"][:, None].expand_as(visible)
+            self.seen.append(torch.stack([self.targets(batch, visible)[visible], labels[visible]], dim=1))
+
+    def on_validation_epoch_end(self) -> None:
+        """What the clusters know of the labels (Sec. V-B, for labels of whole clips)."""
+        if self.seen:
+            clusters, labels = gather_variable_length(torch.cat(self.seen)).cpu().numpy().T
+            self.seen.clear()
+            purity = contingency_matrix(labels, clusters).max(axis=0).sum() / len(labels)
+            information = float(normalized_mutual_info_score(labels, clusters))
+            self.log_dict({"val/cluster_purity": float(purity), "val/label_information": information})
+
+
+def _differences(x: Tensor, reach: int = 4) -> Tensor:
+    """(B, F, T) -> (B, F, T): the slope of a line through the 2 `reach` + 1 frames around each; the ends are repeated.
+
+    Furui 1986, https://doi.org/10.1109/TASSP.1986.1164788, Eq. 13.
+    """
+    place = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    near = F.pad(x, (reach, reach), mode="replicate").unfold(2, len(place), 1)
+    return near @ place / place.square().sum()
+
+
+def _refuse_other_frames(teacher: AudioEncoder, backbone: AudioEncoder) -> None:
+    if (teacher.hop, teacher.window) != (backbone.hop, backbone.window):
+        raise InputError(
+            f"the teacher has frames of {teacher.window} samples every {teacher.hop}, and the backbone of"
+            f" {backbone.window} every {backbone.hop}: take a backbone with the conv_kernel and conv_stride of the teacher"
+        )

@@ -1,0 +1,206 @@
+"""Encoders of sound: wav2vec 2.0 and HuBERT of transformers, with random weights or from a checkpoint.
+
+transformers takes seconds to import, so it is imported only when a model is built.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
+from ssl_lightning.modules.backbones.text import refuse_unknown
+from ssl_lightning.modules.patches import replace_tokens
+from ssl_lightning.ranges import Fraction, PositiveInt
+
+_ARCHITECTURES = ("wav2vec2", "hubert")
+
+
+class AudioEncoder(nn.Module):
+    """Wraps `model` of transformers: convolutions make a frame of each short window, a Transformer relates the frames.
+
+    Samples beyond a clip's length change neither its frames nor its embedding. Only a checkpoint whose convolutions are
+    normalized over time (`feat_extract_norm: group`) lets them in, in transformers too.
+
+    Args:
+        model: Wav2Vec2Model or HubertModel.
+        sample_rate: samples a second of what it reads.
+        layer: the layer whose output is averaged to the embedding, from 1; None: the last.
+
+    Attributes:
+        out_dim: D, the width of the Transformer.
+        feature_dim: C, the channels of a frame before the Transformer.
+        hop: samples from one frame to the next.
+        window: samples that a frame is made of.
+    """
+
+    kinds = ("audio",)
+
+    fsdp_shard_with_root = True
+    """Methods call `features` and `context`, but FSDP hooks only `forward`: the parent must shard this module."""
+
+    def __init__(self, model: Any, sample_rate: int | None, layer: int | None = None) -> None:
+        super().__init__()
+        config = model.config
+        self.model, self.sample_rate, self.layer = model, sample_rate, layer
+        self.out_dim: int = config.hidden_size
+        self.feature_dim: int = config.conv_dim[-1]
+        self.kernels, self.strides = list(config.conv_kernel), list(config.conv_stride)
+        self.hop = math.prod(self.strides)
+        steps = accumulate(self.strides, initial=1, func=lambda a, b: a * b)
+        self.window = 1 + sum((kernel - 1) * step for kernel, step in zip(self.kernels, steps, strict=False))
+        if not 0 < self.depth(layer) <= config.num_hidden_layers:
+            raise InputError(f"backbone.layer={layer} is none of the {config.num_hidden_layers} layers")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Plain arguments of `audio_encoder` for a network of the same architecture and sizes."""
+        config = self.model.config
+        fields = {key: value for key, value in config.to_dict().items() if key not in NOT_SIZES and key[0] != "_"}
+        own = {"architecture": config.model_type, "sample_rate": self.sample_rate, "layer": self.layer}
+        return {**fields, **own}
+
+    def depth(self, layer: int | None) -> int:
+        """The number of a layer, from 1; None is the last."""
+        return self.model.config.num_hidden_layers if layer is None else layer
+
+    def frames(self, length: Tensor) -> Tensor:
+        """The number of frames of clips of `length` samples; those shorter than a window have one, with silence."""
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            length = (length - kernel).div(stride, rounding_mode="floor") + 1
+        return length.clamp(min=1)
+
+    def forward(self, waveform: Tensor, length: Tensor | None = None) -> Tensor:
+        """(B, S) -> (B, D): the mean over the frames of the first `length` (B,) samples, by default of all."""
+        return masked_mean(*self.hidden(waveform, length, self.layer))
+
+    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
+        """The embedding (B, D) of `batch[key]`, padded clips of `length` samples."""
+        return self(batch[key], batch.get("length"))
+
+    def hidden(
+        self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, S) -> the output (B, T, D) of a layer, and which frames are `visible` (B, T)."""
+        features, visible = self.features(waveform, length)
+        return self.context(features, visible, layer=layer), visible
+
+    def features(self, waveform: Tensor, length: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, S) -> the frames (B, T, C) of the convolutions, and which of them are `visible` (B, T), not padding.
+
+        Each clip is first shifted and scaled to mean 0 and variance 1, as by transformers' feature extractor.
+        """
+        B, S = waveform.shape
+        length = waveform.new_full((B,), S, dtype=torch.long) if length is None else length
+        heard = torch.arange(S, device=waveform.device) < length[:, None]
+        x = F.pad(_normalized(waveform, heard), (0, max(0, self.window - S)))
+        h = self.model.feature_extractor(x).transpose(1, 2)
+        return h, torch.arange(h.shape[1], device=h.device) < self.frames(length)[:, None]
+
+    def normalized(self, features: Tensor) -> Tensor:
+        """Frames (B, T, C) after the norm that stands before the Transformer."""
+        return getattr(self.model.feature_projection, "layer_norm", nn.Identity())(features)
+
+    def context(
+        self, features: Tensor, visible: Tensor, masked: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
+        """Frames (B, T, C) -> the output (B, T, D) of the Transformer's last layer, or of an earlier one.
+
+        Args:
+            features: the output of `features`.
+            visible: (B, T) bool, False for padding.
+            masked: (B, T) bool, True for the frames that are hidden from the Transformer by its mask token.
+            layer: from 1; None: the last. An earlier one's output is normalized, without scale and shift.
+        """
+        projection, encoder, outputs = self.model.feature_projection, self.model.encoder, []
+        h = projection.dropout(projection.projection(self.normalized(features)))
+        if masked is not None:
+            h = replace_tokens(h, masked, self.model.masked_spec_embed)
+        hook = encoder.layers[self.depth(layer) - 1].register_forward_hook(lambda *call: outputs.append(call[2]))
+        last = encoder(h, attention_mask=attention_mask(visible)).last_hidden_state
+        hook.remove()
+        return last if len(encoder.layers) == self.depth(layer) else F.layer_norm(outputs[0], outputs[0].shape[-1:])
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles both parts, because methods call `features` and `context` instead of `forward`."""
+        super().compile(*args, **kwargs)
+        self.model.feature_extractor.compile(*args, **kwargs)
+        self.model.encoder.compile(*args, **kwargs)
+
+
+def _normalized(waveform: Tensor, heard: Tensor) -> Tensor:
+    """Clips (B, S) with mean 0 and variance 1 over the samples where `heard` (B, S), and 0 elsewhere."""
+    count = heard.sum(dim=1, keepdim=True).clamp(min=1)
+    x = (waveform - (waveform * heard).sum(dim=1, keepdim=True) / count) * heard
+    return x / (x.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
+
+
+def audio_encoder(
+    architecture: Literal["wav2vec2", "hubert"] = "wav2vec2",
+    sample_rate: PositiveInt | None = None,
+    width: PositiveInt | None = None,
+    layers: PositiveInt | None = None,
+    heads: PositiveInt | None = None,
+    dropout: Fraction | None = None,
+    layer: PositiveInt | None = None,
+    pretrained: str | None = None,
+    **options: Any,
+) -> AudioEncoder:
+    """An encoder of transformers with random weights, or with the weights and the sizes of `pretrained`.
+
+    Args:
+        architecture: which of the two; they compute the same.
+        sample_rate: samples a second, from the data.
+        width: D.
+        layers: number of layers of the Transformer.
+        heads: number of attention heads.
+        dropout: rate of all dropouts.
+        layer: the layer whose output is averaged to the embedding, from 1; None: the last.
+        pretrained: a checkpoint of transformers: a folder or a name on the hub. In a config also a run folder, which
+            `config.build` resolves.
+        options: fields of the architecture's config (conv_dim, conv_kernel, conv_stride ...).
+
+    Raises:
+        InputError: transformers does not know an option, sizes do not fit, or the pretrained weights are missing or of
+            another architecture.
+    """
+    import transformers
+
+    if pretrained is not None:
+        return AudioEncoder(_load(pretrained), sample_rate, layer)
+    kind = transformers.CONFIG_MAPPING[architecture]
+    refuse_unknown(options, kind(), architecture)
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    sizes |= dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), dropout)
+    plain = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
+    given = {key: value for key, value in sizes.items() if value is not None}
+    try:
+        model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"transformers refuses this {architecture}: {first_line(error)}") from error
+    return AudioEncoder(model, sample_rate, layer)
+
+
+audio_encoder.kinds = AudioEncoder.kinds  # type: ignore[attr-defined]
+
+
+def _load(pretrained: str) -> Any:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model = transformers.AutoModel.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
+        ) from error
+    if model.config.model_type not in _ARCHITECTURES:
+        known = " or ".join(_ARCHITECTURES)
+        raise InputError(f"backbone.pretrained={pretrained} is a {model.config.model_type}, not {known}")
+    model.config.layerdrop = 0.0  # a skipped layer has no gradient, for which other devices would wait
+    return model
