@@ -38,6 +38,8 @@ class Modality:
     """Of the network's input in a batch."""
     option: ClassVar[str] = "input"
     """By which a user of `ssl-generate` gives input: `input`, a file or folder, or `text`."""
+    raw_name: ClassVar[str] = "raw input"
+    """Of the control that learned nothing."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -56,8 +58,8 @@ class Modality:
         """
         raise NotImplementedError
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
-        """The network's raw input (B, ...) of samples in memory or in files, each as the subclass says.
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
+        """A raw batch of samples in memory or in files, each as the subclass says, without `index`.
 
         Raises:
             InputError: one that is none of these, or cannot be read.
@@ -84,7 +86,7 @@ class Modality:
         probe_train, test = (
             extract(self._numbers, data.features_loader(split), "cpu") for split in ("probe_train", "test")
         )
-        return "raw input", protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
+        return self.raw_name, protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
 
     def _numbers(self, batch: Batch) -> Tensor:
         return self.evaluation_view(batch)[self.key].flatten(1)

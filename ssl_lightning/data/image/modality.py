@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from ssl_lightning.data.folder import natural
 from ssl_lightning.data.image.decode import decode
-from ssl_lightning.data.image.image_folder import list_images, natural
+from ssl_lightning.data.image.image_folder import list_images
 from ssl_lightning.data.modality import Batch, Modality, UserInput
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
@@ -39,8 +40,7 @@ class ImageModality(Modality):
     def read_input(self, given: str, limit: int) -> UserInput:
         """An image, or the first `limit` of a folder: (B, C, image_size, image_size) uint8."""
         files = files_at(given)
-        images = self.decoded(files[:limit])
-        batch = {"image": images, "index": torch.arange(len(images))}
+        batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
         return UserInput(batch, files[:limit], len(files[limit:]))
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
@@ -50,9 +50,9 @@ class ImageModality(Modality):
         """Normalized columns in [0, 1]."""
         return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of image files or PIL images: (B, C, image_size, image_size) uint8."""
-        return self.decoded(samples)
+        return {"image": self.decoded(samples)}
 
     def decoded(self, images: Sequence[Path | Image.Image]) -> Tensor:
         """(N, C, image_size, image_size) uint8, each the central square of a file or image."""
