@@ -37,12 +37,26 @@ TINY = {
         "cls_id": 2,
         "sep_id": 3,
     },
+    "ssl_lightning.modules.backbones.audio.audio_encoder": {
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": [8, 8, 8],
+        "conv_kernel": [10, 4, 2],
+        "conv_stride": [10, 4, 2],
+        "num_conv_pos_embeddings": 6,
+        "num_conv_pos_embedding_groups": 2,
+        "sample_rate": 8000,
+    },
 }
 """By target of a backbone: what makes it small, and what a tokenizer would tell it."""
 SMALL = {
     "barlow_twins": {"out_dim": 8},
     "wmse": {"out_dim": 4, "group_size": 8},
     "deepcluster_v2": {"clusters": [6, 5]},
+    "wav2vec2": {"codes": 6, "code_dim": 8, "out_dim": 8, "negatives": 5},
+    "hubert": {"clusters": 9, "out_dim": 8},
 }
 """By method: what suits batches of 16."""
 
@@ -86,6 +100,10 @@ def reads_text(name: str) -> bool:
     return "tokens" in get_class(compose_method(name).data._target_).provides
 
 
+def reads_sound(name: str) -> bool:
+    return "waveform" in get_class(compose_method(name).data._target_).provides
+
+
 def shows_video(name: str) -> bool:
     return "video" in get_class(compose_method(name).data._target_).provides
 
@@ -93,7 +111,7 @@ def shows_video(name: str) -> bool:
 def make_batch(
     name: str, B: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32, padded: bool = True
 ) -> dict[str, Any]:
-    """Random images, clips or windows of tokens, of the method's data after its transform; `padded`: some are short."""
+    """Random images, clips, sounds or windows of tokens, of the method's data after its transform; `padded`: some are short."""
     config = compose_method(name)
     generator = torch.Generator().manual_seed(seed)
     transform = instantiate(config.transform)
@@ -101,6 +119,8 @@ def make_batch(
     if reads_text(name):
         batch |= make_tokens(B, generator, padded)
         transform.read(toy_tokenizer())
+    elif reads_sound(name):
+        batch |= make_sounds(B, generator)
     else:
         C, S = config.data.channels, config.data.image_size
         shape = (B, config.data.frames, C, S, S) if shows_video(name) else (B, C, S, S)
@@ -116,6 +136,14 @@ def make_tokens(B: int, generator: torch.Generator, padded: bool) -> dict[str, T
     if padded:
         tokens[::3, LENGTH // 2 :] = 0
     return {"tokens": tokens, "document": torch.arange(B) // 2}
+
+
+def make_sounds(B: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Noise of a tenth of a second or less, and silence behind it."""
+    length = torch.randint(200, 801, (B,), generator=generator)
+    waveform = 0.1 * torch.randn(B, 800, generator=generator)
+    label = torch.randint(0, 10, (B,), generator=generator)
+    return {"waveform": waveform * (torch.arange(800) < length[:, None]), "length": length, "label": label}
 
 
 def toy_tokenizer() -> SimpleNamespace:
@@ -143,6 +171,8 @@ def network_input(batch: dict[str, Any]) -> Tensor:
     """What `forward` embeds, of a batch."""
     if "tokens" in batch:
         return batch["tokens"]
+    if "waveform" in batch:
+        return batch["waveform"]
     return (batch["video"] if "video" in batch else batch["image"]).float()
 
 
@@ -177,6 +207,9 @@ class ToySet:
     """The indices of 16 samples."""
 
     rows = np.arange(16)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         return {"index": torch.as_tensor(list(indices))}

@@ -11,8 +11,10 @@ from ssl_lightning.modules.masking import (
     block_masks,
     blockwise_mask,
     count_masked,
+    distractors,
     draw_for_all_ranks,
     random_split,
+    span_mask,
     unit_mask,
 )
 from ssl_lightning.randomness import seed_generators
@@ -136,3 +138,47 @@ def test_blocks_are_blocks() -> None:
     assert (masked.sum(dim=(1, 2)) == 26).all()
     neighbors = (masked[:, 1:] * masked[:, :-1]).mean() / masked.mean()
     assert neighbors > 0.65
+
+
+LENGTHS = torch.tensor([50, 50, 33, 12, 3, 2, 1])
+VISIBLE = torch.arange(50) < LENGTHS[:, None]
+
+
+def runs_of(row: Tensor) -> list[int]:
+    """The lengths of the unbroken runs of True."""
+    return [len(run) for run in "".join("x" if hidden else " " for hidden in row.tolist()).split()]
+
+
+def test_spans() -> None:
+    seen = torch.zeros(len(LENGTHS))
+    for seed in range(50):
+        seed_generators(seed, seed)
+        masked = span_mask(VISIBLE, 0.065, 10)
+        assert not (masked & ~VISIBLE).any()
+        assert masked.any(dim=1).all()
+        for row, n in zip(masked, LENGTHS.tolist(), strict=True):
+            assert min(runs_of(row)) >= min(10, max(1, n // 2))
+        seen += masked.sum(dim=1) / LENGTHS / 50
+    assert seen[3:].tolist() == pytest.approx([0.5, 1 / 3, 0.5, 1.0])  # one span each, of half of the clip
+    assert 0.40 < seen[0] < 0.65  # Sec. 3.1 of the paper has 49 % of long clips
+
+
+def test_spans_begin_without_replacement_as_often_as_told() -> None:
+    visible = torch.ones(2000, 40, dtype=torch.bool)
+    masked = span_mask(visible, 0.1, 1)
+    assert set(masked.sum(dim=1).tolist()) == {4}
+    torch.testing.assert_close(masked.float().mean(dim=0), torch.full((40,), 0.1), atol=0.03, rtol=0)
+    half = span_mask(visible, 0.1125, 1).sum(dim=1).float()  # 4.5 of them
+    assert set(half.tolist()) == {4.0, 5.0}
+    assert float(half.mean()) == pytest.approx(4.5, abs=0.05)
+
+
+def test_distractors() -> None:
+    masked = span_mask(VISIBLE, 0.065, 10)
+    places = distractors(masked, 500)
+    for row in range(4):
+        own = set(masked[row].nonzero()[:, 0].tolist())
+        for frame in own:
+            assert set(places[row, frame].tolist()) == own - {frame}
+    often = distractors(torch.ones(1, 5, dtype=torch.bool), 20_000)[0, 2].bincount(minlength=5) / 20_000
+    torch.testing.assert_close(often, torch.tensor([0.25, 0.25, 0.0, 0.25, 0.25]), atol=0.02, rtol=0)
