@@ -23,7 +23,10 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-_COMMANDS = ("train", "evaluate", "bench", "export", "generate")
+import ssl_lightning
+
+_PACKAGE = Path(ssl_lightning.__file__).parent
+_OURS = (".".join(("ssl_lightning", *file.relative_to(_PACKAGE).parts)) for file in sorted(_PACKAGE.rglob("*.py")))
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
 _LATE = (
     "sklearn.datasets",
@@ -31,6 +34,9 @@ _LATE = (
     "sklearn.linear_model",
     "matplotlib.backends.backend_agg",
     "cloudpickle",
+    *(f"hydra._internal.core_plugins.{name}" for name in ("basic_launcher", "basic_sweeper", "file_config_source")),
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
+    "rich._emoji_codes",
 )
 """What a run imports only once it needs it."""
 
@@ -39,7 +45,7 @@ context = mp.get_context("forkserver")
 context.set_forkserver_preload(
     [
         "pytest",
-        *(f"ssl_lightning.commands.{name}" for name in _COMMANDS),
+        *(name.removesuffix(".py") for name in _OURS if ".plugins." not in name and "__init__" not in name),
         *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS),
         *_LATE,
     ]
