@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import torch
@@ -143,10 +144,19 @@ def _command(
     for number, file in enumerate(said, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.argv = arguments
-    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
+    _hide(set(without))
     if not interpreters:
         subprocess.Popen = Fork  # type: ignore[misc]
     import_module(f"ssl_lightning.{arguments[0].removeprefix('ssl-')}").main()
+
+
+def _hide(packages: set[str]) -> None:
+    """They cannot be imported, and our modules that have imported them are as if they had not been."""
+    for name in [name for name in sys.modules if name.startswith("ssl_lightning.")]:
+        values = vars(sys.modules[name]).values()
+        if packages & {value.__name__ for value in values if isinstance(value, ModuleType)}:
+            del sys.modules[name]
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
 
 
 class Fork(subprocess.Popen):
