@@ -27,7 +27,12 @@ from hydra.core.hydra_config import HydraConfig
 import ssl_lightning
 
 _PACKAGE = Path(ssl_lightning.__file__).parent
-_OURS = (".".join(("ssl_lightning", *file.relative_to(_PACKAGE).parts)) for file in sorted(_PACKAGE.rglob("*.py")))
+_OURS = [
+    ".".join(("ssl_lightning", *file.relative_to(_PACKAGE).with_suffix("").parts))
+    for file in sorted(_PACKAGE.glob("*/**/*.py"))
+    if "plugins" not in file.parts and file.stem != "__init__" and file.name != "command.py"
+]
+"""All rooms; but what adds to `sys.path` as it is imported, which a fork takes from the process that wants it."""
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
 _LATE = (
     "sklearn.datasets",
@@ -36,7 +41,6 @@ _LATE = (
     "matplotlib.backends.backend_agg",
     "cloudpickle",
     *(f"hydra._internal.core_plugins.{name}" for name in ("basic_launcher", "basic_sweeper", "file_config_source")),
-    "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
     "rich._emoji_codes",
 )
 """What a run imports only once it needs it."""
@@ -46,7 +50,7 @@ context = mp.get_context("forkserver")
 context.set_forkserver_preload(
     [
         "pytest",
-        *(name.removesuffix(".py") for name in _OURS if ".plugins." not in name and "__init__" not in name),
+        *_OURS,
         *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS),
         *_LATE,
     ]
