@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.data.audio.audio_cache import blocks, to_float, to_int16
-from ssl_lightning.data.audio.audio_folder import list_recordings
-from ssl_lightning.data.folder import natural
-from ssl_lightning.data.modality import Batch, Modality, UserInput
+from ssl_lightning.data.audio.audio_folder import EXTENSIONS
+from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.evaluation.segment_means import segment_means
 from ssl_lightning.figures.sound import sound_figure
@@ -24,6 +23,7 @@ class AudioModality(Modality):
 
     name = "audio"
     key = "waveform"
+    extensions = EXTENSIONS
     raw_name = "MFCC segment means"
 
     def __init__(self, sample_rate: int, samples: int) -> None:
@@ -41,16 +41,6 @@ class AudioModality(Modality):
         waveform = batch["waveform"]
         whole = torch.full(waveform.shape[:1], waveform.shape[1], device=waveform.device)
         return {"length": whole, **batch, "waveform": waveform.float()}
-
-    def read_input(self, given: str, limit: int) -> UserInput:
-        """A file, or the first `limit` of a folder; of each the first `samples`."""
-        place = Path(given).expanduser()
-        if not place.exists():
-            raise InputError(f"there is no sound and no folder at {place}")
-        folder = place.is_dir()
-        files = [place / name for name in sorted(list_recordings(place), key=natural)] if folder else [place]
-        batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
-        return UserInput(batch, files[:limit], len(files[limit:]))
 
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of files, or arrays (n,) of samples in [-1, 1]: the first `samples` of each."""

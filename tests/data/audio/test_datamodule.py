@@ -153,7 +153,7 @@ def test_samples_are_arrays_or_files(tmp_path: Path, modality: AudioModality) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [("nothing", "there is no sound and no folder at"), ("text.wav", "cannot be read as sound")]
+    ("given", "message"), [("nothing", "there is no audio and no folder at"), ("text.wav", "cannot be read as sound")]
 )
 def test_what_is_no_sound_is_refused(tmp_path: Path, modality: AudioModality, given: str, message: str) -> None:
     (tmp_path / "text.wav").write_text("no sound")

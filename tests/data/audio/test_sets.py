@@ -56,7 +56,9 @@ def test_other_files_and_speakers_are_refused(spoken: Path) -> None:
     write(spoken / "fsdd" / "recordings" / "zero.wav")
     with pytest.raises(InputError, match=r"zero.wav is not named DIGIT_SPEAKER_NUMBER"):
         fsdd(str(spoken), "train", length=720)
-    with pytest.raises(InputError, match="nowhere does not exist: unpack the Free Spoken Digit Dataset there"):
+    with pytest.raises(
+        InputError, match=r"nowhere does not exist: data.root and data.source.folder must lead to a folder of sound"
+    ):
         fsdd(str(spoken), "train", length=720, folder="nowhere")
 
 
