@@ -30,7 +30,7 @@ class AudioModality(Modality):
         self.sample_rate, self.samples = sample_rate, samples
         window, hop = round(0.032 * sample_rate), round(0.01 * sample_rate)
         self.log_mel = LogMel(sample_rate, window, hop)
-        self.mfcc = MFCC(sample_rate, window, hop)
+        self.mfcc = MFCC(sample_rate, window, hop, coefficients=20)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -170,7 +170,7 @@ def test_the_control_is_a_probe_on_mfcc_segment_means() -> None:
     name, figures = data.modality.raw_control(data, PROTOCOLS["v1"], torch.device("cpu"))
     assert name == "MFCC segment means"
     numbers = data.modality._numbers(data.train.__getitems__([3, 4]))
-    assert numbers.shape == (2, 13 * 10)
+    assert numbers.shape == (2, 20 * 10)
     clip = data.train.__getitems__([4])
     mfcc = data.modality.mfcc(clip["waveform"][:, : int(clip["length"])])[0]
     expected = torch.cat([mfcc.mean(1)[:, None], F.adaptive_avg_pool1d(mfcc, 8), mfcc.std(1, correction=0)[:, None]], 1)
