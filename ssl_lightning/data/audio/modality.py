@@ -19,7 +19,7 @@ from ssl_lightning.modules.spectrogram import MFCC, LogMel
 
 
 class AudioModality(Modality):
-    """`waveform` (B, S) float32 in [-1, 1], whose first `length` (B,) samples are no padding; S at most `samples`."""
+    """`waveform` (B, S) float32 in [-1, 1], whose first `length` (B,) samples are no padding; S = `samples`."""
 
     name = "audio"
     key = "waveform"
@@ -63,11 +63,9 @@ class AudioModality(Modality):
         return torch.from_numpy(to_float(to_int16(recording)))
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
-        """Waveforms (B, S) above their spectrograms; (B, T, F) as pictures, (B, T) as rows of values."""
-        width = max(column.shape[1] for column in columns.values())
-        sounds = {title: column.ndim == 2 and column.shape[1] == width for title, column in columns.items()}
-        spectrograms = {title: self.log_mel(columns[title]) for title, sound in sounds.items() if sound}
-        return sound_figure(columns, spectrograms, width / self.sample_rate, names)
+        """Waveforms (B, `samples`) above their spectrograms; (B, T, F) as pictures, (B, T) as strips of values."""
+        spectrograms = {title: self.log_mel(x) for title, x in columns.items() if x.shape[1:] == (self.samples,)}
+        return sound_figure(columns, spectrograms, self.samples / self.sample_rate, names)
 
     def _numbers(self, batch: Batch) -> Tensor:
         view = self.evaluation_view(batch)
