@@ -43,6 +43,9 @@ GIVEN = {
 }
 """What the package passes in where it builds or calls what a key names."""
 
+IMAGES = ("ImageDataModule", "VideoDataModule")
+"""Data that have what the transform and the backbone of the default run ask for."""
+
 SMALLER = {
     "shakespeare_char": "backbone.layers=1",
     "moco_cifar10": "backbone.stem=imagenet",
@@ -106,7 +109,7 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if group == "tokenizer" or (group == "data" and load_choice(group, choice)._target_.endswith("TextDataModule")):
+    if group == "tokenizer" or (group == "data" and not load_choice(group, choice)._target_.endswith(IMAGES)):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and load_choice(group, choice)._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
