@@ -30,11 +30,6 @@ def find_files(home: Path, split: str, extensions: Set[str], kind: str) -> Found
     Raises:
         InputError: the folder or that of the split is missing, unreadable or empty.
     """
-    if not home.is_dir():
-        what = "is not a folder" if home.exists() else "does not exist"
-        raise InputError(
-            f"{home.resolve()} {what}: data.root and data.source.folder must lead to a folder of {kind} files"
-        )
     if not (home / "train").is_dir():
         files = list_files(home, extensions, kind)
         return Found(home, files, files, official=False)
@@ -48,7 +43,15 @@ def find_files(home: Path, split: str, extensions: Set[str], kind: str) -> Found
 
 
 def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
-    """Sorted paths, relative to `folder`, of the files at any depth; links to folders are followed once."""
+    """Sorted paths, relative to `folder`, of the files at any depth; links to folders are followed once.
+
+    Raises:
+        InputError: the folder is missing, unreadable or empty.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        wanted = f"data.root and data.source.folder must lead to a folder of {kind} files"
+        raise InputError(f"{folder.resolve()} {what}: {wanted}")
     files, seen = [], set()
 
     def unreadable(error: OSError) -> None:
@@ -68,6 +71,20 @@ def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
     if not files:
         raise InputError(f"{folder.resolve()} holds no {kind}: looked for {' '.join(sorted(extensions))} at any depth")
     return sorted(files)
+
+
+def files_at(given: str, extensions: Set[str], kind: str) -> list[Path]:
+    """The file itself, or those of a folder; numbers in their names are ordered as numbers.
+
+    Raises:
+        InputError: nothing is there, or a folder without such files.
+    """
+    place = Path(given).expanduser()
+    if place.is_dir():
+        return [place / name for name in sorted(list_files(place, extensions, kind), key=natural)]
+    if not place.exists():
+        raise InputError(f"there is no {kind} and no folder at {place}")
+    return [place]
 
 
 def natural(path: str) -> tuple[str, list[str | int]]:

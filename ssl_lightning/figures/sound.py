@@ -1,10 +1,14 @@
 """Clips of sound as pictures: waveform above spectrogram, and what belongs to their frames."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
+
+DECIBELS = 80
+"""What a spectrogram shows below its loudest place."""
 
 
 def sound_figure(
@@ -20,25 +24,27 @@ def sound_figure(
     cells = figure.subfigures(rows, len(columns), squeeze=False)
     for column, (title, values) in enumerate(columns.items()):
         cells[0, column].suptitle(title, fontsize=8)
-        for row, sample in enumerate(values):
-            frames = spectrograms[title][row] if title in spectrograms else sample.reshape(len(sample), -1).T
-            axes = cells[row, column].subplots(1 + (title in spectrograms), 1, squeeze=False)[:, 0]
+        sound = title in spectrograms
+        pictures = (spectrograms[title] if sound else values.reshape(*values.shape[:2], -1).mT).numpy()  # (B, F, T)
+        colors = Normalize(pictures.max() - DECIBELS if sound else pictures.min(), pictures.max())
+        for row, picture in enumerate(pictures):
+            axes = cells[row, column].subplots(1 + sound, 1, squeeze=False)[:, 0]
             for place in axes:
                 place.set(xticks=[], yticks=[], xlim=(0, seconds))
-            if title in spectrograms:
-                axes[0].plot([n * seconds / len(sample) for n in range(len(sample))], sample.numpy(), linewidth=0.4)
+            if sound:
+                axes[0].plot(np.linspace(0, seconds, values.shape[1]), values[row].numpy(), linewidth=0.4)
                 axes[0].set(ylim=(-1, 1), frame_on=False)
-            _picture(
-                axes[-1], frames, seconds, "magma" if values.ndim == 3 or title in spectrograms else "nipy_spectral"
+            axes[-1].imshow(
+                picture,
+                cmap="magma" if sound or values.ndim > 2 else "nipy_spectral",
+                norm=colors,
+                extent=(0, seconds, 0, len(picture)),
+                origin="lower",
+                aspect="auto",
+                interpolation="nearest",
             )
             if row == rows - 1:
                 axes[-1].set_xticks([0, seconds], ["0", f"{seconds:.2g} s"], fontsize=6)
             if row < len(names) and column == 0:
                 axes[-1].set_ylabel(names[row], fontsize=6, rotation=0, ha="right", va="center")
     return figure
-
-
-def _picture(axes: Any, frames: Tensor, seconds: float, colors: str) -> None:
-    """(F, T) with the lowest row at the bottom."""
-    extent = (0, seconds, 0, len(frames))
-    axes.imshow(frames.numpy(), origin="lower", aspect="auto", interpolation="nearest", cmap=colors, extent=extent)

@@ -1,90 +1,68 @@
 """Random changes of sound on whole batches, with parameters of their own for each clip.
 
-Clips are (B, S) float32 in [-1, 1], of which the first `length` (B,) samples are no padding; padding stays 0. Drawing
-and applying are separate steps, as in `transforms.ops`.
+A change takes clips (B, S) float32 in [-1, 1], of which the first `length` (B,) samples are no padding, and a
+generator, and returns clips and lengths. Padding stays 0.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFraction
 
-Params = dict[str, Tensor]
 
-
-class SoundOp(nn.Module):
-    """One random change: `draw` returns its parameters, each (B, ...); `transform` applies them."""
-
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
-        raise NotImplementedError
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        """The changed clips and their lengths."""
-        raise NotImplementedError
-
-
-class RandomCrop(SoundOp):
+class RandomCrop(nn.Module):
     """A random part of each clip, of a length uniform between a fraction `shortest` and all of it, at any place."""
 
     def __init__(self, shortest: PositiveFraction = 0.5) -> None:
         super().__init__()
         self.shortest = shortest
 
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
+    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         share, place = _uniform(2, waveform, generator)
-        return {"share": self.shortest + (1 - self.shortest) * share, "place": place}
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        kept = (params["share"] * length).ceil().long().minimum(length)
-        start = (params["place"] * (length - kept + 1)).long().minimum(length - kept)
-        return _moved(waveform, start, kept), kept
+        kept = ((self.shortest + (1 - self.shortest) * share) * length).ceil().long().minimum(length)
+        start = (place * (length - kept + 1)).long().minimum(length - kept)
+        return _part(waveform, start, kept), kept
 
 
-class TimeShift(SoundOp):
+class TimeShift(nn.Module):
     """Moves each clip within its length by up to a fraction `reach` of it, either way; silence follows."""
 
     def __init__(self, reach: Fraction = 0.1) -> None:
         super().__init__()
         self.reach = reach
 
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
-        return {"share": self.reach * (2 * _uniform(1, waveform, generator)[0] - 1)}
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        return _moved(waveform, -(params["share"] * length).round().long(), length), length
+    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        share = self.reach * (1 - 2 * _uniform(1, waveform, generator)[0])
+        return _part(waveform, (share * length).round().long(), length), length
 
 
-class Gain(SoundOp):
+class Gain(nn.Module):
     """Makes each clip up to `decibels` louder or softer; what is louder than 1 is clipped."""
 
     def __init__(self, decibels: NonNegativeFloat = 6.0) -> None:
         super().__init__()
         self.decibels = decibels
 
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
-        return {"gain": self.decibels * (2 * _uniform(1, waveform, generator)[0] - 1)}
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        return (waveform * 10 ** (params["gain"][:, None] / 20)).clamp(-1, 1), length
+    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        gain = self.decibels * (2 * _uniform(1, waveform, generator).T - 1)
+        return (waveform * 10 ** (gain / 20)).clamp(-1, 1), length
 
 
-class Polarity(SoundOp):
+class Polarity(nn.Module):
     """Turns clips upside down with probability `p`: they sound alike."""
 
     def __init__(self, p: Fraction = 0.5) -> None:
         super().__init__()
         self.p = p
 
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
-        return {"turned": _uniform(1, waveform, generator)[0] < self.p}
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(params["turned"][:, None], -waveform, waveform), length
+    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        turned = _uniform(1, waveform, generator).lt(self.p).T
+        return torch.where(turned, -waveform, waveform), length
 
 
-class Noise(SoundOp):
+class Noise(nn.Module):
     """Adds white noise at a ratio of signal to noise that is uniform between `low` and `high` decibels.
 
     Silence stays silent, and what is louder than 1 is clipped.
@@ -94,38 +72,31 @@ class Noise(SoundOp):
         super().__init__()
         self.low, self.high = low, high
 
-    def draw(self, waveform: Tensor, generator: torch.Generator) -> Params:
-        ratio = self.low + (self.high - self.low) * _uniform(1, waveform, generator)[0]
-        return {"ratio": ratio, "noise": torch.randn(waveform.shape, generator=generator, device=waveform.device)}
-
-    def transform(self, waveform: Tensor, length: Tensor, **params: Tensor) -> tuple[Tensor, Tensor]:
-        power = waveform.square().sum(dim=1) / length
-        noise = params["noise"] * (power * 10 ** (-params["ratio"] / 10)).sqrt()[:, None]
-        return (waveform + noise * _inside(waveform, length)).clamp(-1, 1), length
+    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        ratio = self.low + (self.high - self.low) * _uniform(1, waveform, generator).T  # (B, 1)
+        power = waveform.square().sum(dim=1, keepdim=True) / length[:, None]
+        noise = torch.randn(waveform.shape, generator=generator, device=waveform.device) * _inside(waveform, length)
+        return (waveform + noise * (power * 10 ** (-ratio / 10)).sqrt()).clamp(-1, 1), length
 
 
 class Waveforms(nn.Module):
-    """Replaces `waveform` and `length` of a batch by what named `ops` make of them, one after the other.
+    """Replaces `waveform` and `length` of a batch by what named `changes` make of them, one after the other.
 
-    Without `ops`, and in evaluation mode, the batch stays as it is.
+    Without `changes`, and in evaluation mode, the batch stays as it is.
     """
 
     requires = ("waveform", "length")
     produces = ("waveform", "length")
 
-    def __init__(self, **ops: SoundOp) -> None:
+    def __init__(self, **changes: nn.Module) -> None:
         super().__init__()
-        self.ops = nn.ModuleDict(ops)
+        self.changes = nn.ModuleDict(changes)
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
         waveform, length = batch["waveform"], batch["length"]
-        for op in map(_op, self.ops.values()) if self.training else ():
-            waveform, length = op.transform(waveform, length, **op.draw(waveform, generator))
+        for change in self.changes.values() if self.training else ():
+            waveform, length = change(waveform, length, generator)
         return {**batch, "waveform": waveform, "length": length}
-
-
-def _op(module: nn.Module) -> SoundOp:
-    return cast(SoundOp, module)
 
 
 def _uniform(count: int, waveform: Tensor, generator: torch.Generator) -> Tensor:
@@ -138,7 +109,7 @@ def _inside(waveform: Tensor, length: Tensor) -> Tensor:
     return torch.arange(waveform.shape[1], device=waveform.device) < length[:, None]
 
 
-def _moved(waveform: Tensor, start: Tensor, length: Tensor) -> Tensor:
+def _part(waveform: Tensor, start: Tensor, length: Tensor) -> Tensor:
     """The `length` (B,) samples of each clip from `start` (B,) on, padded; what lies outside of the clip is silence."""
     source = torch.arange(waveform.shape[1], device=waveform.device) + start[:, None]
     there = (source >= 0) & (source < waveform.shape[1]) & _inside(waveform, length)

@@ -117,4 +117,4 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def to_float(samples: np.ndarray) -> np.ndarray:
     """int16 samples as float32 in [-1, 1)."""
-    return samples.astype(np.float32) / FULL_SCALE
+    return np.divide(samples, FULL_SCALE, dtype=np.float32)

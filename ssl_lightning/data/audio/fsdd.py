@@ -40,8 +40,6 @@ def fsdd(
     """
     require_split(split, "fsdd")
     place = Path(root).expanduser() / folder
-    if not place.is_dir():
-        raise InputError(f"{place.resolve()} does not exist: unpack the Free Spoken Digit Dataset there")
     files = list_recordings(place)
     names = [re.fullmatch(r"(\d)_([^_]+)_(\d+)", Path(file).stem) for file in files]
     if None in names:

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_lightning.data.audio.audio_cache import blocks, to_float, to_int16
-from ssl_lightning.data.audio.audio_folder import list_recordings
-from ssl_lightning.data.folder import natural
-from ssl_lightning.data.modality import Batch, Modality, UserInput
+from ssl_lightning.data.audio.audio_folder import EXTENSIONS
+from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.evaluation.segment_means import segment_means
 from ssl_lightning.figures.sound import sound_figure
@@ -20,17 +19,18 @@ from ssl_lightning.modules.spectrogram import MFCC, LogMel
 
 
 class AudioModality(Modality):
-    """`waveform` (B, S) float32 in [-1, 1], whose first `length` (B,) samples are no padding; S at most `samples`."""
+    """`waveform` (B, S) float32 in [-1, 1], whose first `length` (B,) samples are no padding; S = `samples`."""
 
     name = "audio"
     key = "waveform"
+    extensions = EXTENSIONS
     raw_name = "MFCC segment means"
 
     def __init__(self, sample_rate: int, samples: int) -> None:
         self.sample_rate, self.samples = sample_rate, samples
         window, hop = round(0.032 * sample_rate), round(0.01 * sample_rate)
         self.log_mel = LogMel(sample_rate, window, hop)
-        self.mfcc = MFCC(sample_rate, window, hop)
+        self.mfcc = MFCC(sample_rate, window, hop, coefficients=20)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -42,16 +42,6 @@ class AudioModality(Modality):
         whole = torch.full(waveform.shape[:1], waveform.shape[1], device=waveform.device)
         return {"length": whole, **batch, "waveform": waveform.float()}
 
-    def read_input(self, given: str, limit: int) -> UserInput:
-        """A file, or the first `limit` of a folder; of each the first `samples`."""
-        place = Path(given).expanduser()
-        if not place.exists():
-            raise InputError(f"there is no sound and no folder at {place}")
-        folder = place.is_dir()
-        files = [place / name for name in sorted(list_recordings(place), key=natural)] if folder else [place]
-        batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
-        return UserInput(batch, files[:limit], len(files[limit:]))
-
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of files, or arrays (n,) of samples in [-1, 1]: the first `samples` of each."""
         clips = [self._clip(sample) for sample in samples]
@@ -61,23 +51,26 @@ class AudioModality(Modality):
         return {"waveform": waveform, "length": torch.tensor([len(clip) for clip in clips])}
 
     def _clip(self, given: Any) -> Tensor:
-        if not isinstance(given, str | Path):
-            return torch.as_tensor(given, dtype=torch.float32)[: self.samples]
+        file = isinstance(given, str | Path)
         try:
-            found = list(blocks(Path(given).expanduser(), self.sample_rate, self.samples))
+            if file:
+                found = blocks(Path(given).expanduser(), self.sample_rate, self.samples)
+                clip = to_float(to_int16(np.concatenate([np.zeros(0, np.float32), *found])))
+            else:
+                clip = np.asarray(given, dtype=np.float32)
+            if clip.ndim != 1 or not len(clip):
+                raise ValueError(f"it should be samples (n,), at least one, and is {clip.shape}")
         except InputError:
             raise
         except Exception as error:  # the decoders raise whatever they stumble over
-            raise InputError(f"{given} cannot be read as sound ({first_line(error)})") from error
-        recording = np.concatenate([np.zeros(0, np.float32), *found])[: self.samples]
-        return torch.from_numpy(to_float(to_int16(recording)))
+            what = given if file else type(given).__name__
+            raise InputError(f"{what} cannot be read as sound ({first_line(error)})") from error
+        return torch.from_numpy(clip[: self.samples])
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
-        """Waveforms (B, S) above their spectrograms; (B, T, F) as pictures, (B, T) as rows of values."""
-        width = max(column.shape[1] for column in columns.values())
-        sounds = {title: column.ndim == 2 and column.shape[1] == width for title, column in columns.items()}
-        spectrograms = {title: self.log_mel(columns[title]) for title, sound in sounds.items() if sound}
-        return sound_figure(columns, spectrograms, width / self.sample_rate, names)
+        """Waveforms (B, `samples`) above their spectrograms; (B, T, F) as pictures, (B, T) as strips of values."""
+        spectrograms = {title: self.log_mel(x) for title, x in columns.items() if x.shape[1:] == (self.samples,)}
+        return sound_figure(columns, spectrograms, self.samples / self.sample_rate, names)
 
     def _numbers(self, batch: Batch) -> Tensor:
         view = self.evaluation_view(batch)

@@ -34,8 +34,6 @@ def speech_commands(
     """
     require_split(split, "speech_commands")
     place = Path(root).expanduser() / folder
-    if not place.is_dir():
-        raise InputError(f"{place.resolve()} does not exist: unpack Speech Commands there")
     files = [file for file in list_recordings(place) if not file.startswith("_")]
     labels, classes = numbered([Path(file).parts[0] for file in files])
     speakers, _ = numbered([Path(file).name.split("_nohash_")[0] for file in files])

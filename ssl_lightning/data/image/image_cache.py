@@ -42,7 +42,7 @@ def _build(beside: Path, folder: Path, files: list[str], shape: tuple[int, int, 
     def fill(row: int) -> str | None:
         """Why an image could not be read; None if it could."""
         try:
-            images[row] = decode(str(folder / files[row]), size=shape[2], channels=shape[1])
+            images[row] = decode(str(folder / files[row]), shape[2], shape[1])
         except UnidentifiedImageError:
             return "not an image"
         except Exception as error:  # on damaged files the decoders raise whatever they stumble over
