@@ -217,7 +217,7 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
-        "data.image_size=14",
+        "data.image_size=10",
         "data.source.copies=2",
         "data.val_size=0.5",
         "trainer.limit_val_batches=1",
