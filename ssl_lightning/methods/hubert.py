@@ -121,6 +121,17 @@ class HuBERT(Method):
         embedding = masked_mean(h.detach(), visible)
         return {"loss": loss, "embedding": embedding, "masked_accuracy": accuracy, "weight": weight}
 
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The sound, the hidden frames, and their clusters: true and, where hidden, guessed; 0 in padding."""
+        features, visible = self.backbone.features(batch["waveform"], batch["length"])
+        masked = span_mask(visible, self.start_probability, self.span)
+        clusters = self.targets(batch, visible)
+        h = self.backbone.context(features, visible, masked)
+        guessed = self.logits(h.flatten(0, 1)).argmax(dim=1).view_as(clusters).where(masked, clusters)
+        columns = {"clusters": clusters, "hidden ones guessed": guessed}
+        shown = {title: (x + 1) * visible for title, x in columns.items()}
+        return {"sound": batch["waveform"], "hidden": masked.float(), **shown}
+
     def targets(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
         """(B, T): the cluster of each frame; that of padding means nothing."""
         x = (self._clustered(batch, visible) - self.center) / self.scale

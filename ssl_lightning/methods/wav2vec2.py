@@ -103,6 +103,14 @@ class Wav2Vec2(Method):
             "weight": masked.sum().to(loss),
         }
 
+    def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The sound, the frames that are hidden from the Transformer, and the codes of each group, 0 in padding."""
+        features, visible = self.backbone.features(batch["waveform"], batch["length"])
+        masked = span_mask(visible, self.start_probability, self.span)
+        codes = self.quantizer(self.backbone.normalized(features))[1]
+        columns = {f"codes, group {number + 1}": (x + 1) * visible for number, x in enumerate(codes.unbind(dim=2))}
+        return {"sound": batch["waveform"], "hidden": masked.float(), **columns}
+
     def _quantized(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`ProductQuantizer` of all frames; in training with noise, and by a temperature that falls."""
         x = self.backbone.normalized(features)
