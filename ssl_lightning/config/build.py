@@ -55,7 +55,8 @@ def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -
     if isinstance(parent, bool):
         return False
     network = parts["backbone" if key.startswith("backbone.") else key.rpartition(".")[2]]
-    return {"_target_": config.backbone._target_, **dict.fromkeys(_VOCABULARY), **network.arguments}
+    vocabulary = {name: None for name in _VOCABULARY if name in config.backbone}
+    return {"_target_": config.backbone._target_, **vocabulary, **network.arguments}
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def build_backbone(settings: DictConfig, facts: Mapping[str, Any]) -> Any:
 
 
 def _trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any]) -> Any:
-    """The language model that a run trained, from its last checkpoint.
+    """The language model or encoder of sound that a run trained, from its last checkpoint.
 
     Args:
         run: the run folder.
@@ -144,10 +145,12 @@ def _trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any])
     try:
         backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     except RuntimeError as error:
-        raise InputError(
-            f"the weights of the run at {run} do not fit {known['vocab_size']} tokens: use the tokenizer of that run"
-        ) from error
-    backbone.extend_windows(settings.max_length)
+        other = (
+            f"{known['vocab_size']} tokens: use the tokenizer of that run" if "vocab_size" in known else "its config"
+        )
+        raise InputError(f"the weights of the run at {run} do not fit {other}") from error
+    if settings.get("max_length"):
+        backbone.extend_windows(settings.max_length)
     return backbone
 
 

@@ -39,10 +39,14 @@ def validate_arguments(config: DictConfig, key: str = "") -> None:
         InputError: a key that its constructor does not take, or a value outside the type and range that it declares.
     """
     if config.get("_target_"):
-        known, others = _arguments(get_object(config._target_))
+        made = get_object(config._target_)
+        known, others = _arguments(made)
         for name in map(str, config):
             if name in known or (others is not None and not name.startswith("_")):
-                _refuse_misfit(_origin(config, name) or f"{key}.{name}", config[name], known.get(name, others))
+                hint = known.get(name, others)
+                if f"{key}.{name}" in getattr(made, "starts_from", ()):  # a run or a checkpoint, which `build` opens
+                    hint = hint | str
+                _refuse_misfit(_origin(config, name) or f"{key}.{name}", config[name], hint)
             elif (CONFIG_DIR / name).is_dir():
                 raise InputError(f"{config._target_.rpartition('.')[2]} has no {name}: leave {name}= out")
             elif not name.startswith("_"):

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from composition import task
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from ssl_lightning.config.build import build_backbone, build_method, store_networks, with_own_networks
+from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.backbones.text import language_model
@@ -146,3 +148,10 @@ def test_a_run_that_names_itself_as_its_parent(tmp_path: Path) -> None:
     config.backbone.pretrained = str(run)
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
     assert build_backbone(settings(run), {}).out_dim == 16
+
+
+@pytest.mark.parametrize("method", ["distil_mlm", "hubert"])
+def test_a_teacher_is_named_by_its_run(method: str) -> None:
+    validate_config(task(f"method={method}", "method.teacher=outputs/run"))
+    with pytest.raises(InputError, match=r"method.teacher=1 should be a text or null"):
+        validate_config(task(f"method={method}", "method.teacher=1"))

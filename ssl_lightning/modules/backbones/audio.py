@@ -83,9 +83,7 @@ class AudioEncoder(nn.Module):
         """The embedding (B, D) of `batch[key]`, padded clips of `length` samples."""
         return self(batch[key], batch.get("length"))
 
-    def hidden(
-        self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def hidden(self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """(B, S) -> the output (B, T, D) of a layer, and which frames are `visible` (B, T)."""
         features, visible = self.features(waveform, length)
         return self.context(features, visible, layer=layer), visible

@@ -75,7 +75,9 @@ def test_layers_and_masks() -> None:
     h = encoder.context(features, visible, masked)
     torch.testing.assert_close(h[0], taken.last_hidden_state[0], atol=1e-5, rtol=1e-5)
     first = taken.hidden_states[1]
-    expected = (first - first.mean(dim=2, keepdim=True)) / (first.var(dim=2, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    expected = (first - first.mean(dim=2, keepdim=True)) / (
+        first.var(dim=2, keepdim=True, unbiased=False) + 1e-5
+    ).sqrt()
     found = encoder.context(features, visible, masked, layer=1)
     torch.testing.assert_close(found[0], expected[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(encoder.normalized(features)[0], taken.extract_features[0], atol=1e-5, rtol=1e-5)

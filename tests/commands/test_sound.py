@@ -1,0 +1,63 @@
+"""Two rounds of HuBERT on synthetic vowels, and what the commands make of the second where the first is gone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from runs.harness import command, train
+
+from ssl_lightning.runs.folder import RunFolder
+
+TINY = (
+    "method=hubert",
+    "trainer=cpu",
+    "trainer.max_epochs=null",
+    "trainer.max_steps=3",
+    "backbone.width=16",
+    "backbone.heads=2",
+    "backbone.layers=2",
+    "backbone.intermediate_size=32",
+    "backbone.conv_dim=[8,8,8,8,8]",
+    "method.clusters=8",
+    "method.out_dim=8",
+    "data.source.speakers=6",
+    "data.source.utterances=1",
+    "data.val_size=20",
+    "data.batch_size=16",
+    "callbacks.probe.linear_samples=100",
+)
+
+
+@pytest.fixture(scope="module")
+def second_round(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("sound")
+    first = train(folder / "first", *TINY)
+    run = train(folder / "second", *TINY, f"method.teacher={first.path}", "method.teacher_layer=1")
+    first.path.rename(folder / "gone")
+    return run
+
+
+def test_clusters_are_measured_and_drawn(second_round: RunFolder) -> None:
+    metrics = second_round.read_results()["metrics"]
+    assert 0 < metrics["val/cluster_purity"] <= 1
+    assert 0 <= metrics["val/label_information"] <= 1
+    assert {path.name for path in second_round.figures.iterdir()} >= {"curves.png", "embedding.png", "task.png"}
+
+
+def test_a_second_round_is_evaluated_without_the_first(second_round: RunFolder) -> None:
+    ended = command("evaluate", f"run={second_round.path}", "labels=[]", cwd=second_round.path.parent)
+    assert ended.returncode == 0, ended.stderr
+    results = json.loads((second_round.path / "evaluate" / "results.json").read_text())
+    assert {"metrics", "controls", "raw"} <= results.keys()
+    assert results["raw"]["probe/linear_accuracy"] > 0.2
+
+
+def test_clusters_of_a_recording(second_round: RunFolder, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", 0.1 * np.sin(np.arange(8000) / 5), 16000)
+    ended = command("generate", f"run={second_round.path}", f"input={tmp_path / 'clip.wav'}", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    written = json.loads(next((second_round.path / "generate").glob("*.json")).read_text())
+    assert written["columns"] == ["sound", "hidden", "clusters", "hidden ones guessed"]
+    assert (second_round.path / "generate" / written["figure"]).is_file()
