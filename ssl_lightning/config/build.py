@@ -37,6 +37,8 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
             data.refuse_other_tokenizer(parent if run is None else run / "tokenizer")
     facts = _facts(config.backbone, data)
     parts = {"backbone": build_backbone(config.backbone, facts)}
+    if text := config.method.get("text_backbone"):
+        parts["text_backbone"] = build_backbone(text, _facts(text, data))
     if teacher := config.method.get("teacher"):
         known = {key: config.backbone[key] for key in _VOCABULARY if key in config.backbone} | dict(facts)
         settings = teacher if isinstance(teacher, DictConfig) else {**config.backbone, "pretrained": teacher}
@@ -54,8 +56,9 @@ def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -
     """What takes the place of a parent in a config: the network that was built from it, with random weights."""
     if isinstance(parent, bool):
         return False
-    network = parts["backbone" if key.startswith("backbone.") else key.rpartition(".")[2]]
-    return {"_target_": config.backbone._target_, **dict.fromkeys(_VOCABULARY), **network.arguments}
+    place = key.removesuffix(".pretrained")
+    target = config.backbone._target_ if place == key else OmegaConf.select(config, place)._target_
+    return {"_target_": target, **dict.fromkeys(_VOCABULARY), **parts[place.rpartition(".")[2]].arguments}
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
