@@ -8,6 +8,11 @@ _CHUNK_ELEMENTS = 2**24  # 64 MiB of float32 similarities at a time
 DEPTHS = (1, 5, 10)
 
 
+def similarities(queries: Tensor, candidates: Tensor) -> Tensor:
+    """Cosines (M, N) of (M, K) and (N, K)."""
+    return F.normalize(queries.float(), dim=1) @ F.normalize(candidates.float(), dim=1).T
+
+
 @torch.no_grad()
 def ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
     """(M,) int64 from 1: at which rank, by cosine similarity, each of `queries` finds the first that is right.
@@ -19,11 +24,10 @@ def ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
         candidates: (N, K).
         right: (P, 2) pairs of the numbers of a query and of a candidate that is right; each query has one or more.
     """
-    candidates = F.normalize(candidates.float(), dim=1)
     step = max(1, _CHUNK_ELEMENTS // len(candidates))
     found = []
     for start in range(0, len(queries), step):
-        cosine = F.normalize(queries[start : start + step].float(), dim=1) @ candidates.T
+        cosine = similarities(queries[start : start + step], candidates)
         query, candidate = (right - torch.tensor([start, 0])).unbind(dim=1)
         inside = (query >= 0) & (query < len(cosine))
         is_right = torch.zeros_like(cosine, dtype=torch.bool)

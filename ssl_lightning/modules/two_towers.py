@@ -46,7 +46,9 @@ class TwoTowers:
     space: SharedSpace
     chunk_size: int | None
 
-    def join(self, backbone: nn.Module, text_backbone: nn.Module, out_dim: int, scale: float, bias: float | None) -> None:
+    def join(
+        self, backbone: nn.Module, text_backbone: nn.Module, out_dim: int, scale: float, bias: float | None
+    ) -> None:
         """Sets the networks. Raises InputError for a `text_backbone` that is no single language model."""
         if not isinstance(text_backbone, LanguageModel) or text_backbone.model.config.is_encoder_decoder:
             raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")

@@ -34,7 +34,9 @@ class Captions:
         self.start, self.size = offsets[:-1], np.minimum(np.diff(offsets), length)
         self.length, self.pad_id = length, tokenizer.pad_id
         if not self.size.all():
-            raise InputError(f"the tokenizer finds nothing in the caption {self.corpus.text(int(self.size.argmin()))!r}")
+            raise InputError(
+                f"the tokenizer finds nothing in the caption {self.corpus.text(int(self.size.argmin()))!r}"
+            )
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Numbers (D,) of all captions of the images at `rows` (B,)."""

@@ -1,9 +1,9 @@
 """Any table of image files and their captions, or any set of them that the `datasets` library reads."""
 
 from collections.abc import Sequence
-from functools import partial
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -58,29 +58,15 @@ def image_text(
     columns = {"image": image, "caption": caption, "label": label, "group": group, "split": split_column}
     used = {role: column for role, column in columns.items() if column is not None}
     source, rows = _read(Path(root).expanduser(), files, list(used.values()), part, name)
-    refuse = partial(_refuse, source)
-    pairs: dict[Any, dict[str, Any]] = {}  # by file
-    for number, values in enumerate(rows, start=1):
-        cells = dict(zip(used, values, strict=True))
-        captions = cells["caption"] if isinstance(cells["caption"], list) else [cells["caption"]]
-        texts = [text.strip() if isinstance(text, str) else "" for text in captions]
-        if not texts or not all(texts):
-            refuse(number, f"its {caption} is empty")
-        for role in ("label", "group"):
-            if role in used and cells[role] in (None, ""):
-                refuse(number, f"its {used[role]} is empty")
-        place = _place(source, cells["image"]) or refuse(number, f"there is no {image} at {cells['image']!r}")
-        pair = pairs.setdefault(place, {**cells, "number": number, "captions": []})
-        pair["captions"] += texts
-    if not pairs:
-        raise InputError(f"{source} has no rows")
+    with closing(rows):
+        pairs = _by_file(source, rows, used)
     table = {role: [pair.get(role) for pair in pairs.values()] for role in (*used, "captions", "number")}
     test = _test_rows(source, table, split_column, test_value, test_size, seed)
     chosen = np.flatnonzero(test if split == "test" else ~test)
     home, names = _files(list(pairs), cache_folder(cache))
     store = decode_folder(home, names, store_size, channels, cache_folder(cache))
     for row, reason in store.corrupt.items():
-        refuse(table["number"][row], f"{names[row]} cannot be read as an image ({reason})")
+        _refuse(source, table["number"][row], f"{names[row]} cannot be read as an image ({reason})")
     labels, classes = _numbered(table.get("label"))
     groups, _ = _numbered(table.get("group"))
     return PairDataset(store.images, table["captions"], labels, classes, groups).subset(chosen)
@@ -100,7 +86,26 @@ def _read(root: Path, files: str, columns: Sequence[str], part: str, name: str |
     return place, read_table(path, path, columns, part, {"name": name})
 
 
-def _refuse(source: Path, number: int, wrong: str) -> Any:
+def _by_file(source: Path, rows: Any, used: dict[str, str]) -> dict[Any, dict[str, Any]]:
+    """The images by their files: the cells of their first row by role, its number from 1, and their captions."""
+    pairs: dict[Any, dict[str, Any]] = {}
+    for number, values in enumerate(rows, start=1):
+        cells = dict(zip(used, values, strict=True))
+        captions = cells["caption"] if isinstance(cells["caption"], list) else [cells["caption"]]
+        texts = [text.strip() if isinstance(text, str) else "" for text in captions]
+        empty = [role for role in ("label", "group") if role in used and cells[role] in (None, "")]
+        if empty or not texts or not all(texts):
+            _refuse(source, number, f"its {used[empty[0] if empty else 'caption']} is empty")
+        place = _place(source, cells["image"])
+        if place is None:
+            _refuse(source, number, f"there is no {used['image']} at {cells['image']!r}")
+        pairs.setdefault(place, {**cells, "number": number, "captions": []})["captions"] += texts
+    if not pairs:
+        raise InputError(f"{source} has no rows")
+    return pairs
+
+
+def _refuse(source: Path, number: int, wrong: str) -> NoReturn:
     raise InputError(f"row {number} of {source}: {wrong}")
 
 

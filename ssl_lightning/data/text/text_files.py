@@ -159,7 +159,9 @@ def _documents(
 
 def _rows(file: Path, column: str | int, label: str | int | None, encodings: Sequence[str]) -> Iterator[Document]:
     columns = [column] if label is None else [column, label]
-    yield from read_rows(str(file), table_reader(file) or "", column, label, "train", table_options(file, columns, encodings))
+    yield from read_rows(
+        str(file), table_reader(file) or "", column, label, "train", table_options(file, columns, encodings)
+    )
 
 
 def table_options(file: Path, columns: Sequence[str | int], encodings: Sequence[str]) -> dict[str, Any]:
