@@ -28,7 +28,7 @@ class SharedSpace(nn.Module):
         for layer in (self.image, self.text):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
-        self.bias = None if bias is None else nn.Parameter(torch.tensor([bias]))
+        self.bias: Any = None if bias is None else nn.Parameter(torch.tensor([bias]))
 
     @property
     def scale(self) -> Tensor:
@@ -36,9 +36,10 @@ class SharedSpace(nn.Module):
 
 
 class TwoTowers:
-    """Mixed into a method: encodes images by `backbone` and texts by `text_backbone`, a language model without its head.
+    """Mixed into a method: images are encoded by `backbone`, texts by `text_backbone`, a language model.
 
-    A text is embedded as the mean of its tokens, not as its last one, so that any language model will do.
+    The head of the language model is taken off. A text is embedded as the mean of its tokens, not as its last one, so
+    that any language model will do.
     """
 
     backbone: Any

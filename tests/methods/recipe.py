@@ -67,7 +67,7 @@ def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
         towers["text_backbone"] = config.method.text_backbone
     method = instantiate(
         config.method,
-        **{key: instantiate(node, **TINY.get(node._target_, {})) for key, node in towers.items()},
+        **{key: instantiate(node, **TINY.get(node._target_, {})) for key, node in towers.items() if key not in changes},
         optimizer=partial(torch.optim.SGD, lr=lr),
         schedule=constant,
         **{**SMALL.get(name, {}), **changes},

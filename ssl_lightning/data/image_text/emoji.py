@@ -23,6 +23,5 @@ def emoji_captions(
     held: dict[str, Any] = {"test_size": test_size}
     if held_vendor is not None:
         held = {"split_column": "vendor", "test_value": held_vendor}
-    columns = {"label": "category", "group": "caption"}
-    files = "emoji_captions/captions.csv"
-    return image_text(root, split, files, **columns, **held, seed=seed, store_size=48, cache=cache)
+    held |= {"label": "category", "group": "caption"}
+    return image_text(root, split, "emoji_captions/captions.csv", **held, seed=seed, store_size=48, cache=cache)

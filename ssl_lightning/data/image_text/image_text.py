@@ -60,7 +60,9 @@ def image_text(
     source, rows = _read(Path(root).expanduser(), files, list(used.values()), part, name)
     with closing(rows):
         pairs = _by_file(source, rows, used)
-    table = {role: [pair.get(role) for pair in pairs.values()] for role in (*used, "captions", "number")}
+    table: dict[str, list[Any]] = {
+        role: [pair.get(role) for pair in pairs.values()] for role in (*used, "captions", "number")
+    }
     test = _test_rows(source, table, split_column, test_value, test_size, seed)
     chosen = np.flatnonzero(test if split == "test" else ~test)
     home, names = _files(list(pairs), cache_folder(cache))
