@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from commands.test_evaluate import evaluated
+from commands.test_export import run_export
 from commands.test_generate_images import run_generate
 from PIL import Image
 from runs.harness import train
+from safetensors.torch import load_file
 
 import ssl_lightning
 from ssl_lightning.data.image.digits import digits
+from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.load import load_method
 
@@ -95,3 +99,22 @@ def test_load_gives_the_image_encoder(run: RunFolder) -> None:
     encoder = ssl_lightning.load(run.path)
     images = torch.from_numpy(digits(split="test", copies=1).images[:3])
     assert encoder(images).shape == (3, encoder.method.backbone.out_dim)
+
+
+def test_both_towers_are_exported(run: RunFolder) -> None:
+    """Opened without a word of ours, but for the image network, which is ours."""
+    folder = run_export(run)
+    method, data = load_method(run)
+    texts = ["a handwritten seven", "the digit one is drawn by hand here"]
+    words = transformers.AutoTokenizer.from_pretrained(folder / "text")(texts, padding=True, return_tensors="pt")
+    seen = words["attention_mask"][..., None]
+    space, weights = load_file(folder / "space.safetensors"), load_file(folder / "image.safetensors")
+    with torch.no_grad():
+        hidden = transformers.AutoModel.from_pretrained(folder / "text").eval()(**words).last_hidden_state
+        found = (hidden * seen).sum(dim=1) / seen.sum(dim=1) @ space["text.weight"].T
+        torch.testing.assert_close(found, method.encode_text(data.text.read_samples(texts)), atol=1e-5, rtol=1e-5)
+        network = ConvNet(in_channels=1, width=8, stages=2).eval()
+        network.load_state_dict(weights)
+        x = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(network(x) @ space["image.weight"].T, method.encode_image(x), atol=1e-5, rtol=1e-5)
+    assert space["log_scale"].item() == method.space.log_scale.item()
