@@ -12,7 +12,7 @@ from ssl_lightning.runs.load import load_method
 def export_pair(run: Any, checkpoint: str, folder: Path) -> dict[str, str]:
     """Writes both towers to `folder`; what is written, and what opens it.
 
-    `text/` is a folder of transformers, whose mean hidden state over a text is its embedding. `image.safetensors` are the
+    `text/` is a folder of transformers; the mean hidden state over a text is its embedding. `image.safetensors` are the
     weights of the image encoder by the names of its library. `space.safetensors` has the projections `image.weight` and
     `text.weight`, from embeddings to the shared space, `log_scale`, and `bias` where the method has one.
     """
