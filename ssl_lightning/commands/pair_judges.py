@@ -81,5 +81,7 @@ def encoded_images(method: Any, data: Any) -> Tensor:
 def encoded_texts(method: Any, data: Any, texts: list[str]) -> Tensor:
     """Texts in the same space (T, K), on the CPU."""
     with evaluating(method):
-        parts = (data.text.read_samples(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH))
+        parts = (
+            data.text.read_samples(texts[start : start + BATCH])["tokens"] for start in range(0, len(texts), BATCH)
+        )
         return torch.cat([method.encode_text(part.to(method.device)).float().cpu() for part in parts])

@@ -82,9 +82,9 @@ def test_captions_are_ranked_for_a_picture_and_pictures_for_a_caption(
     made = run_generate(out, f"run='{run.path}'", given=folder / "of 7.png", text=wanted_text)
     assert made["captions"] == ["a handwritten seven", "the digit one"]
     method, data = load_method(run)
-    pixels = data.modality.evaluation_view({"image": data.modality.read_samples([folder / "of 7.png"])})["image"]
+    pixels = data.modality.evaluation_view(data.modality.read_samples([folder / "of 7.png"]))["image"]
     with torch.no_grad():
-        texts = method.encode_text(data.text.read_samples(made["captions"]))
+        texts = method.encode_text(data.text.read_samples(made["captions"])["tokens"])
         wanted = torch.nn.functional.cosine_similarity(method.encode_image(pixels), texts)
     assert made["similarities"][0] == pytest.approx(wanted.tolist(), abs=1e-5)
     made = run_generate(tmp_path / "more", f"run='{run.path}'", given=folder, text="a handwritten zero")
@@ -112,7 +112,9 @@ def test_both_towers_are_exported(run: RunFolder) -> None:
     with torch.no_grad():
         hidden = transformers.AutoModel.from_pretrained(folder / "text").eval()(**words).last_hidden_state
         found = (hidden * seen).sum(dim=1) / seen.sum(dim=1) @ space["text.weight"].T
-        torch.testing.assert_close(found, method.encode_text(data.text.read_samples(texts)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found, method.encode_text(data.text.read_samples(texts)["tokens"]), atol=1e-5, rtol=1e-5
+        )
         network = ConvNet(in_channels=1, width=8, stages=2).eval()
         network.load_state_dict(weights)
         x = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
