@@ -15,7 +15,9 @@ from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.retrieval import similarities
+from ssl_lightning.figures.style import save
 from ssl_lightning.figures.table import print_lines, print_table
+from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
@@ -78,7 +80,9 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
         "files": [str(file) for file in given.files],
         "left_out": given.left_out,
         "columns": list(columns),
-        "figure": _drawn(data.modality, columns, [file.name for file in given.files], path).name,
+        "figure": _drawn(
+            data.modality, columns, [file.name for file in given.files], path, title(run, config.seed)
+        ).name,
         "checkpoint": str(run.checkpoint(checkpoint)),
     }
 
@@ -105,6 +109,7 @@ def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:
             print_table(
                 Console(), caption, ["picture", "cosine"], [(names[n], f"{cosine[n, place]:.3f}") for n in best]
             )
+    numbers = [f"{rank}." for rank in range(1, len(names) + 1)]
     ranked = {captions[place]: images[cosine[:, place].argsort(descending=True)] for place in order}
     return {
         "input": str(config.input),
@@ -112,16 +117,15 @@ def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:
         "left_out": given.left_out,
         "captions": captions,
         "similarities": cosine.tolist(),
-        "figure": _drawn(data.modality, ranked, [f"{rank}." for rank in range(1, len(names) + 1)], path).name,
+        "figure": _drawn(data.modality, ranked, numbers, path, title(run, config.seed)).name,
         "checkpoint": str(run.checkpoint(checkpoint)),
     }
 
 
-def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path) -> Path:
+def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path, title: str) -> Path:
     """The file that was drawn: a film where the modality moves, for which there is a PNG, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
-    modality.draw(columns, names).savefig(picture, dpi=150)
+    save(modality.draw(columns, names), picture, title)
     return film if modality.animate(columns, film) else picture
 
 
