@@ -17,6 +17,7 @@ from ssl_lightning.commands.evaluation_suite import (
     Reconstruction,
     predictions,
 )
+from ssl_lightning.commands.pair_judges import Retrieval, ZeroShot
 from ssl_lightning.config.build import build_method, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.fine_tuning import FineTuning
@@ -60,7 +61,7 @@ def evaluate(config: DictConfig) -> float:
     if not figures:
         raise InputError(
             "an evaluation needs labels and the data of this run has none; give class folders by data.root"
-            f" ({type(trained).__name__} paints nothing and is no language model, which could do without)"
+            f" ({type(trained).__name__} neither paints nor reads text, which could do without)"
         )
     show(console, figures, out, 0 if data.probe_train is None else len(data.test))
     if tracked := (composed.get("logger") or {}).get("wandb"):
@@ -78,6 +79,8 @@ def _judges(config: DictConfig, untrained: Any, console: Console) -> list[Any]:
         Reconstruction(console),
         predictions,
         HeldOutText(untrained, console),
+        Retrieval(untrained, console),
+        ZeroShot(protocol, untrained, console),
     ]
     if config.finetune:
         recipe = FineTuning(max_steps=config.finetune_steps)

@@ -37,6 +37,8 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
             data.refuse_other_tokenizer(parent if run is None else run / "tokenizer")
     facts = _facts(config.backbone, data)
     parts = {"backbone": build_backbone(config.backbone, facts)}
+    if text := config.method.get("text_backbone"):
+        parts["text_backbone"] = build_backbone(text, _facts(text, data))
     if teacher := config.method.get("teacher"):
         known = {key: config.backbone[key] for key in _VOCABULARY if key in config.backbone} | dict(facts)
         settings = teacher if isinstance(teacher, DictConfig) else {**config.backbone, "pretrained": teacher}
@@ -54,9 +56,10 @@ def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -
     """What takes the place of a parent in a config: the network that was built from it, with random weights."""
     if isinstance(parent, bool):
         return False
-    network = parts["backbone" if key.startswith("backbone.") else key.rpartition(".")[2]]
-    vocabulary = {name: None for name in _VOCABULARY if name in config.backbone}
-    return {"_target_": config.backbone._target_, **vocabulary, **network.arguments}
+    place = key.removesuffix(".pretrained")
+    settings = config.backbone if place == key else OmegaConf.select(config, place)
+    vocabulary = {name: None for name in _VOCABULARY if name in settings}
+    return {"_target_": settings._target_, **vocabulary, **parts[place.rpartition(".")[2]].arguments}
 
 
 def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _print(console: Console, title: str, figures: Figures, names: list[str]) -> 
 def _title(name: str) -> str:
     """`probe/linear_accuracy_100` is "linear, 100 labels"; `finetune/accuracy` is "finetune"."""
     if name.startswith(("test/", "val/")):
-        pixels = ", squared, of pixels in [0, 1]" if name.startswith("test/") else ""
+        pixels = ", squared, of pixels in [0, 1]" if name.endswith("_error") else ""
         return name.partition("/")[2].replace("_", " ") + pixels
     kind, _, count = name.partition("accuracy")
     what = kind.removeprefix("probe/").strip("/_")

@@ -73,6 +73,14 @@ class MethodHooks:
         """
         return self(batch[key])  # type: ignore[operator]
 
+    def encode_image(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W), as in evaluation, in the space that they share with texts: (B, K)."""
+        raise NotImplementedError
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Texts (B, N), padded at the end, in the space that they share with images: (B, K)."""
+        raise NotImplementedError
+
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """Pictures of the pretext task on a transformed batch, (B, ...) by title: inputs and predictions."""
         return None

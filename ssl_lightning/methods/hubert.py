@@ -205,5 +205,5 @@ def _refuse_other_frames(teacher: AudioEncoder, backbone: AudioEncoder) -> None:
     if (teacher.hop, teacher.window) != (backbone.hop, backbone.window):
         raise InputError(
             f"the teacher has frames of {teacher.window} samples every {teacher.hop}, and the backbone of"
-            f" {backbone.window} every {backbone.hop}: take a backbone with the conv_kernel and conv_stride of the teacher"
+            f" {backbone.window} every {backbone.hop}: they need the same conv_kernel and conv_stride"
         )

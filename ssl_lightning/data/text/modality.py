@@ -22,7 +22,7 @@ from ssl_lightning.figures.images import texts_figure
 class TextModality(Modality):
     """`tokens` (B, N) int64, padded at the end, N at most `length`.
 
-    `make` is called once, when the tokenizer is first needed.
+    `make` makes the tokenizer, when it is first needed.
     """
 
     name = "text"
@@ -30,11 +30,11 @@ class TextModality(Modality):
     option = "text"
 
     def __init__(self, make: Callable[[], Tokenizer], length: int) -> None:
-        self._make, self.length = make, length
+        self.make, self.length = make, length
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return self._make()
+        return self.make()
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         make(conv_dims=[8])
     with pytest.raises(InputError, match="transformers refuses this wav2vec2"):
         make(heads=3)
-    with pytest.raises(InputError, match="backbone.layer=4 is none of the 3 layers"):
+    with pytest.raises(InputError, match=r"backbone.layer=4 is none of the 3 layers"):
         make(layer=4)
     with pytest.raises(InputError, match=r"cannot be loaded"):
         audio_encoder(pretrained=str(tmp_path))
