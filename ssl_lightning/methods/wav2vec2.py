@@ -72,7 +72,7 @@ class Wav2Vec2(Method):
         self.quantizer = ProductQuantizer(backbone.feature_dim, groups, codes, code_dim)
         self.projector = nn.Linear(backbone.out_dim, out_dim)
         self.target_projector = nn.Linear(code_dim, out_dim)
-        self.start_probability, self.span, self.negatives = start_probability, span, negatives
+        self.start_probability, self.span, self.distractors = start_probability, span, negatives
         self.temperature, self.softmax_temperatures = temperature, (softmax_temperature, softmax_temperature_end)
         self.diversity_weight, self.penalty_weight = diversity_weight, penalty_weight
         self.feature_gradient = feature_gradient
@@ -88,7 +88,7 @@ class Wav2Vec2(Method):
         masked = span_mask(visible, self.start_probability, self.span)
         h = self.backbone.context(features, visible, masked)
         q, codes, probabilities = self._quantized(features)
-        places = distractors(masked, self.negatives)
+        places = distractors(masked, self.distractors)
         c, q = self.projector(h), self.target_projector(q)
         contrastive, accuracy = among_distractors(c, q, codes, masked, places, self.temperature)
         loss = contrastive + self.diversity_weight * self._diversity(probabilities[masked])

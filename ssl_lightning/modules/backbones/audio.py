@@ -173,10 +173,10 @@ def audio_encoder(
         return AudioEncoder(_load(pretrained), sample_rate, layer)
     kind = transformers.CONFIG_MAPPING[architecture]
     refuse_unknown(options, kind(), architecture)
-    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     sizes |= dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), dropout)
-    plain = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
-    given = {key: value for key, value in sizes.items() if value is not None}
+    plain: Any = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
+    given: Any = {key: value for key, value in sizes.items() if value is not None}
     try:
         model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
     except (ValueError, TypeError) as error:
