@@ -14,20 +14,26 @@ from ssl_lightning.evaluation.linear_probe import choose_l2, fit_linear
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How frozen features are evaluated, the same for a trained encoder, an untrained one and raw inputs."""
+class Versioned:
+    """Settings under the name of a version."""
 
     name: str
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits, equal only for equal settings."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Protocol(Versioned):
+    """How frozen features are evaluated, the same for a trained encoder, an untrained one and raw inputs."""
+
     knn_k: int = 20
     knn_temperature: float = 0.07
     l2_grid: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
     linear_tolerance: float = 1e-5
     seed: int = 0
-
-    @property
-    def hash(self) -> str:
-        """Twelve hexadecimal digits, equal only for protocols with equal settings."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     def run(
         self,
@@ -81,9 +87,12 @@ class Protocol:
 
     def judge(self, name: str, predicted: Tensor, labels: Tensor, groups: Tensor | None = None) -> dict[str, float]:
         """`name`: the accuracy of `predicted` (N,) against `labels` (N,); `_low` and `_high` of its interval."""
-        correct = (predicted == labels).cpu()
-        low, high = interval(correct, seed=self.seed, groups=groups)
-        return {name: correct.double().mean().item(), f"{name}_low": low, f"{name}_high": high}
+        return self.mean(name, predicted == labels, groups)
+
+    def mean(self, name: str, values: Tensor, groups: Tensor | None = None) -> dict[str, float]:
+        """`name`: the mean of `values` (N,), one a sample; `_low` and `_high` of its interval."""
+        low, high = interval(values, seed=self.seed, groups=groups)
+        return {name: values.double().mean().item(), f"{name}_low": low, f"{name}_high": high}
 
 
 PROTOCOLS = {"v1": Protocol("v1")}
