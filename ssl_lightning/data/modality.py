@@ -76,6 +76,11 @@ class Modality:
         """
         return False
 
+    @property
+    def corruptions(self) -> Mapping[str, Sequence[Callable[[Batch], Batch]]]:
+        """Corruptions of raw batches by kind, from weak to strong; none, where there is no custom of the field."""
+        return {}
+
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl | None:
         """The protocol on the numbers of the inputs themselves; None if they are too many."""
         one = self._numbers(data.probe_train.__getitems__([0]))

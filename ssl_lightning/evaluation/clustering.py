@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from ssl_lightning.evaluation.knn import check_labels
 
-
 Classes = Sequence[int] | np.ndarray
 
 

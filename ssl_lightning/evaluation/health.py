@@ -59,8 +59,9 @@ def uniformity(z: Tensor) -> Tensor:
 def alpha_req(h: Tensor) -> Tensor:
     """The alpha of (B, D): the eigenvalues of its covariance decay as rank ** -alpha, by least squares in logarithms.
 
-    Near 1 is best: lower is noise in many directions, higher few directions (alpha-ReQ, Agrawal et al. 2022, Sec. 2.2,
-    https://openreview.net/forum?id=ii9X4vtZGTZ). Eigenvalues that are 0 in float32 do not count; NaN for fewer than two.
+    Near 1 is best: lower is noise in many directions, higher are few directions (alpha-ReQ, Agrawal et al. 2022,
+    Sec. 2.2, https://openreview.net/forum?id=ii9X4vtZGTZ). Eigenvalues that are 0 in float32 do not count; NaN if fewer
+    than two are left.
     """
     x = _rows(h).double()
     values = torch.linalg.svdvals(x - x.mean(dim=0)).square()
@@ -73,8 +74,9 @@ def alpha_req(h: Tensor) -> Tensor:
 def lidar(views: Tensor, delta: float = 1e-4) -> Tensor:
     """LiDAR of (N, V, D), V views of each of N samples: how many directions tell samples apart, and not views.
 
-    The exponential of the entropy of the normalized eigenvalues of the between-sample covariance, whitened by that within
-    samples plus `delta` (Thilak et al. 2023, Eq. 1 to 5, https://arxiv.org/abs/2312.04000): in [1, min(N - 1, D)].
+    The exponential of the entropy of the normalized eigenvalues of the between-sample covariance, whitened by that
+    within samples plus `delta` (Thilak et al. 2023, Eq. 1 to 5, https://arxiv.org/abs/2312.04000): in
+    [1, min(N - 1, D)].
     """
     x = views.detach().double()
     means = x.mean(dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_lightning.evaluation.bootstrap import interval
 from ssl_lightning.evaluation.knn import check_labels, knn_predict
-from ssl_lightning.evaluation.linear_probe import choose_l2, fit_linear
+from ssl_lightning.evaluation.linear_probe import LinearProbe, choose_l2, fit_linear
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class Protocol(Versioned):
         x_test, y_test = test["features"].to(device), test["labels"].to(device)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)
         some = order[:linear_samples]
-        l2 = choose_l2(x[some], y[some], self.l2_grid, self.seed)
-        linear = fit_linear(x[some], y[some], num_classes, l2, self.linear_tolerance)
+        linear, l2 = self.linear_probe(x[some], y[some], num_classes)
         predictions = {
             "probe/knn_accuracy": knn_predict(x_test, x, y, num_classes, self.knn_k, self.knn_temperature),
             "probe/linear_accuracy": linear.predict(x_test),
@@ -68,6 +67,11 @@ class Protocol(Versioned):
         for name, predicted in predictions.items():
             figures |= self.judge(name, predicted, y_test, groups)
         return figures
+
+    def linear_probe(self, features: Tensor, labels: Tensor, num_classes: int) -> tuple[LinearProbe, float]:
+        """Fitted on `features` (N, D) and `labels` (N,), with the penalty chosen on a part of them."""
+        l2 = choose_l2(features, labels, self.l2_grid, self.seed)
+        return fit_linear(features, labels, num_classes, l2, self.linear_tolerance), l2
 
     def on_rows(
         self,

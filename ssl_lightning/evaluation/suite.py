@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ssl_lightning.evaluation.clustering import cluster_figures
 from ssl_lightning.evaluation.knn import knn_predict
-from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import Protocol, Versioned
 from ssl_lightning.evaluation.retrieval import retrieval
 
@@ -23,15 +22,10 @@ class Suite(Versioned):
     knn_k: int = 200
     percents: Sequence[int] = (1, 10)
     each: Sequence[int] = (1, 5, 10)
-    draws: int = 5
     recalls: Sequence[int] = (1, 5, 10)
     starts: int = 5
     samples: int = 2000
     train_samples: int = 10_000
-
-    @property
-    def budgets(self) -> LabelBudgets:
-        return LabelBudgets([], self.draws, self.percents, self.each)
 
     def on_features(
         self,
@@ -41,7 +35,7 @@ class Suite(Versioned):
         num_classes: int,
         groups: Tensor | None = None,
     ) -> dict[str, float]:
-        """kNN with more neighbors, clusters and retrieval in the test set; both sets as `features.extract` gives them."""
+        """kNN with more neighbors; clusters and retrieval in the test set. Both sets are as `features.extract` gives."""
         x, y = test["features"], test["labels"]
         train = (probe_train["features"], probe_train["labels"])
         predicted = knn_predict(x, *train, num_classes, self.knn_k, protocol.knn_temperature)
@@ -50,7 +44,7 @@ class Suite(Versioned):
         found = retrieval(x, y, self.recalls, groups)
         query = found.pop("query")
         for name, values in found.items():
-            figures |= protocol.mean(f"retrieval/{name}", values, None if groups is None else groups[query])
+            figures |= protocol.mean(f"retrieval/{name}", values, None if groups is None else groups[query.cpu()])
         return figures
 
 
