@@ -10,8 +10,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
+from ssl_lightning.commands.exported_encoder import BACKBONE
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.config.build import build_backbone, build_data, build_method, facts_for, load_config
 from ssl_lightning.config.choices import load_choice
@@ -24,8 +26,6 @@ from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder, find_run
 from ssl_lightning.runs.load import load_data, load_weights
 
-BACKBONE = "ssl_lightning.backbone"
-"""Of an exported file: the key of its metadata under which the config of its network stands, as JSON."""
 _OF_DATA = ("source", "root", "val_size", "batch_size", "num_workers", "probe", "probe_val_size")
 """What another data set brings along; all else is the preprocessing of the run."""
 
@@ -110,21 +110,21 @@ def _of_encoder(config: DictConfig, device: torch.device) -> Evaluated:
 def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) -> nn.Module:
     """Of an exported file, or of LIBRARY:NAME."""
     library, _, name = encoder.partition(":")
-    weights: dict[str, Tensor] = {}
+    file: Path | None = None
     if library == "transformers" and name:
         if "vocab_size" in data.modality.facts:
             return _language_model(name, pretrained, data)
         return transformers_model(name, data.modality.facts["channels"], pretrained)
     if library in ("timm", "torchvision") and name:
         choice = load_choice("backbone", {"timm": "timm", "torchvision": "resnet18"}[library])
-        settings = {**choice, "name": name, "pretrained": pretrained}
+        settings: Any = {**OmegaConf.to_container(choice, resolve=False), "name": name, "pretrained": pretrained}
     else:
-        settings, weights = _exported(Path(encoder).expanduser())
+        settings, file = _exported(Path(encoder).expanduser())
     composed.backbone = settings
     validate_targets(composed)
     network = build_backbone(composed.backbone, facts_for(composed.backbone, data))
-    if weights and pretrained:
-        network.load_state_dict(weights)
+    if file and pretrained:
+        load_model(network, file)
     return network
 
 
@@ -136,17 +136,20 @@ def _language_model(name: str, pretrained: bool, data: Any) -> nn.Module:
     return LanguageModel(model, data.modality.facts["pad_id"], text.head == "causal")
 
 
-def _exported(place: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and weights of a network in a file that `ssl-export format=safetensors` wrote, or in its folder."""
+def _exported(place: Path) -> tuple[dict[str, Any], Path]:
+    """The config of the network in a file that `ssl-export format=safetensors` wrote, or in its folder; the file."""
     file = place / "model.safetensors" if place.is_dir() else place
     if not file.is_file():
         raise InputError(
-            f"encoder={place} is no file; give one that ssl-export wrote, or timm:NAME, torchvision:NAME, transformers:NAME"
+            f"encoder={place} is no file; give one that ssl-export wrote, or timm:NAME, torchvision:NAME or"
+            " transformers:NAME"
         )
     try:
         with safe_open(file, "pt") as opened:
-            settings = json.loads((opened.metadata() or {})[BACKBONE])
-            return settings, {name: opened.get_tensor(name) for name in opened.keys()}
+            text = (opened.metadata() or {})[BACKBONE]
+        if "${" in text:  # it may come from a stranger, and resolves nothing
+            raise ValueError("its config holds an interpolation")
+        return {key: value for key, value in json.loads(text).items() if key != "pretrained"}, file
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{file} was not written by ssl-export format=safetensors ({first_line(error)})") from error
 

@@ -45,7 +45,7 @@ class SuiteJudges:
         return self.suite.on_features(self.protocol, probe_train, test, data.num_classes, data.groups("test"))
 
     def robustness(self, name: str, encoder: Any, data: Any) -> Figures:
-        """Accuracies on corrupted samples of the test set, by kind and strength, of a linear probe fitted on clean ones.
+        """Accuracies on corrupted samples of the test set, by kind and strength, of a linear probe fitted on clean.
 
         `robustness/KIND_accuracy`: the mean over all strengths; KIND "clean": the same samples as they are.
         """

@@ -40,6 +40,11 @@ class Modality:
     """By which a user of `ssl-generate` gives input: `input`, a file or folder, or `text`."""
 
     @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Of one input of the network, of floats; None: it has tokens, or no certain length."""
+        return None
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What only the data knows and a network is built from, by name of the network's argument."""
         return {}

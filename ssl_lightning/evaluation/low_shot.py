@@ -38,7 +38,7 @@ def _shuffled_by_class(labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tenso
 
 @dataclass(frozen=True)
 class LabelBudgets:
-    """All labels of a set, and `draws` draws of few where it has more: `counts`, `percents`, or `each` of every class."""
+    """All labels of a set, and `draws` draws of few where it has more: `counts`, `percents`, or `each` a class."""
 
     counts: Sequence[int]
     draws: int

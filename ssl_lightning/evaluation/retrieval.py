@@ -15,7 +15,7 @@ _CHUNK_ELEMENTS = 2**24  # ranked at a time: a gigabyte with the indices and the
 def retrieval(
     features: Tensor, labels: Tensor, recalls: Sequence[int] = (1, 5, 10), groups: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Of Q queries: `query` (Q,), their rows; `map` (Q,), average precision; `recall_K` (Q,) bool, a hit in the first K.
+    """Of Q queries: `query` (Q,), their rows; `map` (Q,), average precision; `recall_K` (Q,) bool, a hit in K.
 
     Each of `features` (N, D) with its label (N,) is a query for all others, or with `groups` (N,) for those of other
     groups, if its class has any. Similarity is the cosine of centered features, as in kNN. Average precision: Manning

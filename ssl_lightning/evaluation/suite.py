@@ -35,7 +35,7 @@ class Suite(Versioned):
         num_classes: int,
         groups: Tensor | None = None,
     ) -> dict[str, float]:
-        """kNN with more neighbors; clusters and retrieval in the test set. Both sets are as `features.extract` gives."""
+        """kNN with more neighbors; clusters and retrieval in the test set. Sets are as `features.extract` gives."""
         x, y = test["features"], test["labels"]
         train = (probe_train["features"], probe_train["labels"])
         predicted = knn_predict(x, *train, num_classes, self.knn_k, protocol.knn_temperature)

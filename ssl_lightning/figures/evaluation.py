@@ -23,8 +23,8 @@ _OTHER = "#999999"
 """Okabe and Ito 2008: colors that the color-blind tell apart."""
 _CURVE = re.compile(r"(robustness)/(\w+)_(\d+)_accuracy|(layers)/(\d+)_accuracy")
 _KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "linear on"}
-_WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN"}
-_UNITS = {"percent": "% of labels", "a_class": "labels a class"}
+_WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "knn 200": "kNN, k = 200"}
+_UNITS = {"percent": "% of labels", "a_class": "a class"}
 
 
 def show(console: Console, figures: Figures, out: Path, samples: int, title: str) -> None:

@@ -31,6 +31,10 @@ class ImageModality(Modality):
         self.view = EvaluationView(image_size, mean, std)
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.channels, self.image_size, self.image_size
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         return {"image_size": self.image_size, "channels": self.channels}
 
