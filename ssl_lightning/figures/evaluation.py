@@ -22,7 +22,7 @@ _COLORS = {THIS_RUN: "#0072B2", UNTRAINED: "#E69F00", POOLED: "#56B4E9"}
 _OTHER = "#999999"
 """Okabe and Ito 2008: colors that the color-blind tell apart."""
 _CURVE = re.compile(r"(robustness)/(\w+)_(\d+)_accuracy|(layers)/(\d+)_accuracy")
-_KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "linear on"}
+_KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "corrupted:"}
 _WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "knn 200": "kNN, k = 200"}
 _UNITS = {"percent": "% of labels", "a_class": "a class"}
 
@@ -127,7 +127,7 @@ def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
             axes.fill_between(x, low, high, color=_COLORS[source], alpha=0.12, linewidth=0)
             axes.set_xticks(x)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 
 
 def confusion_figure(labels: Any, predicted: Any, classes: Sequence[str]) -> Figure:

@@ -59,7 +59,7 @@ def test_every_figure_stands_beside_its_control(run: RunFolder) -> None:
     few = {
         f"probe/{probe}_accuracy_{n}" for probe in ("knn", "linear") for n in ("1_percent", "10_percent", "1_a_class")
     }
-    kinds = {f"robustness/{kind}_accuracy" for kind in ("clean", "noisy_1", "noisy_5", "noisy", "blurred_3", "pale")}
+    kinds = {f"robustness/{kind}_accuracy" for kind in ("clean", "noise_1", "noise_5", "noise", "blur_3", "contrast")}
     others = {"probe/knn_200_accuracy", "cluster/nmi", "cluster/accuracy", "retrieval/map", "retrieval/recall_10"}
     assert few | kinds | others | {"finetune/accuracy", "layers/1_accuracy", "layers/2_accuracy"} <= families
     assert {"probe/effective_rank", "probe/uniformity", "probe/alignment"} <= metrics.keys()
@@ -67,7 +67,7 @@ def test_every_figure_stands_beside_its_control(run: RunFolder) -> None:
         assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= 1
     assert metrics["probe/linear_accuracy_1_a_class"] < metrics["probe/linear_accuracy_10_percent"]
     assert metrics["probe/linear_accuracy_10_percent"] < metrics["probe/linear_accuracy"]
-    assert metrics["robustness/noisy_5_accuracy"] < metrics["robustness/noisy_1_accuracy"]
+    assert metrics["robustness/noise_5_accuracy"] < metrics["robustness/noise_1_accuracy"]
     assert metrics["retrieval/recall_1"] < metrics["retrieval/recall_5"] < metrics["retrieval/recall_10"]
     assert metrics["layers/2_accuracy"] == pytest.approx(metrics["probe/linear_accuracy"], abs=0.01)  # the last, pooled
     protocol = found["protocol"]

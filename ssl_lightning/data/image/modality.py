@@ -49,10 +49,14 @@ class ImageModality(Modality):
         Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261, and their code. Noise is the same at each call.
         """
         blur = [sigma / 32 * self.image_size for sigma in (0.4, 0.6, 0.7, 0.8, 1.0)]
-        strengths = {_noisy: (0.08, 0.12, 0.18, 0.26, 0.38), _blurred: blur, _pale: (0.4, 0.3, 0.2, 0.1, 0.05)}
+        kinds: dict[str, tuple[Any, Sequence[float]]] = {
+            "noise": (_noisy, (0.08, 0.12, 0.18, 0.26, 0.38)),
+            "blur": (_blurred, blur),
+            "contrast": (_pale, (0.4, 0.3, 0.2, 0.1, 0.05)),
+        }
         return {
-            function.__name__[1:]: [partial(self._corrupted, function, strength) for strength in values]
-            for function, values in strengths.items()
+            kind: [partial(self._corrupted, function, strength) for strength in strengths]
+            for kind, (function, strengths) in kinds.items()
         }
 
     def _corrupted(self, function: Callable[[Tensor, float], Tensor], strength: float, batch: Batch) -> Batch:
