@@ -43,13 +43,11 @@ class FrozenFeatures:
         return self.found[name, split]
 
 
-def part_features(
-    method: Any, data: Any, part: Any, encode: Callable[[dict[str, Any]], Tensor] | None = None
-) -> dict[str, Tensor]:
+def part_features(method: Any, data: Any, part: Any, encode: Callable[[dict[str, Any]], Tensor]) -> dict[str, Tensor]:
     """The same of any set like those of `data`, on this process alone; `encode`: from a raw batch to (B, D)."""
     batches = (part.__getitems__(rows) for rows in torch.arange(len(part)).split(data.batch_size))
     with evaluating(method):
-        return extract(encode or (lambda batch: embedded(method, data, batch)), batches, method.device)
+        return extract(encode, batches, method.device)
 
 
 class Encoder(nn.Module):
@@ -69,8 +67,9 @@ class Encoder(nn.Module):
         """Embeddings (B, D) float32, on the device of the weights.
 
         Args:
-            inputs: images (B, C, H, W) uint8, clips (B, T, C, H, W) uint8 or tokens (B, N) int64; or a sequence of
-                image files, PIL images, clips (sequences of these) or texts.
+            inputs: images (B, C, H, W) uint8, clips (B, T, C, H, W) uint8, tokens (B, N) int64 or sound (B, S) in
+                [-1, 1]; or a sequence of image files, PIL images, clips (sequences of these), texts, files of sound or
+                recordings (n,).
 
         Raises:
             InputError: inputs that the run does not read.
@@ -78,8 +77,9 @@ class Encoder(nn.Module):
         if isinstance(inputs, str | Path):
             raise InputError(f"give a list: [{str(inputs)!r}]")
         array = isinstance(inputs, Tensor | np.ndarray)
-        raw = torch.as_tensor(inputs) if array else self.data.modality.read_samples(inputs)
-        batch = {self.data.modality.key: raw.to(next(self.method.parameters()).device)}
+        modality, device = self.data.modality, next(self.method.parameters()).device
+        raw = {modality.key: torch.as_tensor(inputs)} if array else modality.read_samples(inputs)
+        batch = {name: value.to(device) for name, value in raw.items()}
         return embedded(self.method, self.data, batch).float()
 
 

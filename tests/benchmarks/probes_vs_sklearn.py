@@ -43,7 +43,7 @@ def features() -> list[torch.Tensor]:
 
 def linear(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor, l2: float) -> dict[str, float]:
     std, mean = torch.std_mean(x.double(), dim=0, correction=0)
-    train, test = (((part.double() - mean) / std).numpy() for part in (x, x_test))
+    train, test = (((part.double() - mean) / std.where(std > 1e-6, 1)).numpy() for part in (x, x_test))
     began = time.perf_counter()
     theirs = LogisticRegression(C=1 / l2, max_iter=5000, tol=1e-5).fit(train, y.numpy())
     between = time.perf_counter()
