@@ -117,7 +117,8 @@ def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) ->
         return transformers_model(name, data.modality.facts["channels"], pretrained)
     if library in ("timm", "torchvision") and name:
         choice = load_choice("backbone", {"timm": "timm", "torchvision": "resnet18"}[library])
-        settings: Any = {**OmegaConf.to_container(choice, resolve=False), "name": name, "pretrained": pretrained}
+        settings: Any = OmegaConf.to_container(choice, resolve=False)
+        settings |= {"name": name, "pretrained": pretrained}
     else:
         settings, file = _exported(Path(encoder).expanduser())
     composed.backbone = settings
