@@ -63,7 +63,8 @@ def fit_linear(
     begin = x.new_zeros(len(present), x.shape[1] + 1)
     if start is not None:
         begin = torch.cat([start.weight, start.bias[:, None]], dim=1)[present]
-    optimum = _optimum(x, y, l2, begin, tolerance)
+    near = _optimum(x.float(), y, l2, begin.float(), max(tolerance, 1e-5))  # most of the way at half the cost
+    optimum = _optimum(x, y, l2, near.double(), tolerance)
     weight = x.new_zeros(num_classes, x.shape[1])
     bias = x.new_full((num_classes,), float("-inf"))
     weight[present], bias[present] = optimum[:, :-1], optimum[:, -1]
