@@ -81,7 +81,7 @@ def _optimum(x: Tensor, y: Tensor, l2: float, begin: Tensor, tolerance: float) -
         max_iter=_MAX_ITERATIONS,
         history_size=20,
         tolerance_grad=tolerance,
-        tolerance_change=1e-12,
+        tolerance_change=1e-16,
         line_search_fn="strong_wolfe",
     )
 
