@@ -52,6 +52,11 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("export", "format=transformers", "run is missing: ssl-export run=..."),
         ("export", "frmat=transformers", "there is no 'frmat'; did you mean format?"),
         ("generate", "run=nowhere", "there is no run at nowhere"),
+        ("embed", "run=nowhere", "there is no run at nowhere"),
+        ("embed", "format=csv", "run is missing: ssl-embed run=..."),
+        ("report", "nowhere", "there is no run at nowhere"),
+        ("report", "metrics=[val/loss]", "runs is missing: ssl-report runs=..."),
+        ("report", "metrcs=1", "there is no 'metrcs'; did you mean metrics?"),
         ("generate", "temprature=1", "there is no 'temprature'; did you mean temperature?"),
         ("generate", "--mulitrun", "there is no option --mulitrun; did you mean --multirun?"),
     ],
@@ -212,7 +217,7 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
-        "data.image_size=14",
+        "data.image_size=10",
         "data.source.copies=2",
         "data.val_size=0.5",
         "trainer.limit_val_batches=1",

@@ -16,7 +16,7 @@ from ssl_lightning.cli.arguments import with_one_length
 from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
-from ssl_lightning.runs.metrics import direction_of
+from ssl_lightning.runs.history import direction_of
 
 CONFIG_DIR = Path(__file__).parents[1] / "conf"
 GROUPS = ("method", "backbone", "optimizer", "data", "regime")

@@ -19,6 +19,7 @@ from ssl_lightning.cli.arguments import (
     refuse_unknown_options,
     verbatim,
     with_one_length,
+    with_places,
     with_run_folder,
     with_sweep_folder,
 )
@@ -115,8 +116,10 @@ def _prepared(arguments: list[str], name: str) -> list[str]:
     if name == "pretrain":
         refuse_launched_sweep(arguments)
         arguments = with_sweep_folder(arguments)
-    if name == "generate":
+    if name in ("generate", "embed"):
         arguments = [verbatim(argument) for argument in arguments]
+    if name == "report":
+        return with_places(arguments)
     arguments = with_run_folder(arguments)
     return with_one_length(arguments) if name == "pretrain" else arguments
 

@@ -13,7 +13,9 @@ from ssl_lightning.commands.text_model import refuse_without, text_model
 from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.style import save
 from ssl_lightning.figures.table import print_lines
+from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
@@ -76,16 +78,17 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
         "files": [str(file) for file in given.files],
         "left_out": given.left_out,
         "columns": list(columns),
-        "figure": _drawn(data.modality, columns, [file.name for file in given.files], path).name,
+        "figure": _drawn(
+            data.modality, columns, [file.name for file in given.files], path, title(run, config.seed)
+        ).name,
         "checkpoint": str(run.checkpoint(checkpoint)),
     }
 
 
-def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path) -> Path:
+def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path, title: str) -> Path:
     """The file that was drawn: a film where the modality moves, for which there is a PNG, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
-    modality.draw(columns, names).savefig(picture, dpi=150)
+    save(modality.draw(columns, names), picture, title)
     return film if modality.animate(columns, film) else picture
 
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from ssl_lightning.ranges import (
     AtLeastTwo,
+    Fraction,
     NonNegativeInt,
     PositiveFloat,
     PositiveFraction,
@@ -96,5 +97,22 @@ class Generate(TypedDict):
     frames: PositiveInt
 
 
-OPTIONS = {"pretrain": Pretrain, "bench": Bench, "evaluate": Evaluate, "export": Export, "generate": Generate}
+class Embed(TypedDict):
+    run: str
+    checkpoint: str
+    input: str | None
+    split: Literal["train", "probe_train", "val", "test"]
+    data: GivenData
+    format: Literal["npz", "parquet", "npy"]
+    neighbours: NonNegativeInt
+    duplicates: Fraction
+    map: Literal["tsne", "pca", "umap"] | None
+
+
+class Report(TypedDict):
+    runs: list[str]
+    metrics: list[str]
+
+
+OPTIONS = {made.__name__.lower(): made for made in (Pretrain, Bench, Evaluate, Embed, Export, Generate, Report)}
 """By the name of the command."""

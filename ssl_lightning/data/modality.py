@@ -1,15 +1,17 @@
 """What commands, callbacks and networks need to know of a kind of data: images, clips of video, text."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.data.folder import files_at
+from ssl_lightning.data.folder import files_at, label_files
 from ssl_lightning.evaluation.features import extract
 from ssl_lightning.evaluation.protocol import Protocol
 
@@ -29,6 +31,17 @@ class UserInput:
     batch: Batch
     files: list[Path]
     left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples of a user: their names, raw batches of any of them, read when asked for, and labels where known."""
+
+    names: Sequence[str]
+    batch: Callable[[Sequence[int]], Batch]
+    """Raises InputError where one of them cannot be read."""
+    labels: np.ndarray | None = None
+    classes: Sequence[str] | None = None
 
 
 class Modality:
@@ -67,6 +80,17 @@ class Modality:
         files = files_at(given, self.extensions, self.name)
         batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
         return UserInput(batch, files[:limit], len(files[limit:]))
+
+    def find_samples(self, given: str) -> Samples:
+        """A file, or those of a folder at any depth; class folders are labels.
+
+        Raises:
+            InputError: nothing is there.
+        """
+        place, files = Path(given).expanduser(), files_at(given, self.extensions, self.name)
+        names = [os.path.relpath(file, place) if place.is_dir() else str(file) for file in files]
+        labels, classes = label_files(names, names, place)
+        return Samples(names, lambda rows: self.read_samples([files[row] for row in rows]), labels, classes)
 
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """A raw batch of samples in memory or in files, each as the subclass says, without `index`.

@@ -57,6 +57,10 @@ class MethodHooks:
         """
         raise NotImplementedError
 
+    def negatives(self, batch_size: int) -> int:
+        """With how many others a sample is compared; by default those of its batch if it `uses_batch_negatives`."""
+        return (batch_size - 1) * self.uses_batch_negatives
+
     def frozen(self) -> Iterable[Parameter]:
         """Weights that this step leaves as they are, though they have a gradient, such as prototypes at the start."""
         return ()

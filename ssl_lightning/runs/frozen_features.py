@@ -50,6 +50,18 @@ def part_features(method: Any, data: Any, part: Any, encode: Callable[[dict[str,
         return extract(encode, batches, method.device)
 
 
+@torch.no_grad()
+def features_of(method: Any, data: Any, part: Any, rows: Sequence[int]) -> Tensor:
+    """(len(rows), D) float32 on the CPU, of some samples of a set; every rank computes the same."""
+    features = []
+    with evaluating(method), unsharded(method):
+        for start in range(0, len(rows), data.batch_size):
+            batch = part.__getitems__(rows[start : start + data.batch_size])
+            batch = {name: value.to(method.device) for name, value in batch.items()}
+            features.append(embedded(method, data, batch).float().cpu())
+    return torch.cat(features)
+
+
 class Encoder(nn.Module):
     """The frozen encoder of a run with its preprocessing; it stays in evaluation mode."""
 

@@ -51,16 +51,21 @@ class AudioModality(Modality):
         return {"waveform": waveform, "length": torch.tensor([len(clip) for clip in clips])}
 
     def _clip(self, given: Any) -> Tensor:
-        if not isinstance(given, str | Path):
-            return torch.as_tensor(given, dtype=torch.float32)[: self.samples]
+        file = isinstance(given, str | Path)
         try:
-            found = list(blocks(Path(given).expanduser(), self.sample_rate, self.samples))
+            if file:
+                found = blocks(Path(given).expanduser(), self.sample_rate, self.samples)
+                clip = to_float(to_int16(np.concatenate([np.zeros(0, np.float32), *found])))
+            else:
+                clip = np.asarray(given, dtype=np.float32)
+            if clip.ndim != 1 or not len(clip):
+                raise ValueError(f"it should be samples (n,), at least one, and is {clip.shape}")
         except InputError:
             raise
         except Exception as error:  # the decoders raise whatever they stumble over
-            raise InputError(f"{given} cannot be read as sound ({first_line(error)})") from error
-        recording = np.concatenate([np.zeros(0, np.float32), *found])[: self.samples]
-        return torch.from_numpy(to_float(to_int16(recording)))
+            what = given if file else type(given).__name__
+            raise InputError(f"{what} cannot be read as sound ({first_line(error)})") from error
+        return torch.from_numpy(clip[: self.samples])
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         """Waveforms (B, `samples`) above their spectrograms; (B, T, F) as pictures, (B, T) as strips of values."""

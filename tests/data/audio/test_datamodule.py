@@ -162,6 +162,13 @@ def test_what_is_no_sound_is_refused(tmp_path: Path, modality: AudioModality, gi
     assert "\n" not in str(caught.value)
 
 
+def test_samples_that_are_no_sound_are_refused(tmp_path: Path, modality: AudioModality) -> None:
+    for given in (np.zeros((2, 9)), torch.zeros(0), object(), write(tmp_path / "empty.wav", 0)):
+        with pytest.raises(InputError, match="cannot be read as sound") as caught:
+            modality.read_samples([given])
+        assert "\n" not in str(caught.value)
+
+
 # The control and the pictures
 
 
