@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from ssl_lightning.figures.style import PALETTE, save, styled
 from ssl_lightning.figures.table import print_lines, print_table
 
 THIS_RUN, UNTRAINED = "this run", "untrained encoder"
@@ -18,9 +19,8 @@ POOLED = "this run, other pool"
 Figures = dict[str, dict[str, float]]
 """By what is judged, by metric: `NAME`, and `NAME_low` and `NAME_high` of its interval."""
 
-_COLORS = {THIS_RUN: "#0072B2", UNTRAINED: "#E69F00", POOLED: "#56B4E9"}
+_COLORS = {THIS_RUN: PALETTE[0], UNTRAINED: PALETTE[4], POOLED: PALETTE[5]}
 _OTHER = "#999999"
-"""Okabe and Ito 2008: colors that the color-blind tell apart."""
 _CURVE = re.compile(r"(robustness)/(\w+)_(\d+)_accuracy|(layers)/(\d+)_accuracy")
 _KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "corrupted:"}
 _WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "knn 200": "kNN, k = 200"}
@@ -40,8 +40,7 @@ def show(console: Console, figures: Figures, out: Path, samples: int, title: str
         heading = f"% on {samples:,} test samples (95 % interval; few labels and k-means: worst to best draw)"
         _print(console, heading, figures, shown)
         written.append(out / "figures" / "evaluation.png")
-        written[-1].parent.mkdir(parents=True, exist_ok=True)
-        evaluation_figure(figures, accuracies, title).savefig(written[-1], dpi=120)
+        save(evaluation_figure(figures, accuracies), written[-1], title)
     print_lines(console, {"wrote": ", ".join(map(str, written))})
 
 
@@ -79,7 +78,8 @@ def _cell(measured: dict[str, float], name: str) -> str:
     return f"{value:.1f} ({low:.1f}-{high:.1f})"
 
 
-def evaluation_figure(figures: Figures, names: list[str], title: str) -> Figure:
+@styled
+def evaluation_figure(figures: Figures, names: list[str]) -> Figure:
     """Dots with intervals, a row a metric; beside them curves over strengths of corruption, and over layers."""
     curves: dict[str, list[str]] = {}
     for name in filter(_CURVE.fullmatch, names):
@@ -87,7 +87,6 @@ def evaluation_figure(figures: Figures, names: list[str], title: str) -> Figure:
     rows = [name for name in names if not _CURVE.fullmatch(name)]
     height = max(2.5, 0.34 * len(rows) + 1.2)
     figure = Figure(figsize=(7 + 4.2 * len(curves), height), layout="constrained")
-    figure.suptitle(title, fontsize=11)
     axes, *beside = figure.subplots(1, 1 + len(curves), squeeze=False, width_ratios=[1.5] + [1] * len(curves)).flat
     _dots(axes, figures, rows)
     for panel, (kind, members) in zip(beside, curves.items(), strict=True):
@@ -130,6 +129,7 @@ def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
     axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 
 
+@styled
 def confusion_figure(labels: Any, predicted: Any, classes: Sequence[str]) -> Figure:
     """Percent of each class (row) that were predicted as each class (column)."""
     counts = np.zeros((len(classes), len(classes)))

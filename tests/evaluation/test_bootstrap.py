@@ -65,3 +65,8 @@ def test_real_numbers_as_scipy_resamples_them() -> None:
     values = torch.rand(400, generator=torch.Generator().manual_seed(0)) ** 3
     theirs = bootstrap((values.numpy(),), np.mean, method="percentile", n_resamples=2000, rng=0).confidence_interval
     assert interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_a_single_group_is_drawn_row_by_row() -> None:
+    correct = torch.arange(100) % 3 > 0
+    assert interval(correct, groups=torch.full((100,), 7)) == interval(correct)
