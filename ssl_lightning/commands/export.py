@@ -6,6 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from ssl_lightning.commands.exported_encoder import export_encoder
 from ssl_lightning.commands.pair_export import export_pair
 from ssl_lightning.commands.text_model import method_of, save, text_model
 from ssl_lightning.figures.table import print_lines
@@ -27,8 +28,14 @@ def export(config: DictConfig) -> None:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     run = find_run(config.run)
-    if method_of(run).declares("encode_text"):
+    trained = method_of(run)
+    if trained.declares("encode_text"):
         print_lines(Console(), export_pair(run, str(config.checkpoint), folder))
+        return
+    form = config.format or ("transformers" if trained.declares("token_loss") else "safetensors")
+    if form != "transformers" or not trained.declares("token_loss"):
+        opened = export_encoder(run, str(config.checkpoint), form, folder)
+        print_lines(Console(), {"wrote": str(folder), "open": opened})
         return
     text = text_model(run, str(config.checkpoint), "be exported to transformers")
     if text.head == "causal":

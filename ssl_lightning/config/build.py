@@ -35,10 +35,10 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
         if data is not None and isinstance(parent, str):
             run = _run_folder(parent)
             data.refuse_other_tokenizer(parent if run is None else run / "tokenizer")
-    facts = _facts(config.backbone, data)
+    facts = facts_for(config.backbone, data)
     parts = {"backbone": build_backbone(config.backbone, facts)}
     if text := config.method.get("text_backbone"):
-        parts["text_backbone"] = build_backbone(text, _facts(text, data))
+        parts["text_backbone"] = build_backbone(text, facts_for(text, data))
     if teacher := config.method.get("teacher"):
         known = {key: config.backbone[key] for key in _VOCABULARY if key in config.backbone} | dict(facts)
         settings = teacher if isinstance(teacher, DictConfig) else {**config.backbone, "pretrained": teacher}
@@ -62,7 +62,8 @@ def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -
     return {"_target_": settings._target_, **vocabulary, **parts[place.rpartition(".")[2]].arguments}
 
 
-def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
+def facts_for(backbone: DictConfig, data: Any) -> dict[str, Any]:
+    """What stands as null in the config of a backbone and the modality of `data` knows."""
     facts = {} if data is None else data.modality.facts
     return {key: fact for key, fact in facts.items() if key in backbone and backbone[key] is None}
 

@@ -60,9 +60,13 @@ class GivenData(TypedDict):
 
 
 class Evaluate(TypedDict):
-    run: str
+    run: str | None
+    encoder: str | None
+    pretrained: bool
+    seed: Seed
     checkpoint: str
     protocol: str
+    suite: Literal["v1"] | None
     raw: bool
     labels: list[AtLeastTwo]
     draws: PositiveInt
@@ -74,7 +78,7 @@ class Evaluate(TypedDict):
 class Export(TypedDict):
     run: str
     checkpoint: str
-    format: Literal["transformers"]
+    format: Literal["safetensors", "timm", "torchvision", "transformers", "onnx"] | None
 
 
 class Generate(TypedDict):

@@ -58,6 +58,11 @@ class Modality:
     """Of the control that learned nothing."""
 
     @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Of one input of the network, of floats; None: it has tokens, or no certain length."""
+        return None
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What only the data knows and a network is built from, by name of the network's argument."""
         return {}
@@ -106,6 +111,11 @@ class Modality:
             OSError: it cannot be written.
         """
         return False
+
+    @property
+    def corruptions(self) -> Mapping[str, Sequence[Callable[[Batch], Batch]]]:
+        """Corruptions of raw batches by kind, from weak to strong; none, where there is no custom of the field."""
+        return {}
 
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl | None:
         """The protocol on the numbers of the inputs themselves; None if they are too many."""

@@ -43,9 +43,14 @@ class MethodHooks:
     starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained",)
     """The keys of a config that load trained weights. The untrained control leaves them out."""
 
+    @property
+    def encoder(self) -> Any:
+        """The network that embeds, and that an export writes: `backbone`, or its teacher."""
+        return self.backbone
+
     def forward(self, x: Tensor) -> Tensor:
-        """The downstream embedding (B, D), by default that of `backbone`."""
-        return self.backbone(x)
+        """The downstream embedding (B, D), by default that of `encoder`."""
+        return self.encoder(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """`loss`, a scalar; `embedding` (B, D), detached; other scalars, which are logged with the loss.

@@ -22,6 +22,13 @@ class VideoModality(ImageModality):
     name = "video"
     key = "video"
 
+    frames: int
+    """Of a clip."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.frames, *super().sample_shape
+
     def evaluation_view(self, batch: Batch) -> Batch:
         """The batch with its `video` as (B, T, C, image_size, image_size) normalized floats."""
         images = self.view({"image": batch["video"].flatten(0, 1)})["image"]
