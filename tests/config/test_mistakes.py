@@ -197,7 +197,7 @@ MISTAKES = {
     "evaluate run=run raw=yes": f"raw=yes {BOOL}",
     "evaluate run=run finetune_steps=0": f"finetune_steps=0 {POSITIVE}",
     "evaluate run=run +foo=1": "nothing reads the key foo; known: run, encoder,",
-    "export run=run format=gguf": "format=gguf should be 'transformers'",
+    "export run=run format=gguf": "format=gguf should be 'safetensors', 'timm',",
     "generate run=run text=a temperature=0": f"temperature=0 {POSITIVE}",
     "generate run=run text=a temperature=hot": "temperature=hot should be a number",
     "generate run=run text=a temperature=nan": f"temperature=NaN should be a {FINITE} number",
