@@ -13,6 +13,7 @@ from torchvision.models import ResNet
 
 from ssl_lightning.config.build import facts_for, load_config
 from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.modules.backbones.audio import AudioEncoder
 from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
@@ -24,6 +25,7 @@ _OPENS = {
     "safetensors": "ssl-evaluate encoder={folder}/model.safetensors data=...",
     "timm": 'timm.create_model("local-dir:{folder}", pretrained=True)',
     "transformers": 'transformers.AutoModel.from_pretrained("{folder}").eval()(pixel_values=x).pooler_output',
+    "sound": 'transformers.AutoModel and AutoFeatureExtractor.from_pretrained("{folder}")',
     "torchvision": 'torchvision.models.{name}().load_state_dict(load_file("{folder}/model.safetensors"), strict=False)',
     "onnx": 'onnxruntime.InferenceSession("{folder}/model.onnx").run(None, {{"input": x}})',
 }
@@ -49,6 +51,9 @@ def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> 
         save_model(network, str(file), {"format": "pt"})
     elif form == "onnx":
         _write_onnx(method, data, folder / "model.onnx")
+    elif form == "transformers" and isinstance(network, AudioEncoder):
+        form = "sound"
+        network.save_pretrained(folder)
     else:
         _write_timm(network, settings, data, folder, form)
     opened = _OPENS[form].format(folder=folder, name=settings.get("name"))

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+import transformers
 from runs.harness import command, train
 
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.load import load_method
 
 TINY = (
     "method=hubert",
@@ -61,3 +64,19 @@ def test_clusters_of_a_recording(second_round: RunFolder, tmp_path: Path) -> Non
     written = json.loads(next((second_round.path / "generate").glob("*.json")).read_text())
     assert written["columns"] == ["sound", "hidden", "clusters", "hidden ones guessed"]
     assert (second_round.path / "generate" / written["figure"]).is_file()
+
+
+def test_transformers_opens_the_encoder(second_round: RunFolder) -> None:
+    ended = command("export", f"run={second_round.path}", "format=transformers", cwd=second_round.path.parent)
+    assert ended.returncode == 0, ended.stderr
+    method, data = load_method(second_round)
+    model = transformers.AutoModel.from_pretrained(second_round.path / "export").eval()
+    extract = transformers.AutoFeatureExtractor.from_pretrained(second_round.path / "export")
+    batch = data.test.__getitems__([0, 5])
+    clips = [row[:length].numpy() for row, length in zip(batch["waveform"], batch["length"], strict=True)]
+    fed = extract(clips, sampling_rate=data.modality.sample_rate, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        found = model(**fed).last_hidden_state
+        h, visible = method.eval().backbone.hidden(batch["waveform"], batch["length"])
+    torch.testing.assert_close(found, h[:, : found.shape[1]], atol=1e-5, rtol=1e-5)
+    assert visible.sum(dim=1).max() == found.shape[1]

@@ -73,7 +73,7 @@ MISTAKES = {
     # parts that do not fit
     "pretrain method=simclr backbone=bert_mini": "needs a backbone of the kind 'image', not masked; backbones that fit",
     "pretrain method=mlm backbone=convnet": "needs a backbone of the kind 'masked', not ConvNet; backbones that fit",
-    "pretrain method=mlm backbone=gpt2_mini": "'masked', not causal; backbones that fit: bert_mini, caption_bert, modernbert_mini",
+    "pretrain method=mlm backbone=gpt2_mini": "backbones that fit: bert_mini, caption_bert, modernbert_mini",
     "pretrain method=causal_lm backbone=bert_mini": "'causal', not masked; backbones that fit: gpt2_mini, llama_mini",
     "pretrain method=denoising_lm backbone=bert_mini": "'seq2seq', not masked; backbones that fit: bart_mini",
     "pretrain method=simmim backbone=vit": "'mean of patches', not ViT; backbones that fit: vit_mean, vit_patches",

@@ -6,6 +6,7 @@ transformers takes seconds to import, so it is imported only when a model is bui
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -123,6 +124,14 @@ class AudioEncoder(nn.Module):
         last = encoder(h, attention_mask=attention_mask(visible)).last_hidden_state
         hook.remove()
         return last if len(encoder.layers) == self.depth(layer) else F.layer_norm(outputs[0], outputs[0].shape[-1:])
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes what AutoModel and AutoFeatureExtractor of transformers open."""
+        import transformers
+
+        self.model.save_pretrained(folder)
+        rate = {} if self.sample_rate is None else {"sampling_rate": self.sample_rate}
+        transformers.Wav2Vec2FeatureExtractor(**rate, return_attention_mask=True).save_pretrained(folder)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles both parts, because methods call `features` and `context` instead of `forward`."""
