@@ -136,10 +136,12 @@ def joint() -> str:
     head = ["`method=`", "kNN", "lightly", "linear", "lightly", "effective rank", "lightly", "images/s, ratio", "seeds"]
     return f"""### Joint embedding, side by side with lightly
 
-The same conv net from the same initial weights on CIFAR-10, for {compared["steps"]} steps of {compared["batch_size"]} images (under a minute of
-training on one core) with the same optimizer; lightly's side is its own transform, heads and loss
-(`joint_vs_lightly.py`). Accuracy in % on the test set, mean and standard deviation over seeds; of 128 possible
-dimensions the effective rank; images per second of CPU time as ours / lightly's, on a machine shared with other work. So
+The same conv net from the same initial weights on the same views of CIFAR-10, for {compared["steps"]} steps of
+{compared["batch_size"]} images (under a minute on one core) with the same optimizer; lightly's side is its own heads, teacher and loss
+(`joint_vs_lightly.py`). Accuracy in % on the test set
+with the labels of every fifth training image, mean and standard deviation over seeds; of 128 possible
+dimensions the effective rank; images per second of CPU time as ours / lightly's with its own data set and transform, on
+one core of a machine shared with other work. So
 short a training tells a wrong implementation from a right one. It does not rank the methods.
 
 {table(head, rows)}
