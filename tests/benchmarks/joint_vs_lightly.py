@@ -13,6 +13,7 @@ start goes on after the last whole pair. Needs `pip install lightly`.
 
 import argparse
 import copy
+import datetime
 import json
 import platform
 import time
@@ -45,6 +46,7 @@ from ssl_lightning.evaluation.health import effective_rank
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.runs.frozen_features import split_features
+from ssl_lightning.runs.provenance import git_commit, hardware
 
 NORMALIZE = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
 SMALL: dict[str, Any] = {"input_size": 32, "gaussian_blur": 0.0, "normalize": NORMALIZE}
@@ -262,6 +264,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     figures = {
+        "command": f"python tests/benchmarks/joint_vs_lightly.py DATA --steps {args.steps} --json FILE",
+        "date": str(datetime.date.today()),
+        "git_commit": git_commit(),
+        "hardware": hardware(),
         "steps": args.steps,
         "batch_size": args.batch_size,
         "versions": {"torch": torch.__version__, "lightly": lightly.__version__, "python": platform.python_version()},
