@@ -9,6 +9,28 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 
+_LONG = (
+    "launch/test_killed",
+    "launch/test_sweep_folder",
+    "launch/test_local_ranks",
+    "launch/test_fsdp",
+    "test_own_code",
+    "test_commands",
+    "loggers/test_wandb",
+    "commands/test_pretrain",
+    "commands/test_evaluate",
+    "test_python_api",
+    "callbacks/test_unlabeled",
+)
+"""Files whose tests take seconds each, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first: the last one would leave all workers but its own with nothing to do."""
+    tests = Path(__file__).parent
+    place = {tests / f"{name}.py": number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

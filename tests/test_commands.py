@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from runs.harness import TINY, WATCHED, command, process, start_process
+from runs.harness import TINY, WATCHED, command, process
 from runs.warm import Command
 
 import ssl_lightning.cli.command
@@ -197,9 +197,10 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
 
 def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_behind(tmp_path):
     options = [*TINY, "callbacks=minimal", "callbacks.progress.every_n_seconds=0", "trainer.max_epochs=1000"]
-    running = start_process("pretrain", *options, "data.num_workers=2", "hydra.run.dir=run", cwd=tmp_path)
+    running = Command("pretrain", *options, "data.num_workers=2", "hydra.run.dir=run", cwd=tmp_path)
     while not running.stdout.readline().startswith("step 9/"):
         assert running.poll() is None
+        time.sleep(0.01)
     os.killpg(running.pid, signal.SIGINT)  # a terminal tells all processes
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
@@ -211,10 +212,11 @@ def test_ctrl_c_in_a_terminal_leaves_the_data_workers_to_the_last_step_and_none_
 def test_evaluate_measures_a_run_beside_its_controls(tmp_path):
     options = (
         "callbacks=minimal",
+        "data.image_size=10",
         "data.source.copies=2",
         "data.val_size=0.5",
         "trainer.limit_val_batches=1",
-        "trainer.max_epochs=20",
+        "trainer.max_epochs=12",
         "hydra.run.dir=run",
     )
     assert command("pretrain", *TINY, *options, cwd=tmp_path).returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task, whole
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -43,6 +43,9 @@ GIVEN = {
 }
 """What the package passes in where it builds or calls what a key names."""
 
+IMAGES = ("ImageDataModule", "VideoDataModule")
+"""Data that have what the transform and the backbone of the default run ask for."""
+
 SMALLER = {
     "shakespeare_char": "backbone.layers=1",
     **{
@@ -53,14 +56,8 @@ SMALLER = {
 """What makes a step of a large network cheap; `simclr_cifar10` has the same one in full."""
 
 
-@cache
-def composed(*overrides: str, name: str = "pretrain", with_hydra: bool = False) -> DictConfig:
-    """Each is composed once, with Hydra's part; it is shared, so whoever changes it does so in a copy."""
-    if with_hydra:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose(name, list(overrides), return_hydra_config=True)
-    whole = composed(*overrides, name=name, with_hydra=True)
-    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+composed = cache(task)
+"""It is shared, so whoever changes it does so in a copy."""
 
 
 def run_in(folder: Path, config: DictConfig) -> None:
@@ -87,7 +84,7 @@ def resolved(brought: dict[str, Any], choices: Any) -> dict[str, Any]:
 
 
 def override(group: str, choice: str) -> str:
-    new = "" if group in composed(with_hydra=True).hydra.runtime.choices else "+"
+    new = "" if group in whole().hydra.runtime.choices else "+"
     return f"{new}{group}={choice}"
 
 
@@ -114,7 +111,7 @@ def chosen(group: str, choice: str) -> list[str]:
         overrides.append("data=python_docs")
     if group == "decoder":
         overrides.append("method=autoencoder")
-    if group == "tokenizer" or (group == "data" and load_choice(group, choice)._target_.endswith("TextDataModule")):
+    if group == "tokenizer" or (group == "data" and not load_choice(group, choice)._target_.endswith(IMAGES)):
         overrides += ["~transform", "~backbone"]
     if group == "backbone" and load_choice(group, choice)._target_.endswith(".language_model"):
         overrides += ["data=python_docs", "~transform"]
@@ -127,7 +124,12 @@ def chosen(group: str, choice: str) -> list[str]:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
     overrides = chosen(group, choice)
-    run_in(tmp_path, composed(*overrides, with_hydra=True))
+    run_in(
+        tmp_path,
+        whole(
+            *overrides,
+        ),
+    )
     config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     validate_targets(config)
@@ -144,7 +146,7 @@ def test_every_command_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_alone_brings_its_companions(name: str) -> None:
-    choices = composed(f"method={name}", with_hydra=True).hydra.runtime.choices
+    choices = whole(f"method={name}").hydra.runtime.choices
     brought = resolved(defaults_of(CONFIG_DIR / "method" / f"{name}.yaml"), choices)
     assert {"transform", "backbone", "data"} <= set(brought)
     assert {group: choices[group] for group in brought} == brought
@@ -152,7 +154,7 @@ def test_a_method_alone_brings_its_companions(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_overrides_its_method(name: str) -> None:
-    choices = composed(f"experiment={name}", with_hydra=True).hydra.runtime.choices
+    choices = whole(f"experiment={name}").hydra.runtime.choices
     brought = defaults_of(CONFIG_DIR / "experiment" / f"{name}.yaml")
     from_method = defaults_of(CONFIG_DIR / "method" / f"{choices.method}.yaml")
     wanted = resolved({**from_method, **brought}, choices)
@@ -172,7 +174,7 @@ def test_who_overrides_whom(tmp_path: Path) -> None:
     beside = f"hydra.searchpath=[file://{tmp_path}]"
 
     def chosen(*overrides: str) -> tuple[Any, ...]:
-        config = composed(beside, *overrides, with_hydra=True)
+        config = whole(beside, *overrides)
         choices = config.hydra.runtime.choices
         return choices.data, choices.backbone, choices.optimizer, config.optimizer.lr, config.data.batch_size
 
@@ -229,7 +231,10 @@ def test_no_target_is_forgotten() -> None:
         target
         for group, choice in CHOICES
         for _, target in targets(
-            OmegaConf.to_container(composed(*chosen(group, choice), with_hydra=True), resolve=False)
+            OmegaConf.to_container(
+                whole(*chosen(group, choice)),
+                resolve=False,
+            )
         )
     }
     assert written <= seen
@@ -271,7 +276,12 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
         *SMALLER.get(name, "").split(),
     ]
     run = tmp_path / "run"
-    run_in(run, composed(*overrides, with_hydra=True))
+    run_in(
+        run,
+        whole(
+            *overrides,
+        ),
+    )
     (run / ".hydra").mkdir(parents=True)
     OmegaConf.save(composed(*overrides), run / ".hydra" / "config.yaml")
     pretrain(composed(*overrides))

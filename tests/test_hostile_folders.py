@@ -279,6 +279,8 @@ OVERRIDES = {
     "a package to trust": "+trust=evil",
     "a target of the launcher": "+hydra.launcher.x._target_=pandas.read_pickle",
     "a run to resume": "resume=run",
+    "a cache": "data.cache=outside",
+    "pickles of submitit": "hydra.launcher.submitit_folder=outside",
     "a logger that writes elsewhere": "logger.tensorboard.folder=/outside",
     "an option": "--config-dir=/outside",
     "an option by its short name": "-cd=/outside",
@@ -385,6 +387,14 @@ def test_what_writes_elsewhere(name: str, run: Path) -> None:
     refused(lambda: with_run_folder([f"resume={run}"]), run, "out of its place|out of the run's folder")
     if not key.startswith(("logger", "trainer")):
         refused(lambda: open_run(run), run, "out of its place")
+
+
+def test_a_cache_of_elsewhere(run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    OmegaConf.update(config, "data.source.cache", str(run.parent / "outside"), force_add=True)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    refused(lambda: with_run_folder([f"resume={run}"]), run, "out of the run's folder")
+    assert load_config(run / ".hydra" / "config.yaml").data.source.cache is None
 
 
 def test_a_run_folder_called_wandb_is_looked_at(run: Path) -> None:

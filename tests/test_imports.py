@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "optim": {"hardware"},
     "evaluation": set(),
     "losses": {"distributed"},
-    "data": {"evaluation", "figures", "randomness", "transforms"},
+    "data": {"evaluation", "figures", "modules", "randomness", "transforms"},
     "methods": {"color", "losses", "modules", "optim", "distributed", "randomness", "record", "transforms"},
     "loggers": {"runs"},
     "runs": {"config", "distributed", "evaluation", "randomness", "record"},

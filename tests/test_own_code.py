@@ -180,7 +180,7 @@ def test_it_is_resumed_by_its_composed_config(home: Path) -> None:
 def test_a_sweep_of_it_is_run_and_resumed(home: Path, launcher: tuple[str, ...]) -> None:
     sweep = f"sweep{len(launcher)}"
     where = (*OWN, *QUICK, TRUST, *launcher)
-    done = command("pretrain", "-m", *where, "seed=1,2", f"hydra.sweep.dir={sweep}", cwd=home, interpreters=True)
+    done = command("pretrain", "-m", *where, "seed=1,2", f"hydra.sweep.dir={sweep}", cwd=home)
     assert done.returncode == 0, done.stderr
     assert [results(home / sweep / job)["status"] for job in "01"] == ["finished", "finished"]
     (home / sweep / "1" / "results.json").unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import task, whole
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.callbacks.checkpoint import LastAndBest
@@ -42,10 +42,7 @@ FITTING = {
 @cache
 def composed(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
     """What Hydra makes of these, and the choices that it took."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("pretrain", list(overrides), return_hydra_config=True)
-    choices = dict(config.hydra.runtime.choices)
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), choices
+    return task(*overrides), dict(whole(*overrides).hydra.runtime.choices)
 
 
 def parts(method: str, group: str, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.trust import refuse_places, validate_targets
+from ssl_lightning.config.trust import caches, refuse_places, validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import refuse_links_out, write_atomically
@@ -64,9 +64,11 @@ def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
 
 
 def load_config(path: Path) -> DictConfig:
-    """The composed config of a run, refused unless it builds only what is trusted."""
+    """The composed config of a run, refused unless it builds only what is trusted; caches lie where this user's do."""
     config = read_config(path)
     refuse_places(config)
+    for key, _ in caches(OmegaConf.to_container(config, resolve=False)):
+        OmegaConf.update(config, key, None)
     return with_own_networks(config, path)
 
 

@@ -121,7 +121,7 @@ def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> Non
 
     Args:
         given: the user's overrides of a training, in which it also must write into the run's folder, or where one of
-            these says; None: nothing is trained.
+            these says, as must caches; None: nothing is trained.
 
     Raises:
         InputError: it stands or writes elsewhere.
@@ -136,8 +136,25 @@ def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> Non
         for name, value in arguments.items():
             said = f"{key}.{name}={value}"
             leads_out = name != "_target_" and value != RUN_FOLDER and re.search(r"[/\\~$]|\.\.", str(value))
-            if given is not None and leads_out and said not in given:
-                raise InputError(f"the run has {said}, out of the run's folder; add it after resume= to mean it")
+            if given is not None and leads_out:
+                _refuse_unless_given(said, given)
+    for key, cache in caches(plain):
+        if given is not None:
+            _refuse_unless_given(f"{key}={cache}", given)
+
+
+def _refuse_unless_given(said: str, given: Sequence[str]) -> None:
+    if said not in given:
+        raise InputError(f"the run has {said}, out of the run's folder; add it after resume= to mean it")
+
+
+def caches(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All (key, place) pairs of a plain config that name a folder for caches themselves."""
+    for name, child in node.items() if isinstance(node, dict) else ():
+        path = f"{key}.{name}".strip(".")
+        if name == "cache" and isinstance(child, str) and not child.startswith("${"):
+            yield path, child
+        yield from caches(child, path)
 
 
 def targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -29,7 +29,8 @@ class DataModule(LightningDataModule):
 
     `setup` makes
 
-    - `val`: `val_size` samples (a count, or a fraction below 1) held out of "train", by label; None for 0;
+    - `val`: `val_size` samples (a count, or a fraction below 1) held out of "train", by label, or those that the set
+      itself holds out; None for 0;
     - `probe_train`: the rest of "train", for probes; None if there are no labels;
     - `train`: `fraction` of "pretrain" without the samples of `val`.
 
@@ -120,7 +121,9 @@ class DataModule(LightningDataModule):
         pretrain = self._open("pretrain")
         train = pretrain if pretrain.labels is not None else self._open("train")
         count = resolve_size(self.val_size, len(train), "data.val_size")
-        val = held_out(len(train), count, self.split_seed, train.labels, train.groups)
+        val = train.validation if count else None
+        if val is None:
+            val = held_out(len(train), count, self.split_seed, train.labels, train.groups)
         rest = np.flatnonzero(~val)
         self.val = train.subset(np.flatnonzero(val)) if count else None
         self.probe_train = train.subset(rest) if train.labels is not None else None

@@ -52,6 +52,11 @@ class Dataset:
         """(N,) int64 group numbers of the samples of this subset, or None."""
         return None if self._groups is None else self._groups[self.rows]
 
+    @property
+    def validation(self) -> np.ndarray | None:
+        """(N,) bool: the samples that the set itself holds out for validation; None: it leaves the choice."""
+        return None
+
     def __getitems__(self, indices: Indices) -> dict[str, torch.Tensor]:
         """Batch dict of positions within this subset; `index` (B,) holds positions in the whole set."""
         rows = self.rows[np.asarray(indices, dtype=np.int64)]

@@ -1,6 +1,6 @@
 """What commands, callbacks and networks need to know of a kind of data: images, clips of video, text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ssl_lightning.data.folder import files_at
 from ssl_lightning.evaluation.features import extract
 from ssl_lightning.evaluation.protocol import Protocol
 
@@ -38,6 +39,10 @@ class Modality:
     """Of the network's input in a batch."""
     option: ClassVar[str] = "input"
     """By which a user of `ssl-generate` gives input: `input`, a file or folder, or `text`."""
+    extensions: ClassVar[Set[str]] = frozenset()
+    """Of the files that it is read from, in lower case."""
+    raw_name: ClassVar[str] = "raw input"
+    """Of the control that learned nothing."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -49,15 +54,17 @@ class Modality:
         raise NotImplementedError
 
     def read_input(self, given: str, limit: int) -> UserInput:
-        """A raw batch of what a user gave, of at most `limit` files.
+        """A raw batch of what a user gave: a file, or the first `limit` of a folder.
 
         Raises:
             InputError: it is not there, or cannot be read.
         """
-        raise NotImplementedError
+        files = files_at(given, self.extensions, self.name)
+        batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
+        return UserInput(batch, files[:limit], len(files[limit:]))
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
-        """The network's raw input (B, ...) of samples in memory or in files, each as the subclass says.
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
+        """A raw batch of samples in memory or in files, each as the subclass says, without `index`.
 
         Raises:
             InputError: one that is none of these, or cannot be read.
@@ -84,7 +91,7 @@ class Modality:
         probe_train, test = (
             extract(self._numbers, data.features_loader(split), "cpu") for split in ("probe_train", "test")
         )
-        return "raw input", protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
+        return self.raw_name, protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
 
     def _numbers(self, batch: Batch) -> Tensor:
         return self.evaluation_view(batch)[self.key].flatten(1)

@@ -45,8 +45,9 @@ class Encoder(nn.Module):
         """Embeddings (B, D) float32, on the device of the weights.
 
         Args:
-            inputs: images (B, C, H, W) uint8, clips (B, T, C, H, W) uint8 or tokens (B, N) int64; or a sequence of
-                image files, PIL images, clips (sequences of these) or texts.
+            inputs: images (B, C, H, W) uint8, clips (B, T, C, H, W) uint8, tokens (B, N) int64 or sound (B, S) in
+                [-1, 1]; or a sequence of image files, PIL images, clips (sequences of these), texts, files of sound or
+                recordings (n,).
 
         Raises:
             InputError: inputs that the run does not read.
@@ -54,8 +55,9 @@ class Encoder(nn.Module):
         if isinstance(inputs, str | Path):
             raise InputError(f"give a list: [{str(inputs)!r}]")
         array = isinstance(inputs, Tensor | np.ndarray)
-        raw = torch.as_tensor(inputs) if array else self.data.modality.read_samples(inputs)
-        batch = {self.data.modality.key: raw.to(next(self.method.parameters()).device)}
+        modality, device = self.data.modality, next(self.method.parameters()).device
+        raw = {modality.key: torch.as_tensor(inputs)} if array else modality.read_samples(inputs)
+        batch = {name: value.to(device) for name, value in raw.items()}
         return embedded(self.method, self.data, batch).float()
 
 

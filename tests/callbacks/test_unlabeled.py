@@ -20,7 +20,13 @@ def test_photos_without_labels_just_train(tmp_path):
     for number in range(32):
         pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
-    options = ("data=image_folder", "data.root=photos", "data.image_size=16", "data.batch_size=8")
+    options = (
+        "data=image_folder",
+        "data.root=photos",
+        "data.image_size=16",
+        "data.source.store_size=24",
+        "data.batch_size=8",
+    )
     small = [option for option in TINY if not option.startswith("data.")]
     done = command(
         "pretrain",

@@ -1,7 +1,7 @@
 """`--help` tells of each method what it learns from and what it does."""
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import whole
 from runs.harness import command
 
 from ssl_lightning.cli.help import describe
@@ -14,8 +14,7 @@ METHODS = sorted(file.stem for file in (CONFIG_DIR / "method").glob("[!_]*.yaml"
 def test_a_method_says_its_modality_and_what_it_does(method):
     modality, sentence = describe(method)
     assert sentence.endswith(".")
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        data = compose("pretrain", [f"method={method}"]).data._target_
+    data = whole(f"method={method}").data._target_
     assert modality == {"image": "images", "text": "text", "video": "video"}[data.split(".")[2]]
 
 

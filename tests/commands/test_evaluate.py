@@ -69,7 +69,7 @@ def test_text_beside_tf_idf_with_all_and_with_few_labels(
 
 
 def test_fine_tuning_learns_what_words_tell(labeled_run: RunFolder) -> None:
-    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true")
+    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true", "finetune_steps=100")
     for part in ("metrics", "controls"):
         assert found[part]["finetune/accuracy"] > 0.9
     assert found["raw"] is None
@@ -98,7 +98,7 @@ def test_weights_that_are_not_finite(labeled_run: RunFolder, tmp_path: Path) -> 
 def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
     small = ("backbone.width=12", "backbone.layers=1", "method.decoder_width=8", "method.decoder_layers=1")
     run = train(tmp_path / "run", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal", "data.val_size=0.5")
-    found = evaluated(run, "labels=[]")
+    found = evaluated(run, "labels=[]", "raw=false")
     assert found["pooled_otherwise"]["probe/knn_accuracy"] != found["metrics"]["probe/knn_accuracy"]
     assert found["metrics"].keys() == found["pooled_otherwise"].keys()
     alike = train(tmp_path / "mean", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal",

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from commands.text_runs import LENGTH, TEXTS, write_text_run
+from composition import task
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
@@ -131,8 +132,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     OmegaConf.save(config, run.config)
     with pytest.raises(InputError, match=r"last.ckpt does not fit the model of"):
         run_export(run)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        OmegaConf.save(compose("pretrain"), run.config)
+    OmegaConf.save(task(), run.config)
     with pytest.raises(InputError, match=r"trained SimCLR, which cannot be exported to transformers; methods that can"):
         run_export(run)
 

@@ -9,7 +9,7 @@ from commands.test_generate_images import run_generate
 from PIL import Image
 from runs.harness import train
 
-from ssl_lightning.data.image.image_folder import natural
+from ssl_lightning.data.folder import natural
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 

@@ -133,7 +133,7 @@ def test_only_so_many(run: RunFolder, pictures: Path, tmp_path: Path, capsys: An
 @pytest.mark.parametrize(
     ("given", "options", "answer"),
     [
-        ("nowhere.png", (), "there is no picture and no folder at .*nowhere.png"),
+        ("nowhere.png", (), "there is no image and no folder at .*nowhere.png"),
         ("empty", (), "empty holds no image: looked for .bmp"),
         ("notes.png", (), r"notes.png cannot be read as an image \(UnidentifiedImageError\)"),
         ("cut.png", (), r"cut.png cannot be read as an image"),
@@ -183,4 +183,4 @@ def test_the_command_takes_any_file_name(run: RunFolder, pictures: Path, tmp_pat
     assert len(list((run.path / "generate").glob("*.png"))) == 1
     done = command("generate", f"run={run.path}", "input=nowhere.png", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["ssl-generate: there is no picture and no folder at nowhere.png"]
+    assert done.stderr.splitlines() == ["ssl-generate: there is no image and no folder at nowhere.png"]

@@ -9,6 +9,7 @@ import huggingface_hub
 import pytest
 import transformers
 from commands.text_runs import LENGTH, write_text_run
+from composition import task
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
@@ -190,8 +191,7 @@ def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
 def test_a_run_on_images_cannot(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.config.parent.mkdir(parents=True)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        OmegaConf.save(compose("pretrain"), run.config)
+    OmegaConf.save(task(), run.config)
     able = "causal_lm, denoising_lm, distil_mlm, mlm, nsp"
     with pytest.raises(InputError, match=f"trained SimCLR, which cannot continue, fill or restore a text.*: {able}"):
         run_generate(tmp_path, f"run='{run.path}'", text="a")

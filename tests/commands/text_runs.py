@@ -4,11 +4,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task
 from omegaconf import OmegaConf, open_dict
 
 from ssl_lightning.config.build import build_method, store_networks
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.text.tokenizers import Tokenizer, bpe, byte, char, wordpiece
 from ssl_lightning.runs.checkpoints import write_checkpoint
 from ssl_lightning.runs.folder import RunFolder
@@ -32,8 +31,7 @@ def tokenizer(kind: str) -> Tokenizer:
 def write_text_run(folder: Path, method: str, *overrides: str, spelled_by: str = "bpe") -> RunFolder:
     """A run of `method` that nobody trained: random weights, far enough from zero to have an opinion."""
     tiny = ("backbone.width=16", "backbone.layers=2", "backbone.heads=2", f"data.length={LENGTH}")
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("pretrain", [f"method={method}", *tiny, *overrides])
+    config = task(f"method={method}", *tiny, *overrides)
     run = RunFolder(folder)
     run.config.parent.mkdir(parents=True)
     OmegaConf.save(config, run.config)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import whole
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -247,8 +247,7 @@ def _is_plain(argument: str) -> bool:
 
 @cache
 def chosen(name: str, *choices: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose(name, list(choices), return_hydra_config=True)
+    config = copy.deepcopy(whole(*choices, name=name))
     with open_dict(config):
         config.hydra.runtime.output_dir = "run"
     HydraConfig.instance().set_config(config)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from distributed.harness import run
-from methods.recipe import METHODS, each_tensor, make_batch, make_method
+from methods.recipe import METHODS, compose_method, each_tensor, make_batch, make_method, take_composed
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +22,8 @@ from ssl_lightning.modules.norm import gather_batch_norm
 from ssl_lightning.randomness import seed_generators
 
 STEPS, B = 3, 16
+FEWER = {"colorization": 4}
+"""Samples where each takes long."""
 BROADCAST = "buffers broadcast over a queue fed locally"
 MUTATIONS = {
     "gather without gradient": (
@@ -57,8 +60,11 @@ class Loss(nn.Module):
         return result["loss"] * weight / mean_over_ranks(weight)
 
 
-def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mutation: str = "") -> dict[str, Tensor]:
+def train(
+    name: str, changes: dict[str, Any], batches: list[dict[str, Any]], config: DictConfig, mutation: str = ""
+) -> dict[str, Tensor]:
     """Losses, averaged over ranks, and all weights and buffers after three plain steps on this rank's rows."""
+    take_composed(name, config)
     with pytest.MonkeyPatch.context() as patch:
         if mutation:
             patch.setattr(*MUTATIONS[mutation])
@@ -83,11 +89,12 @@ def train(name: str, changes: dict[str, Any], batches: list[dict[str, Any]], mut
 
 
 def fixed_batches(name: str) -> list[dict[str, Any]]:
-    return [make_batch(name, B, seed, torch.float64, padded=False) for seed in range(STEPS)]
+    return [make_batch(name, FEWER.get(name, B), seed, torch.float64, padded=False) for seed in range(STEPS)]
 
 
-def difference(*args: Any, mutation: str = "") -> float:
+def difference(name: str, *rest: Any, mutation: str = "") -> float:
     """The largest difference, of anything trained, between either of two ranks and one process alone."""
+    args = (name, *rest, compose_method(name))
     alone = train(*args)
     differences = []
     for found in run(train, *args, mutation):
@@ -114,7 +121,7 @@ def test_symmetric_moco() -> None:
 def test_training_moves_everything() -> None:
     """Else the comparisons above would compare nothing."""
     batches = fixed_batches("moco")
-    first, last = train("moco", {}, batches[:1]), train("moco", {}, batches)
+    first, last = (train("moco", {}, part, compose_method("moco")) for part in (batches[:1], batches))
     assert all(not torch.equal(first[key], last[key]) for key in first if key != "losses")
 
 

@@ -94,6 +94,8 @@ def test_precision_that_cannot_be_sharded() -> None:
 
 
 def test_a_command(tmp_path: Path) -> None:
-    done = command("pretrain", *OPTIONS[1:], "trainer=fsdp", *TWO, "hydra.run.dir=run", cwd=tmp_path)
+    done = command(
+        "pretrain", *OPTIONS[1:], "trainer=fsdp", *TWO, "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr

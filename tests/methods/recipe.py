@@ -1,7 +1,7 @@
 """Each method of conf/method/ as its config makes it, with a tiny backbone, and a batch that it reads."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task
 from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -45,12 +45,18 @@ SMALL = {
     "deepcluster_v2": {"clusters": [6, 5]},
 }
 """By method: what suits batches of 16."""
+_CONFIGS: dict[str, DictConfig] = {}
 
 
-@cache
 def compose_method(name: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("pretrain", [f"method={name}"])
+    if name not in _CONFIGS:
+        _CONFIGS[name] = task(f"method={name}")
+    return _CONFIGS[name]
+
+
+def take_composed(name: str, config: DictConfig) -> None:
+    """What another process has composed need not be composed again."""
+    _CONFIGS[name] = config
 
 
 def known(name: str, options: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import task
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.identity import differing_keys, identity, is_finished, refuse_another
@@ -15,8 +14,7 @@ from ssl_lightning.runs.provenance import provenance
 
 
 def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("pretrain", list(overrides))
+    return task(*overrides)
 
 
 def finished(folder: Path, config: DictConfig, status: str = "finished") -> RunFolder:

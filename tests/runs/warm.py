@@ -17,13 +17,22 @@ from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-_COMMANDS = ("train", "evaluate", "bench", "export", "generate")
+import ssl_lightning
+
+_PACKAGE = Path(ssl_lightning.__file__).parent
+_OURS = [
+    ".".join(("ssl_lightning", *file.relative_to(_PACKAGE).with_suffix("").parts))
+    for file in sorted(_PACKAGE.glob("*/**/*.py"))
+    if "plugins" not in file.parts and file.stem != "__init__" and file.name != "command.py"
+]
+"""All rooms; but what adds to `sys.path` as it is imported, which a fork takes from the process that wants it."""
 _MODELS = ("bert", "bart", "llama", "gpt2", "qwen3", "modernbert")
 _LATE = (
     "sklearn.datasets",
@@ -31,6 +40,8 @@ _LATE = (
     "sklearn.linear_model",
     "matplotlib.backends.backend_agg",
     "cloudpickle",
+    *(f"hydra._internal.core_plugins.{name}" for name in ("basic_launcher", "basic_sweeper", "file_config_source")),
+    "rich._emoji_codes",
 )
 """What a run imports only once it needs it."""
 
@@ -39,7 +50,7 @@ context = mp.get_context("forkserver")
 context.set_forkserver_preload(
     [
         "pytest",
-        *(f"ssl_lightning.commands.{name}" for name in _COMMANDS),
+        *_OURS,
         *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS),
         *_LATE,
     ]
@@ -137,10 +148,19 @@ def _command(
     for number, file in enumerate(said, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
     sys.argv = arguments
-    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
+    _hide(set(without))
     if not interpreters:
         subprocess.Popen = Fork  # type: ignore[misc]
     import_module(f"ssl_lightning.{arguments[0].removeprefix('ssl-')}").main()
+
+
+def _hide(packages: set[str]) -> None:
+    """They cannot be imported, and our modules that have imported them are as if they had not been."""
+    for name in [name for name in sys.modules if name.startswith("ssl_lightning.")]:
+        values = vars(sys.modules[name]).values()
+        if packages & {value.__name__ for value in values if isinstance(value, ModuleType)}:
+            del sys.modules[name]
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
 
 
 class Fork(subprocess.Popen):

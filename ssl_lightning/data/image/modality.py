@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_lightning.data.image.decode import decode
-from ssl_lightning.data.image.image_folder import list_images, natural
-from ssl_lightning.data.modality import Batch, Modality, UserInput
+from ssl_lightning.data.image.image_folder import EXTENSIONS
+from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.transforms.views import EvaluationView
@@ -23,6 +23,7 @@ class ImageModality(Modality):
 
     name = "image"
     key = "image"
+    extensions = EXTENSIONS
 
     def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
@@ -36,13 +37,6 @@ class ImageModality(Modality):
         """The batch with its `image` as (B, C, image_size, image_size) normalized floats."""
         return self.view(batch)
 
-    def read_input(self, given: str, limit: int) -> UserInput:
-        """An image, or the first `limit` of a folder: (B, C, image_size, image_size) uint8."""
-        files = files_at(given)
-        images = self.decoded(files[:limit])
-        batch = {"image": images, "index": torch.arange(len(images))}
-        return UserInput(batch, files[:limit], len(files[limit:]))
-
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return columns_figure(self.looked_at(columns), names)
 
@@ -50,9 +44,9 @@ class ImageModality(Modality):
         """Normalized columns in [0, 1]."""
         return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of image files or PIL images: (B, C, image_size, image_size) uint8."""
-        return self.decoded(samples)
+        return {"image": self.decoded(samples)}
 
     def decoded(self, images: Sequence[Path | Image.Image]) -> Tensor:
         """(N, C, image_size, image_size) uint8, each the central square of a file or image."""
@@ -63,17 +57,3 @@ class ImageModality(Modality):
             return decode(image, self.image_size, self.channels)
         except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
             raise InputError(f"{image} cannot be read as an image ({type(error).__name__})") from error
-
-
-def files_at(given: str) -> list[Path]:
-    """The file itself, or the image files of a folder; numbers in their names are ordered as numbers.
-
-    Raises:
-        InputError: nothing is there, or a folder without images.
-    """
-    place = Path(given).expanduser()
-    if place.is_dir():
-        return [place / name for name in sorted(list_images(place), key=natural)]
-    if not place.exists():
-        raise InputError(f"there is no picture and no folder at {place}")
-    return [place]

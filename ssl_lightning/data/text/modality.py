@@ -47,12 +47,12 @@ class TextModality(Modality):
         tokens = torch.tensor([self.tokenizer.encode(given)], dtype=torch.long)
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of texts: the first `length` tokens of each, as a probe sees them."""
         if not all(isinstance(text, str) for text in samples):
             raise InputError("the run reads texts: give a list of str")
         tokens = [torch.tensor(ids[: self.length], dtype=torch.long) for ids in self.tokenizer.encode_batch(samples)]
-        return pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)
+        return {"tokens": pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)}
 
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl:
         """Logistic regression on the words of the whole texts."""

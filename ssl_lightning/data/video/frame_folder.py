@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.data.cache import cache_folder
+from ssl_lightning.data.folder import label_files, natural
 from ssl_lightning.data.image.image_cache import decode_folder
-from ssl_lightning.data.image.image_folder import find_images, label_files, natural
+from ssl_lightning.data.image.image_folder import find_images
 from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError

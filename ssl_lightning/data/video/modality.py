@@ -8,7 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.data.image.modality import ImageModality, files_at
+from ssl_lightning.data.folder import files_at
+from ssl_lightning.data.image.modality import ImageModality
 from ssl_lightning.data.modality import Batch, UserInput
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.clips import clip_figure, write_gif
@@ -27,15 +28,15 @@ class VideoModality(ImageModality):
 
     def read_input(self, given: str, limit: int) -> UserInput:
         """The last `limit` images of a folder as the frames of one clip: (1, T, C, image_size, image_size) uint8."""
-        files = files_at(given)
-        batch = {"video": self.decoded(files[-limit:])[None], "index": torch.zeros(1, dtype=torch.long)}
+        files = files_at(given, self.extensions, "image")
+        batch = {**self.read_samples([files[-limit:]]), "index": torch.zeros(1, dtype=torch.long)}
         return UserInput(batch, files[-limit:], len(files[:-limit]))
 
-    def read_samples(self, samples: Sequence[Any]) -> Tensor:
+    def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of clips, each a sequence of image files or PIL images, all of one length T."""
         if len({len(clip) for clip in samples}) != 1:
             raise InputError("the clips must have equally many frames")
-        return torch.stack([self.decoded(clip) for clip in samples])
+        return {"video": torch.stack([self.decoded(clip) for clip in samples])}
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return clip_figure(self.looked_at(columns))

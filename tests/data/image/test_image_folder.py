@@ -75,7 +75,7 @@ def test_images_without_classes_have_no_labels(tmp_path, load, place):
 def test_loose_images_beside_classes_are_told(tmp_path, load):
     make_split(tmp_path / "set")
     paint(tmp_path / "set/stray.png", 0)
-    with pytest.warns(InputWarning, match="1 images lie beside"):
+    with pytest.warns(InputWarning, match="1 files lie beside"):
         assert load().labels is None
 
 

@@ -1,0 +1,49 @@
+"""Speech Commands: one-second recordings of single words by thousands of speakers.
+
+Warden, 2018, https://arxiv.org/abs/1804.03209
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ssl_lightning.data.audio.audio_folder import Recordings, list_recordings, numbered
+from ssl_lightning.data.audio.dataset import AudioDataset
+from ssl_lightning.data.splits import require_split
+from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import PositiveInt
+
+
+def speech_commands(
+    root: str,
+    split: str,
+    length: PositiveInt,
+    sample_rate: PositiveInt = 16000,
+    folder: str = "speech_commands",
+    cache: str | None = None,
+    on_corrupt: Literal["skip", "raise"] = "skip",
+) -> AudioDataset:
+    """Split "pretrain" and "train" (the same) or "test" of `root/folder/WORD/SPEAKER_nohash_NUMBER.wav`.
+
+    `testing_list.txt` names the test set, `validation_list.txt` what is held out for validation; `groups` are the
+    speakers. Folders such as `_background_noise_` are not looked at.
+
+    Raises:
+        InputError: no files, or no such lists.
+    """
+    require_split(split, "speech_commands")
+    place = Path(root).expanduser() / folder
+    files = [file for file in list_recordings(place) if not file.startswith("_")]
+    labels, classes = numbered([Path(file).parts[0] for file in files])
+    speakers, _ = numbered([Path(file).name.split("_nohash_")[0] for file in files])
+    test, validation = (np.isin(files, _lines(place / f"{name}_list.txt")) for name in ("testing", "validation"))
+    found = Recordings(place, files, labels, classes, speakers, test, validation)
+    return found.clips(split, length, sample_rate, cache, on_corrupt).firsts()
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): it is a part of Speech Commands") from error
