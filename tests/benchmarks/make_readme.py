@@ -11,7 +11,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-CONTRASTIVE = ("simclr", "moco", "byol")
+CONTRASTIVE = ("simclr", "moco", "byol", "dino")
 TASKS = {
     "val/accuracy": "{:.1%} right",
     "val/loss": "loss {:.3f}",
@@ -21,6 +21,7 @@ METHODS = {
     "simclr": ("Chen et al. 2020", f"{ARXIV}2002.05709", "simclr_mnist_cpu"),
     "moco": ("Chen et al. 2020 (v2)", f"{ARXIV}2003.04297", "moco_mnist_cpu"),
     "byol": ("Grill et al. 2020", f"{ARXIV}2006.07733", "byol_mnist_cpu"),
+    "dino": ("Caron et al. 2021", f"{ARXIV}2104.14294", "dino_mnist_cpu"),
     "mae": ("He et al. 2021", f"{ARXIV}2111.06377", "mae_mnist_cpu"),
     "simmim": ("Xie et al. 2021", f"{ARXIV}2111.09886", "simmim_mnist_cpu"),
     "ijepa": ("Assran et al. 2023", f"{ARXIV}2301.08243", "ijepa_mnist_cpu"),
