@@ -33,6 +33,7 @@ GIVEN = {
     "data": {"transform"},
     "data.source": {"root", "split"},
     "data.source.glyphs": {"root", "split"},
+    "data.source.images": {"root", "split"},
     "data.probe": {"root", "split"},
     "data.tokenizer": {"texts"},
     "method": {"backbone", "optimizer", "schedule"},
@@ -304,6 +305,8 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
         write_texts(root, data.source.files)
         if data.probe:
             write_labeled_lines(root, data.probe.files)
+    elif source == "emoji_captions":
+        write_drawings(root / "emoji_captions", ("google", "apple", "twitter"), data.image_size)
     elif source == "moving_digits":
         write_idx_files(root, data.source.glyphs.name)
     elif source == "torchvision_images" and data.channels == 1:
@@ -314,6 +317,16 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
         overrides += ["data=image_folder", f"data.source.store_size={data.image_size}"]
         overrides += [f"data.{name}={value}" for name, value in same.items()]
     return overrides
+
+
+def write_drawings(folder: Path, vendors: tuple[str, ...], size: int, things: int = 90) -> None:
+    lines = ["image,caption,category,vendor"]
+    for vendor in vendors:
+        (folder / vendor).mkdir(parents=True)
+        for thing in range(things):
+            Image.new("RGB", (size, size), (thing, 0, 0)).save(folder / vendor / f"{thing}.png")
+            lines.append(f"{vendor}/{thing}.png,thing {thing},kind {thing % 3},{vendor}")
+    (folder / "captions.csv").write_text("\n".join(lines))
 
 
 def write_folder(folder: Path, classes: int, size: int, channels: int, each: int = 8) -> None:

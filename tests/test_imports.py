@@ -27,17 +27,19 @@ MAY_IMPORT = {
     "loggers": {"runs"},
     "runs": {"config", "distributed", "evaluation", "randomness", "record"},
     "config": {"runs"},
-    "figures": {"record"},
+    "figures": {"evaluation", "record", "runs"},
     "launch": {"config", "distributed", "hardware", "modules", "runs"},
     "callbacks": {"evaluation", "figures", "launch", "record", "runs", "distributed"},
     "commands": {"config", "distributed", "evaluation", "figures", "launch", "loggers", "modules", "record", "runs"},
     "cli": {"config", "launch", "runs"},
-    "plugins": {"config", "launch", "runs"},
+    "plugins": {"config", "figures", "launch", "runs"},
     "pretrain": {"cli", "commands"},
     "evaluate": {"cli", "commands"},
     "bench": {"cli", "commands"},
     "export": {"cli", "commands"},
     "generate": {"cli", "commands"},
+    "report": {"cli", "commands"},
+    "embed": {"cli", "commands"},
     "__init__": {"runs"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -92,7 +94,7 @@ def test_one_file_talks_to_torch_distributed() -> None:
 def test_commands_answer_without_torch() -> None:
     code = (
         "import sys, ssl_lightning.pretrain, ssl_lightning.evaluate, ssl_lightning.bench;"
-        "import ssl_lightning.export, ssl_lightning.generate;"
+        "import ssl_lightning.export, ssl_lightning.generate, ssl_lightning.embed, ssl_lightning.report;"
         "print([name for name in ('torch', 'lightning', 'torchvision', 'timm', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -15,6 +15,7 @@ def test_a_wheel_composes_runs_outside_the_checkout(tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     assert (site / "ssl_lightning/plugins/hydra_plugins/ssl_lightning/grid.py").exists()
+    assert (site / "ssl_lightning/figures/report.html").exists()
     script = f"import sys; sys.path.insert(0, {str(site)!r});"
     script += "import ssl_lightning.pretrain as pretrain; print(pretrain.__file__); pretrain.main()"
     result = subprocess.run(

@@ -12,7 +12,7 @@ from ssl_lightning.distributed import all_reduce_max
 from ssl_lightning.errors import NotSaved, TrainingInterrupted
 from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.metrics import direction_of
+from ssl_lightning.runs.history import direction_of
 
 
 class LastAndBest(AfterStep):

@@ -3,47 +3,75 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional as F
 
-from ssl_lightning.figures.curves import curves_figure, map_figure
+from ssl_lightning.figures.curves import curves_figure, map_figure, principal
+from ssl_lightning.figures.style import save
 from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.record import TakesFilms, TakesImages
+from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.frozen_features import split_features
+from ssl_lightning.runs.frozen_features import features_of
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.pretext import run_pretext_task
 
 
 class Pictures(Callback):
-    """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, a map of the validation set,
-    and `task.png`, the method's pretext task on held-out samples; of clips also `task.gif`.
+    """`views.png` at the start; `curves.png` at every epoch; at the end `embedding.png`, maps of the validation set by
+    the untrained and the trained encoder, and `task.png`, the method's pretext task on held-out samples; of clips also
+    `task.gif`. `views.png` shows what the transform makes: its views, or what it did to the input.
 
     Args:
         images: rows of `views.png` and `task.png`.
-        points: at most so many samples on the map.
+        points: at most so many samples on the maps.
+        map: t-SNE, PCA, or UMAP where umap-learn is installed.
     """
 
-    def __init__(self, images: PositiveInt = 8, points: PositiveInt = 1000) -> None:
-        self.images, self.points = images, points
+    def __init__(
+        self, images: PositiveInt = 8, points: PositiveInt = 1000, map: Literal["tsne", "pca", "umap"] = "tsne"
+    ) -> None:
+        self.images, self.points, self.map = images, points, map
+        self.untrained: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"untrained": self.untrained}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.untrained = state_dict["untrained"]
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
-    @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if "views" not in data.transform.produces:
-            return
+        if trainer.is_global_zero:
+            self._show_transform(trainer, pl_module)
+        if trainer.global_step == 0 and _is_mapped(data):
+            features = features_of(pl_module, data, data.val, self._chosen(data))
+            if features.isfinite().all():
+                self.untrained = principal(F.normalize(features, dim=1), 50).half()  # all that the map is made of
+
+    def _show_transform(self, trainer: Trainer, pl_module: Any) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         samples, key = self._spread(data.train), data.modality.key
-        batch = self._transformed(samples, data, pl_module)
-        views = {f"view {number}": view for number, view in enumerate(batch["views"], start=1)}
-        self._save_columns(trainer, "views", {key: data.modality.evaluation_view(samples)[key], **views})
+        batch, seen = self._transformed(samples, data, pl_module), data.modality.evaluation_view(samples)[key]
+        made = {f"view {number}": view for number, view in enumerate(batch.get("views", ()), start=1)}
+        inputs = batch.get("inputs")
+        if inputs is not None and (inputs.ndim, inputs.shape[:-2]) == (seen.ndim, seen.shape[:-2]):
+            made["transformed"] = inputs
+        if made:
+            self._save_columns(trainer, "views", {key: seen, **made})
+
+    def _chosen(self, data: Any) -> list[int]:
+        """The samples of the validation set that are on the maps."""
+        return torch.randperm(len(data.val), generator=torch.Generator().manual_seed(0))[: self.points].tolist()
 
     def _spread(self, part: Any) -> dict[str, Tensor]:
         """`images` samples of a set, evenly spread over it."""
@@ -72,16 +100,18 @@ class Pictures(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.val is None or len(data.val) < 4:
+        if not _is_mapped(data):
             return
         if pl_module.declares("show"):
             self._show_task(trainer, pl_module)
-        found = split_features(pl_module, data, "val")
-        if not trainer.is_global_zero or not found["features"].isfinite().all():
+        rows = self._chosen(data)
+        features = features_of(pl_module, data, data.val, rows)
+        if not trainer.is_global_zero or not features.isfinite().all():
             return
-        chosen = torch.randperm(len(found["features"]), generator=torch.Generator().manual_seed(0))[: self.points]
-        labels = found["labels"][chosen] if "labels" in found else None
-        self._save(trainer, "embedding", map_figure(found["features"][chosen], labels, data.classes))
+        labels = None if data.val.labels is None else torch.as_tensor(data.val.labels)[rows]
+        maps = {} if self.untrained is None else {"untrained encoder": self.untrained}
+        maps[f"after {trainer.global_step:,} steps"] = features
+        self._save(trainer, "embedding", map_figure(maps, labels, data.classes, self.map))
 
     def _show_task(self, trainer: Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -93,11 +123,14 @@ class Pictures(Callback):
     def _save(self, trainer: Trainer, name: str, figure: Figure) -> None:
         path = self.run.figures / f"{name}.png"
         with _warning(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=120, bbox_inches="tight")
+            save(figure, path, title(self.run, trainer.datamodule.seed))  # type: ignore[attr-defined]
             for logger in trainer.loggers:
                 if isinstance(logger, TakesImages):
                     logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+
+
+def _is_mapped(data: Any) -> bool:
+    return data.val is not None and len(data.val) >= 4
 
 
 @contextmanager

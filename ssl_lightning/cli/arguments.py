@@ -65,6 +65,20 @@ def with_one_length(arguments: list[str]) -> list[str]:
     return [*arguments[: given[0]], other[keys[given[0]]], *arguments[given[0] :]]
 
 
+def with_places(arguments: list[str]) -> list[str]:
+    """Turns folders that stand alone into `runs=[...]`; what is written of a single one lies in it."""
+    from hydra._internal.utils import get_args_parser
+
+    words = get_args_parser().parse_known_args(arguments)[0].overrides
+    places = [word for word in words if "=" not in word or os.path.exists(word)]
+    rest = [argument for argument in arguments if argument not in places]
+    if places:
+        rest.append(f"runs=[{','.join(map(quoted, places))}]")
+    if len(places) == 1 and os.path.isdir(places[0]) and not any(word.startswith("hydra.run.dir=") for word in words):
+        rest.append(f"hydra.run.dir={quoted(places[0])}")
+    return rest
+
+
 def verbatim(argument: str) -> str:
     """`text=` and `input=` take what stands behind as it is, whatever commas, brackets and quotes mean to Hydra."""
     key, equals, text = argument.partition("=")

@@ -19,6 +19,7 @@ from ssl_lightning.cli.arguments import (
     refuse_unknown_options,
     verbatim,
     with_one_length,
+    with_places,
     with_run_folder,
     with_sweep_folder,
 )
@@ -31,7 +32,7 @@ from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
-from ssl_lightning.runs.folder import remove_empty
+from ssl_lightning.runs.folder import evaluation_folder, remove_empty
 
 Task = Callable[[DictConfig], Any]
 
@@ -103,6 +104,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
 
 def _register_resolvers() -> None:
     """What `conf/` calls by these names."""
+    OmegaConf.register_new_resolver("evaluation_folder", evaluation_folder, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
     for resolver in (tasks_per_node, gpus_per_node):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
@@ -114,8 +116,10 @@ def _prepared(arguments: list[str], name: str) -> list[str]:
     if name == "pretrain":
         refuse_launched_sweep(arguments)
         arguments = with_sweep_folder(arguments)
-    if name == "generate":
+    if name in ("generate", "embed"):
         arguments = [verbatim(argument) for argument in arguments]
+    if name == "report":
+        return with_places(arguments)
     arguments = with_run_folder(arguments)
     return with_one_length(arguments) if name == "pretrain" else arguments
 

@@ -8,21 +8,25 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from ssl_lightning.evaluation.features import evaluating
-from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.fine_tuning import FineTuning, classes
 from ssl_lightning.evaluation.language import likelihood
 from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.reconstruction import pca_errors, principal_components, squared_errors
-from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED
+from ssl_lightning.figures.evaluation import THIS_RUN, UNTRAINED, confusion_figure
 from ssl_lightning.modules.backbones.vit import ViT
-from ssl_lightning.runs.frozen_features import embedded, split_features
+from ssl_lightning.runs.folder import write_atomically
+from ssl_lightning.runs.frozen_features import FrozenFeatures, embedded
 
 Figures = dict[str, float]
 Findings = Iterator[tuple[str, Figures]]
@@ -35,13 +39,13 @@ _LARGEST_PCA = 8192
 class Probes:
     """kNN and linear probe on the frozen embedding, of data with labels, by `protocol` on the test set.
 
-    Controls: the `untrained` encoder; the other embedding of a transformer that has two; with `raw`, the raw control of
-    the modality. `penalties`, by what is judged: those that the linear probes chose.
+    Of all encoders of `features`, this run and its controls; with `raw`, also of the raw control of the modality.
+    `penalties`, by what is judged: those that the linear probes chose.
     """
 
     protocol: Protocol
     budgets: LabelBudgets
-    untrained: nn.Module
+    features: FrozenFeatures
     raw: bool
     console: Console
     penalties: dict[str, float] = field(default_factory=dict)
@@ -50,14 +54,11 @@ class Probes:
     def __call__(self, method: Any, data: Any) -> Findings:
         if data.probe_train is None:
             return
-        subjects = {THIS_RUN: method, UNTRAINED: self.untrained, POOLED: pooled_otherwise(method)}
-        for name, subject in subjects.items():
-            if subject is not None:
-                with self.console.status(f"features: {name}"):
-                    probe_train, test = (split_features(subject, data, split) for split in ("probe_train", "test"))
-                groups, device = data.groups("test"), subject.device
-                figures = self.protocol.on_rows(probe_train, test, data.num_classes, device, groups)
-                yield name, self._judged(name, data, figures)
+        for name, encoder in self.features.encoders.items():
+            with self.console.status(f"features: {name}"):
+                probe_train, test = (self.features(name, split) for split in ("probe_train", "test"))
+            figures = self.protocol.on_rows(probe_train, test, data.num_classes, encoder.device, data.groups("test"))
+            yield name, self._judged(name, data, figures)
         control = data.modality.raw_control(data, self.protocol, method.device) if self.raw else None
         if control is not None:
             self.raw_name, figures = control
@@ -73,13 +74,17 @@ class Probes:
 
 @dataclass
 class FineTuned:
-    """Accuracy on the test set after all weights of a copy were trained on labels; control: the same from scratch."""
+    """Accuracy on the test set after all weights of a copy were trained on labels; control: the same from scratch.
+
+    The classifier of this run on all labels is kept in `out`, with its predictions and its confusion matrix.
+    """
 
     recipe: FineTuning
     protocol: Protocol
     budgets: LabelBudgets
     untrained: nn.Module
     console: Console
+    out: Path
 
     def __call__(self, method: Any, data: Any) -> Findings:
         if data.probe_train is not None:
@@ -92,12 +97,25 @@ class FineTuned:
 
         def figures(rows: Tensor, seed: int) -> Figures:
             with self.console.status(f"fine-tuning: {name}, {len(rows):,} labels, draw {seed + 1}"):
-                predicted = self.recipe.predict(
-                    Encoder(method, data), fetch, labels, rows, fetch_test, len(test_labels), data.num_classes, seed
-                )
+                model = self.recipe.fit(Encoder(method, data), fetch, labels, rows, data.num_classes, seed)
+                predicted = classes(model, fetch_test, torch.arange(len(test_labels)))
+            if name == THIS_RUN and len(rows) == len(labels):
+                self._keep(model, predicted, data)
             return self.protocol.judge("finetune/accuracy", predicted, test_labels, data.groups("test"))
 
         return self.budgets.over_all_and_few(labels, figures)
+
+    def _keep(self, model: nn.Module, predicted: Tensor, data: Any) -> None:
+        (self.out / "figures").mkdir(parents=True, exist_ok=True)
+        save_model(model, str(self.out / "finetuned.safetensors"))
+        columns = np.arange(len(predicted)), data.test.labels, predicted.numpy()
+        rows = [
+            f"{row},{data.classes[label]},{data.classes[guess]}" for row, label, guess in zip(*columns, strict=True)
+        ]
+        write_atomically(self.out / "predictions.csv", "\n".join(["sample,label,predicted", *rows]) + "\n")
+        confusion_figure(data.test.labels, columns[2], data.classes).savefig(
+            self.out / "figures" / "confusion.png", dpi=120
+        )
 
 
 class Encoder(nn.Module):

@@ -9,11 +9,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from ssl_lightning.commands.pair_judges import encoded_texts
 from ssl_lightning.commands.text_model import refuse_without, text_model
 from ssl_lightning.commands.text_tasks import perform
 from ssl_lightning.config.build import build_data, load_config
 from ssl_lightning.errors import InputError
-from ssl_lightning.figures.table import print_lines
+from ssl_lightning.evaluation.retrieval import similarities
+from ssl_lightning.figures.style import save
+from ssl_lightning.figures.table import print_lines, print_table
+from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import find_run, write_json
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
@@ -33,8 +37,8 @@ def generate(config: DictConfig) -> None:
     _refuse_misfit(config)
     began = time.perf_counter()
     path = _free_name(Path(HydraConfig.get().runtime.output_dir))
-    of_text = OmegaConf.is_missing(config, "input")
-    made = _from_text(config) if of_text else _from_files(config, path)
+    of_text, alone = (OmegaConf.is_missing(config, "input"), OmegaConf.is_missing(config, "text"))
+    made = _from_text(config) if of_text else _from_files(config, path) if alone else _from_both(config, path)
     content = {
         **made,
         "options": {key: config[key] for key in (_OF_TEXT if of_text else _OF_FILES)},
@@ -76,16 +80,52 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
         "files": [str(file) for file in given.files],
         "left_out": given.left_out,
         "columns": list(columns),
-        "figure": _drawn(data.modality, columns, [file.name for file in given.files], path).name,
+        "figure": _drawn(
+            data.modality, columns, [file.name for file in given.files], path, title(run, config.seed)
+        ).name,
         "checkpoint": str(run.checkpoint(checkpoint)),
     }
 
 
-def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path) -> Path:
+def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:
+    """Captions, which "|" separates, and pictures ranked for each other: on the terminal, and drawn beside `path`."""
+    run, checkpoint = find_run(config.run), str(config.checkpoint)
+    refuse_without("encode_text", run, "rank captions and pictures: give text= or input= alone")
+    method, data = load_method(run, checkpoint)
+    given = data.modality.read_input(str(config.input), config.max_images)
+    captions = list(dict.fromkeys(part.strip() for part in str(config.text).split("|") if part.strip()))
+    images = data.modality.evaluation_view(given.batch)["image"]
+    with torch.no_grad():
+        cosine = similarities(method.encode_image(images), encoded_texts(method, data, captions))  # (files, captions)
+    names = [file.name for file in given.files]
+    if len(names) == 1:
+        order = cosine[0].argsort(descending=True).tolist()
+        rows = [(captions[place], f"{cosine[0, place]:.3f}") for place in order]
+        print_table(Console(), f"captions of {names[0]}", ["caption", "cosine"], rows)
+    else:
+        order = list(range(len(captions)))
+        for place, caption in enumerate(captions):
+            best = cosine[:, place].argsort(descending=True).tolist()
+            print_table(
+                Console(), caption, ["picture", "cosine"], [(names[n], f"{cosine[n, place]:.3f}") for n in best]
+            )
+    numbers = [f"{rank}." for rank in range(1, len(names) + 1)]
+    ranked = {captions[place]: images[cosine[:, place].argsort(descending=True)] for place in order}
+    return {
+        "input": str(config.input),
+        "files": [str(file) for file in given.files],
+        "left_out": given.left_out,
+        "captions": captions,
+        "similarities": cosine.tolist(),
+        "figure": _drawn(data.modality, ranked, numbers, path, title(run, config.seed)).name,
+        "checkpoint": str(run.checkpoint(checkpoint)),
+    }
+
+
+def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path, title: str) -> Path:
     """The file that was drawn: a film where the modality moves, for which there is a PNG, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
-    modality.draw(columns, names).savefig(picture, dpi=150)
+    save(modality.draw(columns, names), picture, title)
     return film if modality.animate(columns, film) else picture
 
 
@@ -96,8 +136,8 @@ def _refuse_misfit(config: DictConfig) -> None:
         InputError: a value that is missing, or one too many.
     """
     pictures = not OmegaConf.is_missing(config, "input")
-    if pictures and not OmegaConf.is_missing(config, "text"):
-        raise InputError("text= and input= are for different runs: give the one that the method was trained on")
+    if pictures and not OmegaConf.is_missing(config, "text") and not str(config.text).strip(" |"):
+        raise InputError('text= is empty: give captions to rank, as in text="a cat | a dog"')
     if pictures and (OmegaConf.is_missing(config, "run") or not str(config.input).strip()):
         raise InputError("pictures need a run and a path: ssl-generate run=RUN input=image.png, or a folder of images")
     if not pictures and (OmegaConf.is_missing(config, "text") or not str(config.text).strip()):

@@ -44,10 +44,27 @@ def refuse_without(hook: str, run: RunFolder, wish: str) -> None:
     Raises:
         InputError: it does not.
     """
-    trained: Any = get_class(load_config(run.config).method._target_)
+    trained = method_of(run)
     if not trained.declares(hook):
         able = methods_that_declare(hook)
         raise InputError(f"{run.path} trained {trained.__name__}, which cannot {wish}; methods that can: {able}")
+
+
+def method_of(run: RunFolder) -> Any:
+    """The class of the method that a run trained."""
+    return get_class(load_config(run.config).method._target_)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A folder that transformers' `from_pretrained` opens: the weights are tensors alone, in safetensors."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error}") from error
 
 
 def _of_run(run: RunFolder, checkpoint: str, wish: str) -> TextModel:

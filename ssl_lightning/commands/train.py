@@ -48,7 +48,7 @@ def train(config: DictConfig) -> float | None:
     metrics = Metrics(run.metrics, step)
     begins_trained = bool(parents(config))
     summary = RunSummary(run, metrics, config, begins_trained)
-    trainer = _trainer(config, run, metrics, summary)
+    trainer = _trainer(config, run, metrics, summary, Header(run.path, step))
     data = build_data(config)
     tokenizers = parent_runs(config) if checkpoint is None else [run.path]
     for folder in tokenizers[:1]:
@@ -65,7 +65,6 @@ def train(config: DictConfig) -> float | None:
         if checkpoint is None:
             store_networks(method, run.config)
     _describe(config, data, trainer, summary)
-    print_run_header(config, run.path, method, trainer, resumed=step)
     try:
         _fit(trainer, method, data, checkpoint, summary)
     except TrainingInterrupted as stop:
@@ -78,11 +77,23 @@ def train(config: DictConfig) -> float | None:
     return metrics.latest.get(config.objective) if config.objective else None
 
 
-def _trainer(config: DictConfig, run: RunFolder, metrics: Metrics, summary: RunSummary) -> lightning.Trainer:
+class Header(lightning.Callback):
+    """Says what the run is about to do, once its optimizer is made."""
+
+    def __init__(self, run: Path, step: int | None) -> None:
+        self.run, self.step = run, step
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        print_run_header(self.run, trainer, resumed=self.step)
+
+
+def _trainer(
+    config: DictConfig, run: RunFolder, metrics: Metrics, summary: RunSummary, header: Header
+) -> lightning.Trainer:
     callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
     trainer: lightning.Trainer = instantiate(
         config.trainer,
-        callbacks=[*callbacks, summary],
+        callbacks=[header, *callbacks, summary],
         logger=[metrics, *instantiate(config.get("logger") or {}).values()],
         default_root_dir=str(run.path),
         _convert_="all",

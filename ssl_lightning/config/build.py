@@ -35,8 +35,10 @@ def build_method(config: DictConfig, data: Any = None) -> Any:
         if data is not None and isinstance(parent, str):
             run = _run_folder(parent)
             data.refuse_other_tokenizer(parent if run is None else run / "tokenizer")
-    facts = _facts(config.backbone, data)
+    facts = facts_for(config.backbone, data)
     parts = {"backbone": build_backbone(config.backbone, facts)}
+    if text := config.method.get("text_backbone"):
+        parts["text_backbone"] = build_backbone(text, facts_for(text, data))
     if teacher := config.method.get("teacher"):
         known = {key: config.backbone[key] for key in _VOCABULARY if key in config.backbone} | dict(facts)
         settings = teacher if isinstance(teacher, DictConfig) else {**config.backbone, "pretrained": teacher}
@@ -54,11 +56,13 @@ def _without(parent: Any, key: str, config: DictConfig, parts: dict[str, Any]) -
     """What takes the place of a parent in a config: the network that was built from it, with random weights."""
     if isinstance(parent, bool):
         return False
-    network = parts["backbone" if key.startswith("backbone.") else key.rpartition(".")[2]]
-    return {"_target_": config.backbone._target_, **dict.fromkeys(_VOCABULARY), **network.arguments}
+    place = key.removesuffix(".pretrained")
+    target = config.backbone._target_ if place == key else OmegaConf.select(config, place)._target_
+    return {"_target_": target, **dict.fromkeys(_VOCABULARY), **parts[place.rpartition(".")[2]].arguments}
 
 
-def _facts(backbone: DictConfig, data: Any) -> dict[str, Any]:
+def facts_for(backbone: DictConfig, data: Any) -> dict[str, Any]:
+    """What stands as null in the config of a backbone and the modality of `data` knows."""
     facts = {} if data is None else data.modality.facts
     return {key: fact for key, fact in facts.items() if key in backbone and backbone[key] is None}
 

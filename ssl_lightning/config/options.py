@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from ssl_lightning.ranges import (
     AtLeastTwo,
+    Fraction,
     NonNegativeInt,
     PositiveFloat,
     PositiveFraction,
@@ -59,9 +60,13 @@ class GivenData(TypedDict):
 
 
 class Evaluate(TypedDict):
-    run: str
+    run: str | None
+    encoder: str | None
+    pretrained: bool
+    seed: Seed
     checkpoint: str
     protocol: str
+    suite: Literal["v1"] | None
     raw: bool
     labels: list[AtLeastTwo]
     draws: PositiveInt
@@ -73,7 +78,7 @@ class Evaluate(TypedDict):
 class Export(TypedDict):
     run: str
     checkpoint: str
-    format: Literal["transformers"]
+    format: Literal["safetensors", "timm", "torchvision", "transformers", "onnx"] | None
 
 
 class Generate(TypedDict):
@@ -92,5 +97,22 @@ class Generate(TypedDict):
     frames: PositiveInt
 
 
-OPTIONS = {"pretrain": Pretrain, "bench": Bench, "evaluate": Evaluate, "export": Export, "generate": Generate}
+class Embed(TypedDict):
+    run: str
+    checkpoint: str
+    input: str | None
+    split: Literal["train", "probe_train", "val", "test"]
+    data: GivenData
+    format: Literal["npz", "parquet", "npy"]
+    neighbours: NonNegativeInt
+    duplicates: Fraction
+    map: Literal["tsne", "pca", "umap"] | None
+
+
+class Report(TypedDict):
+    runs: list[str]
+    metrics: list[str]
+
+
+OPTIONS = {made.__name__.lower(): made for made in (Pretrain, Bench, Evaluate, Embed, Export, Generate, Report)}
 """By the name of the command."""

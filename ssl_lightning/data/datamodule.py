@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from torch import nn
 
 from ssl_lightning.data.loader import Loader
-from ssl_lightning.data.modality import Batch, Modality
+from ssl_lightning.data.modality import Batch, Modality, Samples
 from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
@@ -187,16 +187,24 @@ class DataModule(LightningDataModule):
 
     def features_loader(self, split: str) -> Loader:
         """This process's share of "train", "probe_train", "val" or "test", in order, each sample once."""
-        if split not in ("train", "probe_train", "val", "test"):
-            raise InputError(f"no split named {split!r}: choose train, probe_train, val or test")
-        dataset = getattr(self, split)
-        if dataset is None:
-            lacking = "data.val_size is 0" if split == "val" else "the data has no labels"
-            raise InputError(f"there is no {split} set: {lacking}")
+        dataset = self._part(split)
         sampler = BatchSampler(
             len(dataset), self.batch_size, self._rank, self._world_size, shuffle=False, drop_last=False
         )
         return self._loader(dataset, sampler, keep_workers=False)
+
+    def samples(self, split: str) -> Samples:
+        """All of "train", "probe_train", "val" or "test"; their names are their places in the whole set."""
+        part = self._part(split)
+        return Samples([str(row) for row in part.rows], part.__getitems__, part.labels, part.classes)
+
+    def _part(self, split: str) -> Any:
+        if split not in ("train", "probe_train", "val", "test"):
+            raise InputError(f"no split named {split!r}: choose train, probe_train, val or test")
+        if getattr(self, split) is None:
+            lacking = "data.val_size is 0" if split == "val" else "the data has no labels"
+            raise InputError(f"there is no {split} set: {lacking}")
+        return getattr(self, split)
 
     def on_before_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         self.fetched_at = time.perf_counter()

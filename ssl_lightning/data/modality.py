@@ -1,15 +1,17 @@
 """What commands, callbacks and networks need to know of a kind of data: images, clips of video, text."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_lightning.data.folder import files_at
+from ssl_lightning.data.folder import files_at, label_files
 from ssl_lightning.evaluation.features import extract
 from ssl_lightning.evaluation.protocol import Protocol
 
@@ -31,6 +33,17 @@ class UserInput:
     left_out: int = 0
 
 
+@dataclass(frozen=True)
+class Samples:
+    """N samples of a user: their names, raw batches of any of them, read when asked for, and labels where known."""
+
+    names: Sequence[str]
+    batch: Callable[[Sequence[int]], Batch]
+    """Raises InputError where one of them cannot be read."""
+    labels: np.ndarray | None = None
+    classes: Sequence[str] | None = None
+
+
 class Modality:
     """One kind of data. A DataModule holds it as `modality`; nothing else asks which kind it is."""
 
@@ -43,6 +56,11 @@ class Modality:
     """Of the files that it is read from, in lower case."""
     raw_name: ClassVar[str] = "raw input"
     """Of the control that learned nothing."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Of one input of the network, of floats; None: it has tokens, or no certain length."""
+        return None
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -63,6 +81,17 @@ class Modality:
         batch = {**self.read_samples(files[:limit]), "index": torch.arange(len(files[:limit]))}
         return UserInput(batch, files[:limit], len(files[limit:]))
 
+    def find_samples(self, given: str) -> Samples:
+        """A file, or those of a folder at any depth; class folders are labels.
+
+        Raises:
+            InputError: nothing is there.
+        """
+        place, files = Path(given).expanduser(), files_at(given, self.extensions, self.name)
+        names = [os.path.relpath(file, place) if place.is_dir() else str(file) for file in files]
+        labels, classes = label_files(names, names, place)
+        return Samples(names, lambda rows: self.read_samples([files[row] for row in rows]), labels, classes)
+
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """A raw batch of samples in memory or in files, each as the subclass says, without `index`.
 
@@ -82,6 +111,11 @@ class Modality:
             OSError: it cannot be written.
         """
         return False
+
+    @property
+    def corruptions(self) -> Mapping[str, Sequence[Callable[[Batch], Batch]]]:
+        """Corruptions of raw batches by kind, from weak to strong; none, where there is no custom of the field."""
+        return {}
 
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl | None:
         """The protocol on the numbers of the inputs themselves; None if they are too many."""

@@ -1,5 +1,6 @@
 """Features of a frozen encoder over a whole data set."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,3 +58,16 @@ def extract(
     found = {name: gather(torch.cat(part).to(device)).cpu() for name, part in parts.items() if part}
     first = np.unique(found["index"].numpy(), return_index=True)[1]
     return {name: values[first] for name, values in found.items()}
+
+
+def spread(total: int, count: int) -> np.ndarray:
+    """`count` of the rows 0 to `total` - 1, evenly spread; all, if there are no more."""
+    return np.arange(min(total, count)) * total // max(1, min(total, count))
+
+
+def fingerprint(dataset: Any, samples: int = 1000) -> str:
+    """Twelve hexadecimal digits of a set: its size, its labels, and so many of its samples, evenly spread."""
+    batch = dataset.__getitems__(spread(len(dataset), samples))
+    labels = [] if dataset.labels is None else [np.asarray(dataset.labels).tobytes()]
+    values = [batch[key].numpy().tobytes() for key in sorted(batch)]
+    return hashlib.sha256(b"".join([str(len(dataset)).encode(), *labels, *values])).hexdigest()[:12]

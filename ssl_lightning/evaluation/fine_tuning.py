@@ -44,22 +44,28 @@ class FineTuning:
         num_classes: int,
         seed: int = 0,
     ) -> Tensor:
-        """Predicted classes (test_size,) of a test set, on the CPU, after training on `rows` (N,) of labeled samples.
+        """Predicted classes (test_size,) of a test set, on the CPU, after `fit`."""
+        model = self.fit(encoder, fetch, labels, rows, num_classes, seed)
+        return classes(model, fetch_test, torch.arange(test_size))
+
+    def fit(
+        self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, seed: int = 0
+    ) -> nn.Module:
+        """A copy of `encoder` and a classifier, trained on `rows` (N,) of labeled samples.
 
         Neither `encoder`, from what `fetch` returns to (B, D), nor the global random state changes.
         """
 
         def accuracy(rate: float) -> float:
             model = self._trained(encoder, fetch, labels, some[held:], num_classes, rate, seed)
-            return float((_classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean())
+            return float((classes(model, fetch, some[:held]) == labels[some[:held]]).float().mean())
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             some = rows[torch.randperm(len(rows))[: self.choice_samples]]
             held = max(1, round(0.2 * len(some)))
             rate = max(sorted(self.rates), key=accuracy)
-            model = self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
-            return _classes(model, fetch_test, torch.arange(test_size))
+            return self._trained(encoder, fetch, labels, rows, num_classes, rate, seed)
 
     def _trained(
         self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, rate: float, seed: int
@@ -97,6 +103,7 @@ def _scale(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _classes(model: nn.Module, fetch: Fetch, rows: Tensor) -> Tensor:
+def classes(model: nn.Module, fetch: Fetch, rows: Tensor) -> Tensor:
+    """Predicted classes (N,) of the samples at `rows` (N,), on the CPU."""
     with evaluating(model):
         return torch.cat([model(fetch(part)).argmax(dim=1).cpu() for part in rows.split(256)])

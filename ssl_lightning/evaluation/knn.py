@@ -4,6 +4,9 @@ Wu et al. 2018, https://arxiv.org/abs/1805.01978, Sec. 3.4. Features are first c
 an offset shared by all features, as an untrained encoder has, would make every cosine nearly 1.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -59,3 +62,32 @@ def knn_predict(
         votes = torch.bmm(weight[:, None], votes_of[neighbor]).squeeze(1)  # (m, classes)
         predictions.append(votes.argmax(dim=1))
     return torch.cat(predictions) if predictions else train_labels[:0]
+
+
+@torch.no_grad()
+def nearest(
+    features: np.ndarray, k: int, device: torch.device | str = "cpu", chunk: int = 4096
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cosines and rows of the `k` nearest other rows of each of `features` (N, D), exactly; (at most `chunk`, k) each.
+
+    The features are centered as above and may be memory-mapped: a few times `chunk` squared numbers are in memory.
+    """
+    mean = torch.from_numpy(features.mean(axis=0, dtype=np.float64)).float()
+    starts, k = range(0, len(features), chunk), min(k, len(features) - 1)
+
+    def part(start: int) -> Tensor:
+        rows = torch.from_numpy(np.array(features[start : start + chunk], dtype=np.float32))
+        return F.normalize(rows - mean, dim=1).to(device)
+
+    for first in starts:
+        queries = part(first)
+        cosine, row = queries.new_zeros(len(queries), 0), torch.zeros(len(queries), 0, dtype=torch.long, device=device)
+        for start in starts:
+            found = queries @ part(start).T
+            if start == first:
+                found.fill_diagonal_(-torch.inf)
+            best = found.topk(min(k, found.shape[1]), dim=1)
+            cosine, order = torch.cat([cosine, best.values], dim=1).sort(dim=1, descending=True)
+            row = torch.cat([row, best.indices + start], dim=1).gather(1, order)[:, :k]
+            cosine = cosine[:, :k]
+        yield cosine.cpu(), row.cpu()

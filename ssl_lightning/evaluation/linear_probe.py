@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
@@ -64,34 +63,42 @@ def fit_linear(
     begin = x.new_zeros(len(present), x.shape[1] + 1)
     if start is not None:
         begin = torch.cat([start.weight, start.bias[:, None]], dim=1)[present]
-    optimum = _optimum(x, y, l2, begin, tolerance)
+    near = _optimum(x.float(), y, l2, begin.float(), max(tolerance, 1e-5))  # most of the way at half the cost
+    optimum = _optimum(x, y, l2, near.double(), tolerance)
     weight = x.new_zeros(num_classes, x.shape[1])
     bias = x.new_full((num_classes,), float("-inf"))
     weight[present], bias[present] = optimum[:, :-1], optimum[:, -1]
     return LinearProbe(weight, bias, mean, std)
 
 
-@torch.enable_grad()
 def _optimum(x: Tensor, y: Tensor, l2: float, begin: Tensor, tolerance: float) -> Tensor:
     """The optimal weight and bias, (C, D + 1), for standardized `x` (N, D) and `y` (N,), from those of `begin`."""
     parameters = begin.requires_grad_()
+    row = torch.arange(len(y), device=y.device)
     columns = x.T.contiguous()  # (D, N): the thin matrix products are faster in this layout
     optimizer = torch.optim.LBFGS(
         [parameters],
         max_iter=_MAX_ITERATIONS,
         history_size=20,
         tolerance_grad=tolerance,
-        tolerance_change=1e-12,
+        tolerance_change=1e-16,
         line_search_fn="strong_wolfe",
     )
 
+    @torch.no_grad()
     def objective() -> Tensor:
-        optimizer.zero_grad()
+        """The loss; its gradient, written out, takes half the time of autograd."""
         weight, bias = parameters[:, :-1], parameters[:, -1:]
-        logits = weight @ columns + bias  # (C, N)
-        loss = F.cross_entropy(logits.T, y) + 0.5 * l2 / len(x) * weight.square().sum()
-        loss.backward()
-        return loss
+        logits = torch.addmm(bias, weight, columns)  # (C, N)
+        logits -= logits.amax(dim=0)
+        right = logits[y, row]
+        shares = logits.exp_()
+        total = shares.sum(dim=0)
+        shares /= total
+        shares[y, row] -= 1
+        decay = l2 / len(x) * weight
+        parameters.grad = torch.cat([shares @ x / len(x) + decay, shares.mean(dim=1, keepdim=True)], dim=1)
+        return (total.log() - right).mean() + 0.5 * (decay * weight).sum()
 
     optimizer.step(objective)
     return parameters.detach()

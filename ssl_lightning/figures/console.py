@@ -6,40 +6,27 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 from rich.console import Console
 
+from ssl_lightning.figures.metrics import FIGURES
+from ssl_lightning.figures.preflight import preflight
 from ssl_lightning.figures.table import print_lines, print_table
 from ssl_lightning.record import TakesResults
-
-_FIGURES = {
-    "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
-    "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
-    "probe/effective_rank": ("effective rank of the embedding", "{:.1f}"),
-    "probe/uniformity": ("uniformity (lower is more even)", "{:.2f}"),
-    "probe/alignment": ("alignment of two views (lower is closer)", "{:.3f}"),
-    "val/loss": ("loss", "{:.4f}"),
-    "val/perplexity": ("perplexity", "{:.2f}"),
-    "val/bits_per_byte": ("bits per byte", "{:.3f}"),
-}
-"""Of any method: label and format."""
 
 _UNSUPERVISED = ("probe/effective_rank", "probe/uniformity", "probe/alignment")
 """Shown where no labels tell more."""
 
 
 @rank_zero_only
-def print_run_header(config: DictConfig, run: Path, method: Any, trainer: Any, *, resumed: int | None) -> None:
-    """Method, data, size, device and folder, before the training begins; `resumed`: after so many steps, if it is."""
+def print_run_header(run: Path, trainer: Any, *, resumed: int | None) -> None:
+    """What a run is about to do, and what its user might change; `resumed`: after so many steps, if it is."""
+    method, found = trainer.lightning_module, preflight(trainer)
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    device = f"{trainer.world_size} x {trainer.accelerator.__class__.__name__.removesuffix('Accelerator').lower()}"
-    batch, parts = config.data.batch_size, trainer.accumulate_grad_batches
-    if parts > 1:
-        batch = f"{parts} x {batch} = {parts * batch}"
+    chosen = f"{HydraConfig.get().runtime.choices.get('data', '')} {trainer.datamodule.root}".strip()
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
-        "data": f"{HydraConfig.get().runtime.choices.get('data', '')} {config.data.root}".strip(),
-        "batch": f"{batch} over {device}, {trainer.precision}",
+        **found,
+        "data": f"{chosen}: {found['data']}",
         # a Trainer's dummy logger takes any call and returns None
         "tracked": ", ".join(logger.where() or "" for logger in trainer.loggers if isinstance(logger, TakesResults)),
         "run": f"{run}{'' if resumed is None else f' (resumed at step {resumed})'}",
@@ -61,7 +48,7 @@ def print_run_summary(
     `figures`: label and format of the metrics that the method declares. `following`: a command to go on with.
     """
     console = Console()
-    if rows := _rows(latest, untrained, {**_FIGURES, **figures}):
+    if rows := _rows(latest, untrained, {**FIGURES, **figures}):
         headings = ("held out", "this run", "untrained encoder")[: 2 + any(row[2] for row in rows)]
         print_table(console, f"after {steps} steps", headings, [row[: len(headings)] for row in rows])
     if line := _below_untrained(latest, untrained, steps):
@@ -92,7 +79,7 @@ def _below_untrained(latest: Mapping[str, float], untrained: Mapping[str, float]
     """A sentence about the accuracies that are lower than before the training; empty if there are none."""
     below = [
         f"{label} {latest[name]:.1%} (untrained {untrained[name]:.1%})"
-        for name, (label, _) in _FIGURES.items()
+        for name, (label, _) in FIGURES.items()
         if name in latest.keys() & untrained and name.endswith("accuracy") and latest[name] < untrained[name]
     ]
     if not below:

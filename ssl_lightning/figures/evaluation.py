@@ -1,11 +1,15 @@
-"""An evaluation as people look at it: tables and bars, each figure compared with its controls."""
+"""An evaluation as people look at it: tables and dots, each figure compared with its controls."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from ssl_lightning.figures.style import PALETTE, save, styled
 from ssl_lightning.figures.table import print_lines, print_table
 
 THIS_RUN, UNTRAINED = "this run", "untrained encoder"
@@ -15,8 +19,15 @@ POOLED = "this run, other pool"
 Figures = dict[str, dict[str, float]]
 """By what is judged, by metric: `NAME`, and `NAME_low` and `NAME_high` of its interval."""
 
+_COLORS = {THIS_RUN: PALETTE[0], UNTRAINED: PALETTE[4], POOLED: PALETTE[5]}
+_OTHER = "#999999"
+_CURVE = re.compile(r"(robustness)/(\w+)_(\d+)_accuracy|(layers)/(\d+)_accuracy")
+_KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "corrupted:"}
+_WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "knn 200": "kNN, k = 200"}
+_UNITS = {"percent": "% of labels", "a_class": "a class"}
 
-def show(console: Console, figures: Figures, out: Path, samples: int) -> None:
+
+def show(console: Console, figures: Figures, out: Path, samples: int, title: str) -> None:
     """Prints the figures; writes those that have an interval, of `samples`, to `figures/evaluation.png` in `out`."""
     found = figures[THIS_RUN]
     accuracies = [name for name in found if f"{name}_low" in found]
@@ -25,11 +36,11 @@ def show(console: Console, figures: Figures, out: Path, samples: int) -> None:
         _print(console, "held out", figures, errors)
     written = [out / "results.json"]
     if accuracies:
-        title = f"accuracy on {samples:,} test samples: 95 % interval; with few labels, worst and best draw"
-        _print(console, title, figures, accuracies)
+        shown = [name for name in accuracies if not _CURVE.fullmatch(name)]
+        heading = f"% on {samples:,} test samples (95 % interval; few labels and k-means: worst to best draw)"
+        _print(console, heading, figures, shown)
         written.append(out / "figures" / "evaluation.png")
-        written[-1].parent.mkdir(parents=True, exist_ok=True)
-        _bars(figures, accuracies).savefig(written[-1], dpi=120, bbox_inches="tight")
+        save(evaluation_figure(figures, accuracies), written[-1], title)
     print_lines(console, {"wrote": ", ".join(map(str, written))})
 
 
@@ -46,34 +57,93 @@ def _print(console: Console, title: str, figures: Figures, names: list[str]) -> 
 
 
 def _title(name: str) -> str:
-    """`probe/linear_accuracy_100` is "linear, 100 labels"; `finetune/accuracy` is "finetune"."""
-    if name.startswith(("test/", "val/")):
-        pixels = ", squared, of pixels in [0, 1]" if name.startswith("test/") else ""
-        return name.partition("/")[2].replace("_", " ") + pixels
-    kind, _, count = name.partition("accuracy")
-    what = kind.removeprefix("probe/").strip("/_")
-    return f"{what}, {int(count[1:]):,} labels" if count else what
+    """`probe/linear_accuracy_100` is "linear, 100 labels"; `retrieval/recall_5` is "retrieval R@5"."""
+    kind, _, what = name.partition("/")
+    if kind in ("test", "val"):
+        return what.replace("_", " ") + (", squared, of pixels in [0, 1]" if name.endswith("_error") else "")
+    what, _, few = what.partition("accuracy")
+    what = re.sub("recall_", "R@", what).replace("_", " ").strip() or ("accuracy" if kind == "cluster" else "")
+    number, _, unit = few.strip("_").partition("_")
+    few = f"{number} {_UNITS.get(unit, 'labels')}" if number else ""
+    return ", ".join(filter(None, (f"{_KINDS.get(kind, kind)} {_WORDS.get(what, what)}".strip(), few)))
 
 
 def _cell(measured: dict[str, float], name: str) -> str:
-    """An accuracy with its interval, or an error; empty where it was not measured."""
+    """A percentage with its interval, or another figure; empty where it was not measured."""
     if name not in measured:
         return ""
     if f"{name}_low" not in measured:
         return f"{measured[name]:.5f}"
-    return f"{measured[name]:.2%}  {measured[f'{name}_low']:.2%} to {measured[f'{name}_high']:.2%}"
+    value, low, high = (100 * measured[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.1f} ({low:.1f}-{high:.1f})"
 
 
-def _bars(figures: Figures, names: list[str]) -> Figure:
-    figure = Figure(figsize=(2.6 * len(names) + 1, 3))
-    colors = {THIS_RUN: "tab:blue", UNTRAINED: "tab:gray", POOLED: "tab:cyan"}
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
-        for source, measured in figures.items():
-            if name in measured:
-                value, low, high = (measured[f"{name}{end}"] for end in ("", "_low", "_high"))
-                interval = [[value - low], [high - value]]
-                bars = axes.bar(source, value, yerr=interval, color=colors.get(source, "lightgray"), capsize=3)
-                axes.bar_label(bars, [f"{value:.1%}"], fontsize=7, padding=3)
-        axes.set(title=_title(name), ylim=(0, 1.08))
-        axes.tick_params(axis="x", labelrotation=20, labelsize=7)
+@styled
+def evaluation_figure(figures: Figures, names: list[str]) -> Figure:
+    """Dots with intervals, a row a metric; beside them curves over strengths of corruption, and over layers."""
+    curves: dict[str, list[str]] = {}
+    for name in filter(_CURVE.fullmatch, names):
+        curves.setdefault(name.partition("/")[0], []).append(name)
+    rows = [name for name in names if not _CURVE.fullmatch(name)]
+    height = max(2.5, 0.34 * len(rows) + 1.2)
+    figure = Figure(figsize=(7 + 4.2 * len(curves), height), layout="constrained")
+    axes, *beside = figure.subplots(1, 1 + len(curves), squeeze=False, width_ratios=[1.5] + [1] * len(curves)).flat
+    _dots(axes, figures, rows)
+    for panel, (kind, members) in zip(beside, curves.items(), strict=True):
+        _curves(panel, figures, members)
+        panel.set(xlabel={"robustness": "strength of corruption", "layers": "stage or block"}[kind], ylim=(0, 100))
+        panel.set_ylabel("accuracy of the linear probe in %")
+    return figure
+
+
+def _dots(axes: Any, figures: Figures, names: list[str]) -> None:
+    for number, (source, measured) in enumerate(figures.items()):
+        found = [(row, name) for row, name in enumerate(names) if name in measured]
+        values = np.array([[100 * measured[f"{name}{end}"] for end in ("", "_low", "_high")] for _, name in found])
+        places = [row + 0.16 * (number - (len(figures) - 1) / 2) for row, _ in found]
+        if len(values):
+            errors = np.abs(values[:, 1:] - values[:, :1]).T
+            color = _COLORS.get(source, _OTHER)
+            axes.errorbar(values[:, 0], places, xerr=errors, fmt="o", color=color, markersize=4, label=source)
+    axes.set_yticks(range(len(names)), [_title(name) for name in names], fontsize=8)
+    axes.set(xlabel="%", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(figures), frameon=False)
+
+
+def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
+    """Of each source a color, of each kind of corruption a style, with the interval shaded."""
+    for source, measured in figures.items():
+        kinds: dict[str, list[tuple[int, str]]] = {}
+        for name in (name for name in names if name in measured):
+            *_, kind, strength = [part for part in _CURVE.fullmatch(name).groups() if part]  # type: ignore[union-attr]
+            kinds.setdefault(kind, []).append((int(strength), name))
+        for style, (kind, places) in zip(("-", "--", ":", "-."), kinds.items(), strict=False):
+            x = [place for place, _ in places]
+            values, low, high = ([100 * measured[f"{n}{end}"] for _, n in places] for end in ("", "_low", "_high"))
+            label = source if kind == "layers" else f"{source}, {kind}"
+            axes.plot(x, values, style, color=_COLORS[source], marker="o", markersize=3, label=label)
+            axes.fill_between(x, low, high, color=_COLORS[source], alpha=0.12, linewidth=0)
+            axes.set_xticks(x)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+
+
+@styled
+def confusion_figure(labels: Any, predicted: Any, classes: Sequence[str]) -> Figure:
+    """Percent of each class (row) that were predicted as each class (column)."""
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (labels, predicted), 1)
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    side = max(3.5, 0.4 * len(classes) + 1.5)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=100), label="% of the class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true", title=f"fine-tuned: {100 * (labels == predicted).mean():.1f} % right")
+    if len(classes) <= 20:
+        axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        for (row, column), share in np.ndenumerate(shares):
+            color = "white" if share > 50 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
     return figure

@@ -7,11 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 
-def print_table(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table with a title above it; the first column is of names, the others are of numbers."""
+def print_table(
+    console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], whole: bool = False
+) -> None:
+    """A table with a title above it; the first column is of names, the others are of numbers, which stay `whole`."""
     table = Table(title=escape(title), title_justify="left")
     for number, heading in enumerate(headings):
-        table.add_column(escape(heading), justify="right" if number else "left")
+        table.add_column(
+            escape(heading), justify="right" if number else "left", overflow="fold", no_wrap=whole and number > 0
+        )
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)

@@ -15,7 +15,7 @@ from ssl_lightning.errors import InputError, described
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
-from ssl_lightning.runs.metrics import direction_of
+from ssl_lightning.runs.history import direction_of
 
 try:
     import optuna
@@ -24,7 +24,7 @@ try:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
-    from optuna.visualization.matplotlib import plot_optimization_history
+    from optuna.visualization.matplotlib import plot_slice
 except ImportError as missing:
     raise InputError("sweep=optuna needs the package optuna: pip install 'ssl-lightning[sweep]'") from missing
 
@@ -153,8 +153,8 @@ class Search:
         figures.mkdir(exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            axes: Any = plot_optimization_history(self.study, target_name=self.objective)
-        axes.figure.savefig(figures / "search.png", bbox_inches="tight")
+            axes: Any = plot_slice(self.study, target_name=self.objective)  # over each key that is searched
+        getattr(axes, "flat", [axes])[0].figure.savefig(figures / "search.png", bbox_inches="tight")
         _, run = compose_job(self.sweeper, best.number, self._job(best))
         words = " ".join(_overrides(best.params))
         print(f"best of {len(done)} trials: {self.objective} = {best.value:.5g} with {words} ({run})", flush=True)

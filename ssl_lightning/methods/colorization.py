@@ -80,6 +80,10 @@ class Colorization(Method):
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
 
+    @property
+    def encoder(self) -> Any:
+        return self.backbone.backbone
+
     def forward(self, x: Tensor) -> Tensor:
         """Embeds the lightness of normalized RGB images."""
         return self._encode(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]

@@ -82,9 +82,10 @@ class DINOv2(Method):
     def groups(self) -> list[dict[str, Any]]:
         return decayed_to(super().groups(), self.weight_decay_end)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The teacher's embedding (B, D), which the paper evaluates."""
-        return self.teacher[0](x)  # type: ignore[index]
+    @property
+    def encoder(self) -> Any:
+        """The teacher, which the paper evaluates."""
+        return self.teacher[0]  # type: ignore[index]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 4: the losses on images, on masked `patches`, and `koleo`, before they are weighted."""

@@ -40,9 +40,14 @@ class MethodHooks:
     starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained",)
     """The keys of a config that load trained weights. The untrained control leaves them out."""
 
+    @property
+    def encoder(self) -> Any:
+        """The network that embeds, and that an export writes: `backbone`, or its teacher."""
+        return self.backbone
+
     def forward(self, x: Tensor) -> Tensor:
-        """The downstream embedding (B, D), by default that of `backbone`."""
-        return self.backbone(x)
+        """The downstream embedding (B, D), by default that of `encoder`."""
+        return self.encoder(x)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """`loss`, a scalar; `embedding` (B, D), detached; other scalars, which are logged with the loss.
@@ -51,6 +56,10 @@ class MethodHooks:
         then weighted by it. Without it they have equal weight.
         """
         raise NotImplementedError
+
+    def negatives(self, batch_size: int) -> int:
+        """With how many others a sample is compared; by default those of its batch if it `uses_batch_negatives`."""
+        return (batch_size - 1) * self.uses_batch_negatives
 
     def frozen(self) -> Iterable[Parameter]:
         """Weights that this step leaves as they are, though they have a gradient, such as prototypes at the start."""
@@ -65,6 +74,14 @@ class MethodHooks:
         By default it is `forward` of the input; a subclass may use more of the batch, such as lengths.
         """
         return self(batch[key])  # type: ignore[operator]
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W), as in evaluation, in the space that they share with texts: (B, K)."""
+        raise NotImplementedError
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Texts (B, N), padded at the end, in the space that they share with images: (B, K)."""
+        raise NotImplementedError
 
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """Pictures of the pretext task on a transformed batch, (B, ...) by title: inputs and predictions."""

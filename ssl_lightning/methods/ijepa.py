@@ -74,9 +74,10 @@ class IJEPA(Method):
         }
         self.momentum = momentum
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The teacher's embedding (B, D), which the paper evaluates (App. A.1)."""
-        return self.teacher(x)
+    @property
+    def encoder(self) -> Any:
+        """The teacher, which the paper evaluates (App. A.1)."""
+        return self.teacher
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3: the error of the predicted representations, averaged over the target blocks."""

@@ -77,6 +77,10 @@ class MoCo(Method):
             if isinstance(module, SplitBatchNorm):
                 module.splits = self.bn_splits // world_size()
 
+    def negatives(self, batch_size: int) -> int:
+        """The keys of the queue."""
+        return len(self.queue.rows)
+
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1 of MoCo; keys enter the queue after the optimizer step.
 

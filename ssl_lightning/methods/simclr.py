@@ -48,6 +48,10 @@ class SimCLR(Method):
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, out_norm=True)
         self.temperature, self.chunk_size = temperature, chunk_size
 
+    def negatives(self, batch_size: int) -> int:
+        """Both views of the others."""
+        return 2 * (batch_size - 1)
+
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; both views are encoded as one batch, as in the authors' code."""
         h, z = grad_cached(self._encode, torch.cat(batch["views"]), self.chunk_size, self)

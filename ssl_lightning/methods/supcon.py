@@ -44,6 +44,10 @@ class SupCon(Method):
         self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, norm=False)
         self.temperature = temperature
 
+    def negatives(self, batch_size: int) -> int:
+        """Both views of the others."""
+        return 2 * (batch_size - 1)
+
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, L_out."""
         h = self(torch.cat(batch["views"]))

@@ -12,7 +12,21 @@ from ssl_lightning.runs.stored_config import read_yaml
 
 def choices(run: RunFolder) -> dict[str, str]:
     """The choice of each group, such as `{"method": "simclr", "data": "digits"}`; Hydra's own groups left out."""
-    found = _composition(run)["runtime"]["choices"]
+    return _chosen(_composition(run))
+
+
+def stored_description(run: RunFolder) -> tuple[dict[str, str], list[str]]:
+    """Choices and overrides as the folder keeps them, whatever runs in this process.
+
+    Raises:
+        InputError, KeyError, TypeError, AttributeError: the folder does not hold what a run writes.
+    """
+    found = _stored(run)
+    return _chosen(found), [str(override) for override in found["overrides"]["task"]]
+
+
+def _chosen(composition: Any) -> dict[str, str]:
+    found = composition["runtime"]["choices"]
     return {group: name for group, name in found.items() if isinstance(name, str) and not group.startswith("hydra/")}
 
 
@@ -43,9 +57,13 @@ def _varied(run: RunFolder) -> list[str]:
 
 def _composition(run: RunFolder) -> Any:
     """How Hydra composed the run: in this process or, of a resume, as its folder keeps it."""
-    file = run.config.with_name("hydra.yaml")
     if HydraConfig.initialized() and "method" in HydraConfig.get().runtime.choices:
         return OmegaConf.to_container(HydraConfig.get(), resolve=False)
+    return _stored(run)
+
+
+def _stored(run: RunFolder) -> Any:
+    file = run.config.with_name("hydra.yaml")
     if file.exists():
         return read_yaml(file)["hydra"]
     return {"runtime": {"choices": {}}, "overrides": {"task": []}}

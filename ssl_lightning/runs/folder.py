@@ -156,6 +156,13 @@ def refuse_links_out(folder: Path) -> None:
                 raise InputError(f"{path} is neither a file nor a folder; remove it")
 
 
+def evaluation_folder(run: str | None, encoder: str | None, data: str | None) -> str:
+    """Where an evaluation writes: in the folder of its run, or below `outputs/`; `data`: another data set's name."""
+    if run:
+        return str(Path(run, f"evaluate_{data}" if data else "evaluate"))
+    return str(Path("outputs", re.sub(r"[^\w.-]+", "_", f"evaluate_{encoder}_{data}")))
+
+
 def remove_empty(path: Path) -> None:
     """Removes a refused command's folder and the two above it, if empty and below the working directory."""
     with contextlib.suppress(OSError, InputError):

@@ -1,6 +1,7 @@
 """Frozen features: of a split, each sample once, whatever the number of devices; and of whatever a user gives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.errors import InputError
-from ssl_lightning.evaluation.features import evaluating, extract
+from ssl_lightning.evaluation.features import evaluating, extract, spread
 from ssl_lightning.evaluation.health import alignment, effective_rank, uniformity
 
 
@@ -26,6 +27,39 @@ def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
             method.device,
             gather_variable_length,
         )
+
+
+@dataclass
+class FrozenFeatures:
+    """Features of `encoders`, by name, on the splits of `data`: each extracted once, when it is first asked for."""
+
+    encoders: dict[str, Any]
+    data: Any
+    found: dict[tuple[str, str], dict[str, Tensor]] = field(default_factory=dict)
+
+    def __call__(self, name: str, split: str) -> dict[str, Tensor]:
+        if (name, split) not in self.found:
+            self.found[name, split] = split_features(self.encoders[name], self.data, split)
+        return self.found[name, split]
+
+
+def part_features(method: Any, data: Any, part: Any, encode: Callable[[dict[str, Any]], Tensor]) -> dict[str, Tensor]:
+    """The same of any set like those of `data`, on this process alone; `encode`: from a raw batch to (B, D)."""
+    batches = (part.__getitems__(rows) for rows in torch.arange(len(part)).split(data.batch_size))
+    with evaluating(method):
+        return extract(encode, batches, method.device)
+
+
+@torch.no_grad()
+def features_of(method: Any, data: Any, part: Any, rows: Sequence[int]) -> Tensor:
+    """(len(rows), D) float32 on the CPU, of some samples of a set; every rank computes the same."""
+    features = []
+    with evaluating(method), unsharded(method):
+        for start in range(0, len(rows), data.batch_size):
+            batch = part.__getitems__(rows[start : start + data.batch_size])
+            batch = {name: value.to(method.device) for name, value in batch.items()}
+            features.append(embedded(method, data, batch).float().cpu())
+    return torch.cat(features)
 
 
 class Encoder(nn.Module):
@@ -76,15 +110,15 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
     measures the same. The method is left as `split_features` leaves it.
     """
     part = data.train if data.val is None else data.val
-    count, key = min(samples, len(part)), data.modality.key
-    rows = [row * len(part) // count for row in range(count)]
+    rows, key = spread(len(part), samples), data.modality.key
     plain, first, second = [], [], []
     with torch.no_grad(), evaluating(method), unsharded(method):
-        for start in range(0, count, data.batch_size):
+        for start in range(0, len(rows), data.batch_size):
             batch = part.__getitems__(rows[start : start + data.batch_size])
             batch = {name: value.to(method.device) for name, value in batch.items()}
             plain.append(embedded(method, data, batch).float())
-            views = data.augment(batch, data.seed + start)["views"] if "views" in data.transform.produces else []
+            paired = "views" in getattr(data.transform, "produces", ())
+            views = data.augment(batch, data.seed + start)["views"] if paired else []
             if len(views) > 1:
                 weight = next(method.parameters())
                 first.append(method.embed({key: views[0].to(weight.dtype)}, key))

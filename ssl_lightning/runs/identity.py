@@ -20,13 +20,13 @@ _ELSEWHERE = (
 
 def identity(config: DictConfig) -> str:
     """The part of a config that makes its run, as canonical JSON, as it is stored."""
-    return json.dumps(_flat(config), sort_keys=True)
+    return json.dumps(settings(config), sort_keys=True)
 
 
 def differing_keys(one: DictConfig, other: DictConfig) -> list[str]:
     """The keys in which two runs differ, in alphabetical order."""
-    ours, theirs = _flat(one), _flat(other)
-    return sorted(key for key in ours | theirs if ours.get(key, _flat) != theirs.get(key, _flat))
+    ours, theirs = settings(one), settings(other)
+    return sorted(key for key in ours | theirs if ours.get(key, settings) != theirs.get(key, settings))
 
 
 def is_finished(run: RunFolder, config: DictConfig) -> bool:
@@ -52,7 +52,8 @@ def refuse_another(run: RunFolder, config: DictConfig) -> None:
         )
 
 
-def _flat(config: DictConfig) -> dict[str, Any]:
+def settings(config: DictConfig) -> dict[str, Any]:
+    """The same part as one mapping: `{"optimizer.lr": 0.002, ...}`."""
     return dict(_leaves(OmegaConf.to_container(storable(config), resolve=False), ""))
 
 

@@ -5,30 +5,13 @@ import io
 import re
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.runs.folder import write_atomically
-
-_LOSSES = re.compile(r"(^|[/_])(loss|error|perplexity|bits_per_byte)(_|$)")
-
-
-def direction_of(metric: str) -> Literal["min", "max"]:
-    """Which values of a metric are better, by its name: 'min' of losses, errors, perplexity and bits, else 'max'."""
-    return "min" if _LOSSES.search(metric) else "max"
-
-
-def _row(names: list[str], line: str) -> tuple[int, dict[str, float]] | None:
-    """Step and metrics of a row; None of a row that is cut or is none."""
-    step, *values = line.strip().split(",")
-    if names[0] != "step" or len(names) != 1 + len(values) or not line.endswith("\n"):
-        return None
-    try:
-        return int(step), {name: float(value) for name, value in zip(names[1:], values, strict=True) if value}
-    except ValueError:
-        return None
+from ssl_lightning.runs.history import direction_of, read_rows
 
 
 class Metrics(Logger):
@@ -49,14 +32,10 @@ class Metrics(Logger):
             self._read(step)
 
     def _read(self, last: int) -> None:
-        header, *lines = self.path.read_text(errors="replace").splitlines(keepends=True) or [""]
-        names = header.strip().split(",")
-        rows = [row for line in lines if (row := _row(names, line))]
-        self.rows = {step: values for step, values in rows if step <= last}
-        if damaged := len(lines) - len(rows):
-            print(
-                f"warning: {self.path} is damaged: {damaged} of its {len(lines)} rows cannot be read and are left out"
-            )
+        rows, damaged, total = read_rows(self.path)
+        self.rows = {step: values for step, values in rows.items() if step <= last}
+        if damaged:
+            print(f"warning: {self.path} is damaged: {damaged} of its {total} rows cannot be read and are left out")
 
     @property
     def name(self) -> str:

@@ -70,7 +70,8 @@ class RunSummary(lightning.Callback):
             self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)  # type: ignore[attr-defined]
         self.opened, self.marked = True, now
         if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
-            record(trainer, {**self.rates(), "epoch": trainer.current_epoch})
+            wall = self.state_dict()["wall"]
+            record(trainer, {**self.rates(), "time/wall_seconds": wall, "epoch": trainer.current_epoch})
 
     def rates(self) -> dict[str, float]:
         """Samples a second over all devices, and the share of the time spent waiting for the loader."""

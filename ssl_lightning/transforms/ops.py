@@ -211,6 +211,7 @@ class RandomAffine(Op):
         elastic_alpha: scale of the elastic distortion (Simard et al., 2003), uniform noise in [-1, 1] after blurring,
             in half-pixels as in torchvision's ElasticTransform; 0: none.
         elastic_sigma: standard deviation of that blur in pixels.
+        fill: what is behind the border, 0 for black and 1 for white.
     """
 
     def __init__(
@@ -221,6 +222,7 @@ class RandomAffine(Op):
         shear: float = 0.0,
         elastic_alpha: NonNegativeFloat = 0.0,
         elastic_sigma: PositiveFloat = 4.0,
+        fill: Fraction = 0.0,
     ) -> None:
         super().__init__()
         self.degrees = degrees
@@ -229,6 +231,7 @@ class RandomAffine(Op):
         self.shear = shear
         self.elastic_alpha = elastic_alpha
         self.elastic_sigma = elastic_sigma
+        self.fill = fill
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape
@@ -252,7 +255,9 @@ class RandomAffine(Op):
         return torch.stack((x / W, y / H), dim=3)
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
-        return functional.affine(images, **params)
+        if not self.fill:
+            return functional.affine(images, **params)
+        return functional.affine(images - self.fill, **params).add_(self.fill)
 
 
 def permutation(n: int, generator: torch.Generator) -> list[int]:

@@ -59,7 +59,7 @@ class Normalized(nn.Module):
         std: likewise.
     """
 
-    requires = ("image",)
+    requires: ClassVar[tuple[str, ...]] = ("image",)
 
     mean: Tensor
     std: Tensor

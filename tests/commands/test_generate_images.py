@@ -163,7 +163,9 @@ def test_wrong_pairings(run: RunFolder, pictures: Path, tmp_path: Path) -> None:
     text_run = write_text_run(tmp_path / "text", "causal_lm")
     with pytest.raises(InputError, match=r"takes text: give text=\.\.\. instead of input="):
         run_generate(tmp_path, f"run='{text_run.path}'", given=pictures)
-    with pytest.raises(InputError, match="text= and input= are for different runs"):
+    with pytest.raises(
+        InputError, match=r"trained MAE, which cannot rank captions and pictures.*methods that can: clip, siglip"
+    ):
         run_generate(tmp_path, f"run='{run.path}'", given=pictures, text="a")
     with pytest.raises(InputError, match="pictures need a run and a path"):
         run_generate(tmp_path, "checkpoint=gpt2", given=pictures)

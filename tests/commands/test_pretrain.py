@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 import time
 from functools import cache
@@ -37,8 +38,13 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
         assert torch.equal(value, other[name]), name
 
 
-def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path):
+def test_a_run_leaves_checkpoints_metrics_results_and_figures(tmp_path, capsys):
     run = train(tmp_path / "run", *TINY, *WATCHED[-3:-1], "callbacks.pictures.points=50")
+    said = capsys.readouterr().out
+    assert re.search(r"data  digits .*: 462 samples \(\w{12}\), 100 held out\n", said)
+    assert "batch  64 over 1 x cpu, 32-true, 126 negatives each\n" in said
+    assert "steps  14, 7 an epoch; learning rate 0.002 after 7 of warmup\n" in said
+    assert "note  few negatives: a data.batch_size of 128 would help\n" in said
     results = json.loads(run.results.read_text())
     assert set(results) == {"status", "metrics", "controls", "timing", "provenance"}
     assert results["status"] == "finished"

@@ -72,7 +72,13 @@ def test_next_frames_beside_their_controls(capsys: pytest.CaptureFixture, tmp_pa
     frames = data.test.__getitems__(range(len(data.test)))["video"] / 255
     still = (frames[:, 4:5] - frames[:, 5:]).square().mean().item()
     assert found["persistence"] == pytest.approx(still, rel=1e-5)
-    show(Console(), {name: {"test/prediction_error": error} for name, error in found.items()}, tmp_path, samples=0)
+    show(
+        Console(),
+        {name: {"test/prediction_error": error} for name, error in found.items()},
+        tmp_path,
+        samples=0,
+        title="",
+    )
     assert "persistence" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())  # no bars: these figures have no interval
 

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from scipy.stats import bootstrap
 
 from ssl_lightning.evaluation.bootstrap import interval
 
@@ -57,3 +59,14 @@ def test_groups_of_all_sizes_equal_resampling_them() -> None:
     low, high = interval(correct, level=0.9, samples=20_000, groups=groups)
     assert low == pytest.approx(means.quantile(0.05).item(), abs=0.005)
     assert high == pytest.approx(means.quantile(0.95).item(), abs=0.005)
+
+
+def test_real_numbers_as_scipy_resamples_them() -> None:
+    values = torch.rand(400, generator=torch.Generator().manual_seed(0)) ** 3
+    theirs = bootstrap((values.numpy(),), np.mean, method="percentile", n_resamples=2000, rng=0).confidence_interval
+    assert interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_a_single_group_is_drawn_row_by_row() -> None:
+    correct = torch.arange(100) % 3 > 0
+    assert interval(correct, groups=torch.full((100,), 7)) == interval(correct)

@@ -1,14 +1,15 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation import knn
-from ssl_lightning.evaluation.knn import knn_predict
+from ssl_lightning.evaluation.knn import knn_predict, nearest
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -85,3 +86,21 @@ def test_wrong_inputs_are_named() -> None:
         knn_predict(x, x, y[:3], 4)
     with pytest.raises(InputError, match="at least one"):
         knn_predict(x, x[:0], y[:0], 4)
+
+
+@pytest.mark.parametrize("chunk", [16, 37, 4096])
+def test_nearest_neighbors_are_those_of_scikit_learn(tmp_path, chunk):
+    x = np.random.default_rng(0).normal(3.0, 1.0, (150, 12)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    parts = list(nearest(np.load(tmp_path / "x.npy", mmap_mode="r"), 4, chunk=chunk))
+    assert max(len(part[0]) for part in parts) == min(chunk, 150)
+    cosine, row = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    centered = x - x.mean(axis=0)
+    distance, expected = NearestNeighbors(n_neighbors=5, metric="cosine").fit(centered).kneighbors()[:2]
+    np.testing.assert_array_equal(row, expected[:, :4])
+    np.testing.assert_allclose(cosine, 1 - distance[:, :4], atol=1e-5)
+
+
+def test_there_are_no_more_neighbors_than_others():
+    ((cosine, row),) = nearest(np.eye(3, dtype=np.float32), 5)
+    assert (cosine.shape, sorted(row[0].tolist())) == ((3, 2), [1, 2])

@@ -1,6 +1,6 @@
 import torch
 
-from ssl_lightning.evaluation.low_shot import LabelBudgets, draw
+from ssl_lightning.evaluation.low_shot import LabelBudgets, draw, draw_of_each_class
 
 
 def test_a_draw_has_each_class_by_its_share() -> None:
@@ -36,3 +36,17 @@ def test_mean_worst_and_best_over_draws() -> None:
         "accuracy_8_low": 8,
         "accuracy_8_high": 10,
     }
+
+
+def test_as_many_of_each_class() -> None:
+    labels = torch.cat([torch.zeros(90, dtype=torch.long), torch.full((10,), 7)])
+    rows = draw_of_each_class(labels, 5, seed=0)
+    assert labels[rows].unique(return_counts=True)[1].tolist() == [5, 5]
+    assert not torch.equal(rows, draw_of_each_class(labels, 5, seed=1))
+
+
+def test_shares_and_numbers_a_class() -> None:
+    labels = torch.arange(4).repeat(50)
+    few = LabelBudgets([10], draws=1, percents=(1, 2, 10), each=(1, 50)).few(labels)
+    assert {name: len(drawn(0)) for name, drawn in few.items()} == {"10": 10, "2_percent": 4, "10_percent": 20,
+                                                                      "1_a_class": 4}  # fmt: skip

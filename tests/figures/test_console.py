@@ -1,6 +1,7 @@
 """The closing table and what is said below it."""
 
-from ssl_lightning.figures.console import _FIGURES, _below_untrained, _rows
+from ssl_lightning.figures.console import _below_untrained, _rows
+from ssl_lightning.figures.metrics import FIGURES
 
 
 def test_a_figure_below_its_control_is_told_in_a_sentence():
@@ -16,8 +17,8 @@ def test_a_figure_below_its_control_is_told_in_a_sentence():
 
 def test_label_free_figures_are_shown_where_no_labels_tell_more():
     rank = {"probe/effective_rank": 12.34, "val/loss": 1.0}
-    assert _rows(rank, {"probe/effective_rank": 3.21}, _FIGURES) == [
+    assert _rows(rank, {"probe/effective_rank": 3.21}, FIGURES) == [
         ("effective rank of the embedding", "12.3", "3.2"),
         ("loss", "1.0000", ""),
     ]
-    assert [row[0] for row in _rows({**rank, "probe/knn_accuracy": 0.5}, {}, _FIGURES)] == ["kNN accuracy", "loss"]
+    assert [row[0] for row in _rows({**rank, "probe/knn_accuracy": 0.5}, {}, FIGURES)] == ["kNN accuracy", "loss"]

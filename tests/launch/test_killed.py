@@ -52,6 +52,10 @@ SMALL = {
     "wmse": ("method.out_dim=16", "method.group_size=32"),
     "next_frame": ("data.source.copies=1", "data.fraction=0.25", "backbone.hidden_dim=16", "backbone.depth=1"),
     "colorization": ("backbone.stem_stride=2",),
+    **dict.fromkeys(
+        ("clip", "siglip"),
+        ("data.source.images.copies=1", "method.text_backbone.width=16", "method.text_backbone.heads=2"),
+    ),
 }
 """What makes a method small enough for the tiny run, beside its hidden width."""
 

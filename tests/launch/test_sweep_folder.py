@@ -86,6 +86,12 @@ def test_a_failing_job_is_told_and_takes_no_other_down(tmp_path):
     assert jobs(sweep) == ["0", "1"]
     assert stored_objective(sweep / "0", "train/loss") > 0
     assert stored_objective(sweep / "1", "train/loss") is None
+    assert "1 configs, by training loss (lower is better)" in result.stdout
+    assert f"next  ssl-report {sweep}" in result.stdout
+    shown = command("report", sweep.name, cwd=sweep.parent)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "failed after" in shown.stdout
+    assert {"report.html", "report.md"} <= {file.name for file in sweep.iterdir()}
 
 
 def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
@@ -167,6 +173,7 @@ def searched(tmp_path_factory) -> Path:
     assert 1e-4 <= best.best_params["optimizer.lr"] <= 1e-2
     assert f"best of 4 trials: health/effective_rank = {max(ranks):.5g} with method.hidden_dim=" in result.stdout
     assert (folder / "sweep/figures/search.png").stat().st_size > 1000
+    assert "4 configs, by effective rank (higher is better)" in result.stdout
     return folder / "sweep"
 
 

@@ -68,9 +68,12 @@ def known(name: str, options: tuple[str, ...]) -> tuple[str, ...]:
 def make_method(name: str, lr: float = 0.1, **changes: Any) -> Method:
     """The method with random weights from the global generator; `changes` to its arguments in the config."""
     config = compose_method(name)
+    towers = {"backbone": config.backbone}
+    if "text_backbone" in config.method:
+        towers["text_backbone"] = config.method.text_backbone
     method = instantiate(
         config.method,
-        backbone=instantiate(config.backbone, **TINY.get(config.backbone._target_, {})),
+        **{key: instantiate(node, **TINY.get(node._target_, {})) for key, node in towers.items() if key not in changes},
         optimizer=partial(torch.optim.SGD, lr=lr),
         schedule=constant,
         **{**SMALL.get(name, {}), **changes},
@@ -88,12 +91,18 @@ def in_float64(method: Method, name: str) -> Method:
     return method.double()
 
 
+def provided(name: str) -> tuple[str, ...]:
+    """The keys of a batch of the method's data."""
+    return get_class(compose_method(name).data._target_).provides
+
+
 def reads_text(name: str) -> bool:
-    return "tokens" in get_class(compose_method(name).data._target_).provides
+    """And nothing else: windows of documents."""
+    return "document" in provided(name)
 
 
 def shows_video(name: str) -> bool:
-    return "video" in get_class(compose_method(name).data._target_).provides
+    return "video" in provided(name)
 
 
 def make_batch(
@@ -104,10 +113,11 @@ def make_batch(
     generator = torch.Generator().manual_seed(seed)
     transform = instantiate(config.transform)
     batch = {"index": torch.arange(B)}
-    if reads_text(name):
-        batch |= make_tokens(B, generator, padded)
+    if "tokens" in provided(name):
+        batch |= {key: x for key, x in make_tokens(B, generator, padded).items() if key in provided(name)}
+    if hasattr(transform, "read"):
         transform.read(toy_tokenizer())
-    else:
+    if not reads_text(name):
         C, S = config.data.channels, config.data.image_size
         shape = (B, config.data.frames, C, S, S) if shows_video(name) else (B, C, S, S)
         key = "video" if shows_video(name) else "image"
@@ -147,9 +157,9 @@ def seeded_loss(method: Method, batch: dict[str, Any], seed: int = 0) -> dict[st
 
 def network_input(batch: dict[str, Any]) -> Tensor:
     """What `forward` embeds, of a batch."""
-    if "tokens" in batch:
-        return batch["tokens"]
-    return (batch["video"] if "video" in batch else batch["image"]).float()
+    if "image" in batch or "video" in batch:
+        return (batch["video"] if "video" in batch else batch["image"]).float()
+    return batch["tokens"]
 
 
 def each_tensor(batch: dict[str, Any], function: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.image.modality import ImageModality
@@ -17,7 +18,7 @@ class ImageDataModule(DataModule):
     training views are the business of `transform`. `channels` must be those of the source.
     """
 
-    provides = ("image", "index", "label")
+    provides: ClassVar[tuple[str, ...]] = ("image", "index", "label")
     modality: ImageModality = field(init=False)
 
     _: KW_ONLY

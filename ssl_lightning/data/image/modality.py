@@ -1,6 +1,7 @@
 """Images as commands and callbacks see them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ssl_lightning.data.image.image_folder import EXTENSIONS
 from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
+from ssl_lightning.transforms.functional import central_square, contrast, gaussian_blur
 from ssl_lightning.transforms.views import EvaluationView
 
 
@@ -30,12 +32,38 @@ class ImageModality(Modality):
         self.view = EvaluationView(image_size, mean, std)
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.channels, self.image_size, self.image_size
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         return {"image_size": self.image_size, "channels": self.channels}
 
     def evaluation_view(self, batch: Batch) -> Batch:
         """The batch with its `image` as (B, C, image_size, image_size) normalized floats."""
         return self.view(batch)
+
+    @property
+    def corruptions(self) -> Mapping[str, Sequence[Callable[[Batch], Batch]]]:
+        """Gaussian noise and low contrast as strong as in ImageNet-C, blur as in CIFAR-C, by the side of the image.
+
+        Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261, and their code. Noise is the same at each call.
+        """
+        blur = [sigma / 32 * self.image_size for sigma in (0.4, 0.6, 0.7, 0.8, 1.0)]
+        kinds: dict[str, tuple[Any, Sequence[float]]] = {
+            "noise": (_noisy, (0.08, 0.12, 0.18, 0.26, 0.38)),
+            "blur": (_blurred, blur),
+            "contrast": (_pale, (0.4, 0.3, 0.2, 0.1, 0.05)),
+        }
+        return {
+            kind: [partial(self._corrupted, function, strength) for strength in strengths]
+            for kind, (function, strengths) in kinds.items()
+        }
+
+    def _corrupted(self, function: Callable[[Tensor, float], Tensor], strength: float, batch: Batch) -> Batch:
+        images = batch[self.key]
+        squares = central_square(images.flatten(0, -4), self.image_size)
+        return {**batch, self.key: function(squares, strength).unflatten(0, images.shape[:-3])}
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return columns_figure(self.looked_at(columns), names)
@@ -57,3 +85,18 @@ class ImageModality(Modality):
             return decode(image, self.image_size, self.channels)
         except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
             raise InputError(f"{image} cannot be read as an image ({type(error).__name__})") from error
+
+
+def _noisy(images: Tensor, std: float) -> Tensor:
+    generator = torch.Generator(images.device).manual_seed(0)
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return (images + std * noise).clamp(0, 1)
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    size = min(2 * round(3 * sigma) + 1, 2 * min(images.shape[2:]) - 1)
+    return gaussian_blur(images, torch.full((len(images),), sigma, device=images.device), size)
+
+
+def _pale(images: Tensor, factor: float) -> Tensor:
+    return contrast(images, torch.full((len(images),), factor, device=images.device))

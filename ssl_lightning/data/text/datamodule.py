@@ -2,31 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property, partial
-from importlib.metadata import version
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest, fill
+from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.datamodule import DataModule
 from ssl_lightning.data.splits import resolve_size
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.dataset import TokenDataset
+from ssl_lightning.data.text.learned_tokenizer import LearnsTokenizer
 from ssl_lightning.data.text.modality import TextModality
 from ssl_lightning.data.text.token_cache import tokenize_corpus
-from ssl_lightning.data.text.tokenizers import Tokenizer, learns, load, pretrained
+from ssl_lightning.data.text.tokenizers import Tokenizer
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import AtLeastTwo, PositiveInt, Size
 from ssl_lightning.transforms.text.masking import Tokens
 
-MAY_LACK = 5  # padding, unknown, [CLS], [SEP], [MASK]
-LEARN_FROM = 2**28  # bytes of the training documents that a tokenizer is trained on; more add little to its merges
-
 
 @dataclass(eq=False, repr=False)
-class TextDataModule(DataModule):
+class TextDataModule(LearnsTokenizer, DataModule):
     """``tokens (B, length) int64``, ``document (B,)``, ``index (B,)`` and, where there are labels, ``label (B,)``.
 
     ``source(root=, split=)`` returns a ``Corpus``; "pretrain" is what is trained on. ``tokenizer(texts)`` makes a
@@ -63,35 +59,10 @@ class TextDataModule(DataModule):
         super().__post_init__()
         if self.stride is not None and self.stride > self.length:
             raise InputError(f"data.stride={self.stride} skips text: give data.length={self.length} or less")
-        self.modality = TextModality(self._make_tokenizer, self.length)
+        self.modality = self.text = TextModality(self.make_tokenizer, self.length)
         self.val_windows: TokenDataset | None = None
         self.bytes_per_token = 0.0  # of the held-out documents, or all if none are; known after ``setup``
         self._texts: dict[str, Corpus] = {}
-
-    def store(self, folder: Path) -> None:
-        """Saves the tokenizer, in the format of transformers, where it is not there yet."""
-        if not (folder / "tokenizer").exists():
-            fill(folder / "tokenizer", self.modality.tokenizer.save)
-
-    def restore(self, folder: Path) -> None:
-        """Takes the tokenizer that ``store`` saved instead of the one that would be made."""
-        if not (folder / "tokenizer").is_dir():
-            raise InputError(f"the tokenizer of the run is not there: {folder / 'tokenizer'}")
-        self.modality = TextModality(partial(load, folder / "tokenizer"), self.length)
-
-    def refuse_other_tokenizer(self, checkpoint: str | Path) -> None:
-        try:
-            theirs = pretrained((), str(checkpoint)).inner.get_vocab()
-        except InputError:
-            return  # it has none to compare
-        ours = self.modality.tokenizer.inner.get_vocab()
-        moved = sum(theirs.get(text, number) != number for text, number in ours.items())
-        missing = len(ours.keys() - theirs.keys())
-        if moved or missing > MAY_LACK:
-            raise InputError(
-                f"{checkpoint} was trained with another tokenizer: {moved} tokens have other ids and {missing} are not"
-                f" in it; take its own by tokenizer=pretrained data.tokenizer.name={checkpoint}"
-            )
 
     @property
     def validation_set(self) -> TokenDataset | None:
@@ -150,16 +121,9 @@ class TextDataModule(DataModule):
             return corpus.cut(total - last if self.val_size >= 1 else int(total * (1 - self.val_size)))  # as nanoGPT
         return corpus, corpus.held_out(resolve_size(self.val_size, len(corpus), "data.val_size"), self.split_seed)
 
-    def _make_tokenizer(self) -> Tokenizer:
-        """From the cache, by the training documents and what makes it: it has to be the same on every machine."""
-        if not learns(self.tokenizer):
-            return self.tokenizer(())
+    def _training_texts(self) -> Corpus:
         corpus, held = self._corpus
-        training = corpus.subset(~held).spread(LEARN_FROM)
-        key = digest(version("tokenizers"), training.key, _described(self.tokenizer))
-        home = cache_folder(self.cache) / "tokenizers" / key
-        cached_dir(home, lambda folder: self.tokenizer(piece for _, piece in training.pieces()).save(folder))
-        return load(home)
+        return corpus.subset(~held)
 
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
         tokenizer = self.modality.tokenizer
@@ -196,8 +160,3 @@ class TextDataModule(DataModule):
                 raise InputError("there is no test set: the data has no labels")
             self._sets[split] = self._labeled(split)
         return self._sets[split]
-
-
-def _described(make: Callable[..., Tokenizer]) -> str:
-    function, options = getattr(make, "func", make), getattr(make, "keywords", {})
-    return f"{function.__module__}.{function.__qualname__} {sorted(options.items())}"

@@ -8,6 +8,15 @@ import torch
 from ssl_lightning.data.windows import WindowDataset
 
 
+def windows(tokens: np.ndarray, start: np.ndarray, size: np.ndarray, length: int, pad_id: int) -> np.ndarray:
+    """The `size` (...) tokens from `start` (...) on, filled up with `pad_id`: (..., length) int64."""
+    columns = np.arange(length)
+    padded = columns >= size[..., None]
+    found = tokens[np.where(padded, 0, columns) + start[..., None]].astype(np.int64)
+    found[padded] = pad_id
+    return found
+
+
 class TokenDataset(WindowDataset):
     """Windows (W, length) of the tokens of documents, as those of `WindowDataset`. `groups`: the documents.
 
@@ -36,10 +45,7 @@ class TokenDataset(WindowDataset):
 
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         document, start, size = self.places(rows)
-        columns = np.arange(self.length)
-        padded = columns >= size[:, None]
-        tokens = self.tokens[np.where(padded, 0, columns) + start[:, None]].astype(np.int64)
-        tokens[padded] = self.pad_id
+        tokens = windows(self.tokens, start, size, self.length, self.pad_id)
         batch = {"tokens": torch.from_numpy(tokens), "document": torch.from_numpy(document)}
         if self.document_labels is not None:
             batch["label"] = torch.from_numpy(self.document_labels[document])

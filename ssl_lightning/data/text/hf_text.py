@@ -3,7 +3,7 @@
 import glob
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,25 +74,36 @@ def hf_text(
 def read_rows(
     source: str, path: str, column: str | int, label: str | int | None, part: str, options: dict[str, Any]
 ) -> Iterator[Document]:
-    """Text and label name of each row of a set.
+    """Text and label name of each row of a set; `source` is what messages call it, the rest is as for `read_table`.
+
+    Raises:
+        InputError: the library cannot read the set, a column is missing, or a value is no text or no label.
+    """
+    columns = [column] if label is None else [column, label]
+    for text, *labels in read_table(source, path, columns, part, options):
+        yield _document(source, text, labels, label)
+
+
+def read_table(
+    source: str, path: str, columns: Sequence[str | int], part: str, options: dict[str, Any]
+) -> Iterator[tuple[Any, ...]]:
+    """The values of some columns, row by row, those of a class as its name or, where it is not known, None.
 
     Args:
         source: what messages call the set.
         path, part, options: what `datasets.load_dataset` is given, or a folder that `save_to_disk` wrote.
 
     Raises:
-        InputError: the library cannot read the set, a column is missing, or a value is no text or no label.
+        InputError: the library cannot read the set, or a column is missing.
     """
     _hush()
     with tempfile.TemporaryDirectory() as scratch:
         try:
             rows = _load(path, part, cache_dir=scratch, **options)
-            classes = getattr((rows.features or {}).get(label), "names", None)
+            classes = [getattr((rows.features or {}).get(column), "names", None) for column in columns]
             for batch in rows.with_format("arrow").iter(BATCH):
-                texts = _values(source, batch, column)
-                labels = [None] * len(texts) if label is None else _values(source, batch, label)
-                for text, value in zip(texts, labels, strict=True):
-                    yield _document(source, text, value, label, classes)
+                values = [_values(source, batch, *pair) for pair in zip(columns, classes, strict=True)]
+                yield from zip(*values, strict=True)
         except InputError:
             raise
         except Exception as error:  # the library raises whatever its readers and its network stumble over
@@ -108,21 +119,24 @@ def _load(path: str, part: str, cache_dir: str, **options: Any) -> Any:
     return stored[part] if isinstance(stored, dict) else stored
 
 
-def _values(source: str, batch: Any, column: str | int) -> list[Any]:
+def _values(source: str, batch: Any, column: str | int, classes: list[str] | None) -> list[Any]:
     if str(column) not in batch.column_names:
         known = ", ".join(batch.column_names)
         raise InputError(f"{source} has no column {column!r} but {known}: state data.source.column and .label")
-    return batch[str(column)].to_pylist()
+    values = batch[str(column)].to_pylist()
+    if classes is None:
+        return values
+    return [None if value is None or value < 0 else classes[value] for value in values]  # -1 in the hub's test sets
 
 
-def _document(source: str, text: Any, value: Any, label: str | int | None, classes: list[str] | None) -> Document:
+def _document(source: str, text: Any, labels: list[Any], label: str | int | None) -> Document:
     if not isinstance(text, str | None):
         raise InputError(f"{source} has no text in its column but {type(text).__name__}: state data.source.column")
-    if label is None:
+    if not labels:
         return text or "", None
-    if value is None or value == "" or (classes and value < 0):  # -1 in the hub's test sets
+    if labels[0] in (None, ""):
         raise InputError(f"{source} has a row without a label in its column {label!r}")
-    return (text or "").strip(), classes[value] if classes else str(value).strip()
+    return (text or "").strip(), str(labels[0]).strip()
 
 
 def _hush() -> None:

@@ -2,23 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ssl_lightning.data.modality import Batch, Modality, RawControl, UserInput
+from ssl_lightning.data.modality import Batch, Modality, RawControl, Samples, UserInput
+from ssl_lightning.data.text.text_files import text_files
 from ssl_lightning.data.text.tokenizers import Tokenizer
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.tfidf import tfidf_predict
+from ssl_lightning.figures.images import texts_figure
 
 
 class TextModality(Modality):
     """`tokens` (B, N) int64, padded at the end, N at most `length`.
 
-    `make` is called once, when the tokenizer is first needed.
+    `make` makes the tokenizer, when it is first needed.
     """
 
     name = "text"
@@ -26,11 +30,11 @@ class TextModality(Modality):
     option = "text"
 
     def __init__(self, make: Callable[[], Tokenizer], length: int) -> None:
-        self._make, self.length = make, length
+        self.make, self.length = make, length
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return self._make()
+        return self.make()
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -46,6 +50,23 @@ class TextModality(Modality):
         """The tokens of one text: (1, N)."""
         tokens = torch.tensor([self.tokenizer.encode(given)], dtype=torch.long)
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
+
+    def find_samples(self, given: str) -> Samples:
+        """The documents of a file, table or folder, each called by its number and beginning."""
+        corpus = (
+            text_files(given) if Path(given).is_dir() else text_files(str(Path(given).parent), files=Path(given).name)
+        )
+        names = [f"{row}: {' '.join(text[:200].split())[:60]}" for row, text in enumerate(corpus.texts())]
+        return Samples(names, lambda rows: self.read_samples([corpus.text(row) for row in rows]))
+
+    def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
+        """What the tokens of each column (B, N) say."""
+        pad = self.tokenizer.pad_id
+        texts = {
+            title: [self.tokenizer.decode(row[row != pad].tolist(), specials=True) for row in column.cpu()]
+            for title, column in columns.items()
+        }
+        return texts_figure(texts, names)
 
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of texts: the first `length` tokens of each, as a probe sees them."""

@@ -105,7 +105,7 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
 
 def _readable(folder: Path, files: list[Path]) -> list[Path]:
     plain = [file for file in files if _inner(file).suffix.lower() in PLAIN]
-    found = plain or [file for file in files if _reader(file)]
+    found = plain or [file for file in files if table_reader(file)]
     others = Counter("".join(file.suffixes[-2:]) or file.name for file in set(files) - set(found))
     if found and others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
@@ -119,7 +119,7 @@ def _inner(file: Path) -> Path:
     return file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
 
 
-def _reader(file: Path) -> str | None:
+def table_reader(file: Path) -> str | None:
     """What reads a table, or None for plain text."""
     return TABLES.get(_inner(file).suffix.lower())
 
@@ -140,7 +140,7 @@ def _documents(
     split_on: str | None,
     encodings: Sequence[str],
 ) -> Iterator[Document]:
-    tables = [file for file in files if _reader(file)]
+    tables = [file for file in files if table_reader(file)]
     if tables and (len(tables) < len(files) or split_on is not None):
         raise InputError(f"{place} leads to tables, whose rows are the documents: leave out other files and split_on")
     for file in tables:
@@ -158,15 +158,26 @@ def _documents(
 
 
 def _rows(file: Path, column: str | int, label: str | int | None, encodings: Sequence[str]) -> Iterator[Document]:
-    reader = _reader(file) or ""
+    columns = [column] if label is None else [column, label]
+    yield from read_rows(
+        str(file), table_reader(file) or "", column, label, "train", table_options(file, columns, encodings)
+    )
+
+
+def table_options(file: Path, columns: Sequence[str | int], encodings: Sequence[str]) -> dict[str, Any]:
+    """How `datasets.load_dataset` reads these columns of a table, as texts where the format has no types.
+
+    Raises:
+        InputError: the file cannot be read, or is in none of these encodings.
+    """
     options: dict[str, Any] = {"data_files": [glob.escape(str(file.absolute()))]}
-    if reader == "csv":
+    if table_reader(file) == "csv":
         _, encoding = read_text(file, encodings)  # the library names neither the file nor the offset of a wrong byte
         options |= {"sep": "\t" if _inner(file).suffix.lower() == ".tsv" else ",", "encoding": encoding}
-        options |= {"keep_default_na": False, "converters": {column: str, label: str}}
-        if isinstance(column, int) or isinstance(label, int):
+        options |= {"keep_default_na": False, "converters": dict.fromkeys(columns, str)}
+        if any(isinstance(column, int) for column in columns):
             options["header"] = None
-    yield from read_rows(str(file), reader, column, label, "train", options)
+    return options
 
 
 def read_text(file: Path, encodings: Sequence[str]) -> tuple[str, str]:

@@ -23,3 +23,4 @@ class VideoDataModule(ImageDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.modality = VideoModality(self.image_size, self.channels, self.mean, self.std)
+        self.modality.frames = self.frames

@@ -1,5 +1,6 @@
 """Clips of video as commands and callbacks see them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ssl_lightning.data.folder import files_at
 from ssl_lightning.data.image.modality import ImageModality
-from ssl_lightning.data.modality import Batch, UserInput
+from ssl_lightning.data.modality import Batch, Samples, UserInput
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.clips import clip_figure, write_gif
 
@@ -20,6 +21,13 @@ class VideoModality(ImageModality):
 
     name = "video"
     key = "video"
+
+    frames: int
+    """Of a clip."""
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.frames, *super().sample_shape
 
     def evaluation_view(self, batch: Batch) -> Batch:
         """The batch with its `video` as (B, T, C, image_size, image_size) normalized floats."""
@@ -31,6 +39,14 @@ class VideoModality(ImageModality):
         files = files_at(given, self.extensions, "image")
         batch = {**self.read_samples([files[-limit:]]), "index": torch.zeros(1, dtype=torch.long)}
         return UserInput(batch, files[-limit:], len(files[:-limit]))
+
+    def find_samples(self, given: str) -> Samples:
+        """Each folder of images at or below a place is a clip; all have as many frames."""
+        clips: dict[Path, list[Path]] = {}
+        for file in files_at(given, self.extensions, "image"):
+            clips.setdefault(file.parent, []).append(file)
+        names, frames = [os.path.relpath(clip, given) for clip in clips], list(clips.values())
+        return Samples(names, lambda rows: self.read_samples([frames[row] for row in rows]))
 
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of clips, each a sequence of image files or PIL images, all of one length T."""

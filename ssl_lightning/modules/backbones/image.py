@@ -15,7 +15,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, why_not_loaded
 from ssl_lightning.ranges import PositiveInt
 
 
@@ -200,3 +200,39 @@ def timm_model(
 
 
 timm_model.kinds = ("image", "feature map")  # type: ignore[attr-defined]
+
+
+class TransformersEncoder(nn.Module):
+    """An image model of transformers, (B, C, H, W) -> (B, D): its pooled map, or its class token."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self._pools = not any(True for _ in getattr(model, "pooler", nn.Identity()).parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.model(pixel_values=x)
+        pooled = getattr(out, "pooler_output", None) if self._pools else None
+        return out.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
+
+
+def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool = False) -> nn.Module:
+    """Of a checkpoint of transformers, by its folder or its name on the hub, or an architecture: vit, resnet ...
+
+    Raises:
+        InputError: there is none, or it has no weights.
+    """
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        if name in transformers.CONFIG_MAPPING and not pretrained:
+            make: Any = transformers.CONFIG_MAPPING[name]
+            config = make(num_channels=in_channels)
+        else:
+            config = transformers.AutoConfig.from_pretrained(name)
+        if pretrained:
+            return TransformersEncoder(transformers.AutoModel.from_pretrained(name))
+        return TransformersEncoder(transformers.AutoModel.from_config(config))
+    except (OSError, ValueError) as error:
+        raise InputError(f"transformers cannot open {name}: {why_not_loaded(name, error)}") from error

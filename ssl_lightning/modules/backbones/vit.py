@@ -120,7 +120,7 @@ class ViT(nn.Module):
         if kept is not None:
             tokens = gather_tokens(tokens, kept)
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
+            tokens = torch.cat([self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], dim=1)
         return tokens
 
     def _positions(self, N: int) -> Tensor:

@@ -18,7 +18,7 @@ Batch = dict[str, Any]
 class Tokens(nn.Module):
     """Passes tokens on unchanged, for next-token prediction; the base of transforms that need the tokenizer."""
 
-    requires: tuple[str, ...] = ("tokens",)
+    requires: tuple[str, ...] = ("tokens", "document")
     produces: tuple[str, ...] = ()
     is_ordinary: Tensor
     """(V,) bool: False for special tokens, such as padding and [MASK]."""
@@ -107,7 +107,6 @@ class NextSentence(MaskTokens):
     without the end of a sentence is cut at the random place. A begins where the window does.
     """
 
-    requires = ("tokens", "document")
     produces = ("inputs", "targets", "masked", "segment", "is_next")
     ends_sentence: Tensor
 

@@ -11,6 +11,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         from ssl_lightning.errors import InputError
+        from ssl_lightning.figures.leaderboard import print_sweep
         from ssl_lightning.launch.jobs import parsed_overrides, raise_if_failed, run_jobs
         from ssl_lightning.launch.sweep_folder import save_sweep
         from ssl_lightning.runs.folder import RunFolder
@@ -27,5 +28,6 @@ class GridSweeper(BasicSweeper):
                 over += run_jobs(self, batch, first=len(over))
         if not over:
             raise InputError(f"no run is left to start: one of {' '.join(arguments)} has no value")
+        print_sweep(folder, self.config.get("objective"))
         raise_if_failed(over, folder)
         return over

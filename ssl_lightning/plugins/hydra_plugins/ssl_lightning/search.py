@@ -34,6 +34,7 @@ class OptunaSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from ssl_lightning.config.validate import validate_arguments
+        from ssl_lightning.figures.leaderboard import print_sweep
         from ssl_lightning.launch.jobs import parsed_overrides
         from ssl_lightning.launch.optuna_search import Search
         from ssl_lightning.runs.folder import RunFolder
@@ -42,6 +43,9 @@ class OptunaSweeper(BasicSweeper):
         validate_arguments(self.config.hydra.sweeper, "sweep")
         overrides = parsed_overrides(self, arguments)
         batch = self.max_batch_size or self.config.hydra.launcher.get("n_jobs") or 1
-        with RunFolder(Path(str(self.config.hydra.sweep.dir)).resolve()).locked():
+        folder = Path(str(self.config.hydra.sweep.dir)).resolve()
+        with RunFolder(folder).locked():
             search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
-            return search.run(n_trials=self.n_trials, batch=batch)
+            over = search.run(n_trials=self.n_trials, batch=batch)
+        print_sweep(folder, self.config.get("objective"))
+        return over

@@ -1,0 +1,178 @@
+"""What is evaluated: the encoder of a run, a public one, or an exported file; each beside itself without training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model
+from torch import Tensor, nn
+
+from ssl_lightning.commands.exported_encoder import BACKBONE
+from ssl_lightning.commands.text_model import text_model
+from ssl_lightning.config.build import build_backbone, build_data, build_method, facts_for, load_config
+from ssl_lightning.config.choices import load_choice
+from ssl_lightning.config.trust import validate_targets
+from ssl_lightning.config.validate import validate_arguments
+from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.modules.backbones.image import transformers_model
+from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.runs.description import title
+from ssl_lightning.runs.folder import RunFolder, find_run
+from ssl_lightning.runs.load import load_data, load_weights
+
+_OF_DATA = ("source", "root", "val_size", "batch_size", "num_workers", "probe", "probe_val_size")
+"""What another data set brings along; all else is the preprocessing of the run."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An encoder, the same without training, and the data; `weights` says where the first come from."""
+
+    title: str
+    trained: Any
+    untrained: Any
+    data: Any
+    config: DictConfig
+    weights: str
+    run: RunFolder | None = None
+
+
+class FrozenNetwork(nn.Module):
+    """A network that none of our methods trained, as judges take it."""
+
+    token_loss = None
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    @classmethod
+    def declares(cls, hook: str) -> bool:
+        """It does nothing but embed."""
+        return False
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def embed(self, batch: dict[str, Tensor], key: str) -> Tensor:
+        return self(batch[key])
+
+
+def evaluated(config: DictConfig, device: torch.device) -> Evaluated:
+    """That of `config.run` or `config.encoder`, on the data of the run or of `config.data`.
+
+    Raises:
+        InputError: neither or both are given, or one that is not there or does not fit the data.
+    """
+    if (config.run is None) == (config.encoder is None):
+        both = "run= and encoder= are both given: give one" if config.run else "run is missing"
+        raise InputError(f"{both}: ssl-evaluate run=..., or ssl-evaluate encoder=timm:resnet18 data=digits")
+    return _of_encoder(config, device) if config.run is None else _of_run(find_run(config.run), config, device)
+
+
+def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Evaluated:
+    composed = load_config(run.config)
+    composed.data = _data_config(composed.data, config.data)
+    data = load_data(run, composed)
+    untrained, trained = (build_method(composed, data).to(device) for _ in range(2))
+    checkpoint = run.checkpoint(str(config.checkpoint))
+    load_weights(trained, checkpoint, run, device)
+    name = title(run, composed.seed) + (f" on {chosen_data()}" if chosen_data() else "")
+    return Evaluated(name, trained, untrained, data, composed, str(checkpoint), run)
+
+
+def _of_encoder(config: DictConfig, device: torch.device) -> Evaluated:
+    """A fresh network that was not trained either is its own control."""
+    if "_target_" not in config.data:
+        raise InputError(f"encoder={config.encoder} needs data: data=digits, or data=image_folder data.root=FOLDER")
+    composed = OmegaConf.create({"seed": config.seed, "transform": None, "data": config.data})
+    validate_targets(composed)
+    validate_arguments(composed)
+    data = build_data(composed)
+    data.setup("test")
+    networks = []
+    for pretrained in (False, config.pretrained):
+        lightning.seed_everything(config.seed, verbose=False)
+        networks.append(FrozenNetwork(_network(config.encoder, pretrained, composed, data)).to(device).eval())
+    return Evaluated(f"{config.encoder} on {chosen_data()}", networks[1], networks[0], data, composed, config.encoder)
+
+
+def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) -> nn.Module:
+    """Of an exported file, or of LIBRARY:NAME."""
+    library, _, name = encoder.partition(":")
+    file: Path | None = None
+    if library == "transformers" and name:
+        if "vocab_size" in data.modality.facts:
+            return _language_model(name, pretrained, data)
+        return transformers_model(name, data.modality.facts["channels"], pretrained)
+    if library in ("timm", "torchvision") and name:
+        choice = load_choice("backbone", {"timm": "timm", "torchvision": "resnet18"}[library])
+        settings: Any = OmegaConf.to_container(choice, resolve=False)
+        settings |= {"name": name, "pretrained": pretrained}
+    else:
+        settings, file = _exported(Path(encoder).expanduser())
+    composed.backbone = settings
+    validate_targets(composed)
+    network = build_backbone(composed.backbone, facts_for(composed.backbone, data))
+    if file and pretrained:
+        load_model(network, file)
+    return network
+
+
+def _language_model(name: str, pretrained: bool, data: Any) -> nn.Module:
+    """Of a checkpoint of transformers, whose tokenizer the data must have."""
+    data.refuse_other_tokenizer(name)
+    text = text_model(None, name, "")
+    model = text.model if pretrained else type(text.model)(text.model.config)
+    return LanguageModel(model, data.modality.facts["pad_id"], text.head == "causal")
+
+
+def _exported(place: Path) -> tuple[dict[str, Any], Path]:
+    """The config of the network in a file that `ssl-export format=safetensors` wrote, or in its folder; the file."""
+    file = place / "model.safetensors" if place.is_dir() else place
+    if not file.is_file():
+        raise InputError(
+            f"encoder={place} is no file; give one that ssl-export wrote, or timm:NAME, torchvision:NAME or"
+            " transformers:NAME"
+        )
+    try:
+        with safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {})[BACKBONE]
+        if "${" in text:  # it may come from a stranger, and resolves nothing
+            raise ValueError("its config holds an interpolation")
+        return {key: value for key, value in json.loads(text).items() if key != "pretrained"}, file
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{file} was not written by ssl-export format=safetensors ({first_line(error)})") from error
+
+
+def _data_config(own: DictConfig, given: DictConfig) -> DictConfig:
+    """The data of a run with what is given of another data set, or with another place or batch size.
+
+    Raises:
+        InputError: a data set of another kind.
+    """
+    plain: Any = OmegaConf.to_container(given, resolve=False)
+    if plain.get("_target_", own._target_) != own._target_:
+        kinds = [target.rpartition(".")[2] for target in (given._target_, own._target_)]
+        raise InputError(
+            f"data={chosen_data()} is a {kinds[0]}, but the run reads a {kinds[1]}: choose data of its kind"
+        )
+    for key in _OF_DATA:
+        if plain.get(key) is not None or (key in plain and "_target_" in plain):
+            OmegaConf.update(own, key, plain[key], merge=False)
+    return own
+
+
+def chosen_data() -> str:
+    """The choice of data on the command line; empty without one."""
+    return HydraConfig.get().runtime.choices.get("data") or ""

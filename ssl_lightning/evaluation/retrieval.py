@@ -1,0 +1,60 @@
+"""Retrieval: at which rank does a query find what belongs to it?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_CHUNK_ELEMENTS = 2**24  # 64 MiB of float32 similarities at a time
+DEPTHS = (1, 5, 10)
+
+
+def similarities(queries: Tensor, candidates: Tensor) -> Tensor:
+    """Cosines (M, N) of (M, K) and (N, K)."""
+    return F.normalize(queries.float(), dim=1) @ F.normalize(candidates.float(), dim=1).T
+
+
+@torch.no_grad()
+def ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
+    """(M,) int64 from 1: at which rank, by cosine similarity, each of `queries` finds the first that is right.
+
+    Wrong candidates that are as near count as nearer, so that an encoder that makes all alike finds nothing.
+
+    Args:
+        queries: (M, K).
+        candidates: (N, K).
+        right: (P, 2) pairs of the numbers of a query and of a candidate that is right; each query has one or more.
+    """
+    step = max(1, _CHUNK_ELEMENTS // len(candidates))
+    found = []
+    for start in range(0, len(queries), step):
+        cosine = similarities(queries[start : start + step], candidates)
+        query, candidate = (right - torch.tensor([start, 0])).unbind(dim=1)
+        inside = (query >= 0) & (query < len(cosine))
+        is_right = torch.zeros_like(cosine, dtype=torch.bool)
+        is_right[query[inside], candidate[inside]] = True
+        best = cosine.masked_fill(~is_right, -torch.inf).amax(dim=1, keepdim=True)
+        found.append(1 + ((cosine >= best) & ~is_right).sum(dim=1))
+    return torch.cat(found)
+
+
+def figures(found: Tensor) -> dict[str, float]:
+    """`recall_at_K`, the share of queries whose rank is at most K, and `median_rank`, of ranks (M,)."""
+    recall = {f"recall_at_{depth}": float((found <= depth).double().mean()) for depth in DEPTHS}
+    return {**recall, "median_rank": float(found.double().quantile(0.5))}
+
+
+def chance(right: Tensor, candidates: int) -> dict[str, float]:
+    """The same of a random order of `candidates`, of which `right` (M,) are right for each of the queries.
+
+    The median is the first rank at which half of the queries are expected to have found one.
+    """
+    kinds, counts = right.unique(return_counts=True)
+    depths = torch.arange(candidates + 1, dtype=torch.float64)
+    recall = torch.zeros(candidates + 1, dtype=torch.float64)
+    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        left = (candidates - kind - depths).clamp(min=-1)  # hypergeometric: that the first are all wrong
+        log = torch.special.gammaln(torch.tensor([candidates - kind + 1.0, candidates + 1.0], dtype=torch.float64))
+        wrong = (log[0] - torch.lgamma(left + 1) - log[1] + torch.lgamma(candidates - depths + 1)).exp()
+        recall += (1 - wrong) * count / len(right)
+    named = {f"recall_at_{depth}": float(recall[min(depth, candidates)]) for depth in DEPTHS}
+    return {**named, "median_rank": float((recall >= 0.5).int().argmax())}

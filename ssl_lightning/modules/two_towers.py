@@ -1,0 +1,77 @@
+"""What image-text methods share: two encoders, and the space in which images and texts are compared."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lightning.errors import InputError
+from ssl_lightning.modules.backbones.image import embedding_dim
+from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.modules.grad_cache import grad_cached
+
+
+class SharedSpace(nn.Module):
+    """Projects embeddings of images and of texts to (B, K); `scale` and `bias` are those of their similarities.
+
+    The scale is learned as its logarithm. Neither is decayed, as tensors with one axis are not.
+    """
+
+    fsdp_shard_with_root = True
+    """Methods call its parts, but FSDP hooks only `forward`."""
+
+    def __init__(self, image_dim: int, text_dim: int, out_dim: int, scale: float, bias: float | None) -> None:
+        super().__init__()
+        self.image, self.text = (nn.Linear(dim, out_dim, bias=False) for dim in (image_dim, text_dim))
+        for layer in (self.image, self.text):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.bias: Any = None if bias is None else nn.Parameter(torch.tensor([bias]))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp()
+
+
+class TwoTowers:
+    """Mixed into a method: images are encoded by `backbone`, texts by `text_backbone`, a language model.
+
+    The head of the language model is taken off. A text is embedded as the mean of its tokens, not as its last one, so
+    that any language model will do.
+    """
+
+    backbone: Any
+    text_backbone: LanguageModel
+    space: SharedSpace
+    chunk_size: int | None
+
+    def join(
+        self, backbone: nn.Module, text_backbone: nn.Module, out_dim: int, scale: float, bias: float | None
+    ) -> None:
+        """Sets the networks. Raises InputError for a `text_backbone` that is no single language model."""
+        if not isinstance(text_backbone, LanguageModel) or text_backbone.model.config.is_encoder_decoder:
+            raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")
+        text_backbone.model = text_backbone.model.base_model
+        self.backbone, self.text_backbone = backbone, text_backbone
+        self.space = SharedSpace(embedding_dim(backbone), text_backbone.out_dim, out_dim, scale, bias)
+
+    def encode_image(self, x: Tensor) -> Tensor:
+        return self._images(x)[1]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return self._texts(tokens)[0]
+
+    def encoded(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of the images (B, D), and projections of images and texts (B, K), in chunks of `chunk_size`."""
+        h, image = grad_cached(self._images, batch["views"][0], self.chunk_size, self.backbone)
+        (text,) = grad_cached(self._texts, batch["tokens"], self.chunk_size, self.text_backbone)
+        return h, image, text
+
+    def _images(self, x: Tensor) -> tuple[Tensor, ...]:
+        h = self.backbone(x)
+        return h, self.space.image(h)
+
+    def _texts(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        return (self.space.text(self.text_backbone(tokens)),)

@@ -1,0 +1,142 @@
+"""A whole suite on a tiny run, and the encoders of others under the same protocol."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands.test_evaluate import evaluated
+from commands.test_export import run_export
+from commands.test_export_encoder import TINY
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from omegaconf import open_dict
+from PIL import Image
+from runs.harness import train
+from safetensors.torch import load_file, save_file
+
+from ssl_lightning.commands.evaluate import evaluate
+from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.errors import InputError, mistake_behind
+from ssl_lightning.runs.folder import RunFolder, evaluation_folder
+
+QUICK = ("labels=[]", "raw=false", "draws=2")
+DIGITS = ("data=digits", "data.source.copies=1", "data.val_size=1200", "data.batch_size=16")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    small = ("backbone.width=8", "backbone.stages=2", "trainer.max_steps=60")
+    return train(tmp_path_factory.mktemp("suite") / "run", *TINY, "method=simclr", *small)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    small = ("backbone.width=12", "backbone.layers=2", "method.decoder_width=8", "method.decoder_layers=1")
+    return train(tmp_path_factory.mktemp("vit") / "run", *TINY, "method=mae", *small)
+
+
+def of_encoder(encoder: str, out: Path, *overrides: str) -> dict[str, Any]:
+    """`results.json` of `ssl-evaluate encoder=...` in this process."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("evaluate", [f"encoder={encoder}", *QUICK, *overrides], return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(out)
+    HydraConfig.instance().set_config(config)
+    evaluate(config)
+    return json.loads((out / "results.json").read_text())
+
+
+def test_every_figure_stands_beside_its_control(run: RunFolder) -> None:
+    found = evaluated(run, "suite=v1", *QUICK, "finetune_steps=20")
+    metrics, controls = found["metrics"], found["controls"]
+    assert metrics.keys() == controls.keys()
+    families = {name.rpartition("_low")[0] for name in metrics if name.endswith("_low")}
+    few = {
+        f"probe/{probe}_accuracy_{n}" for probe in ("knn", "linear") for n in ("10_percent", "1_a_class", "10_a_class")
+    }
+    kinds = {f"robustness/{kind}_accuracy" for kind in ("clean", "noise_1", "noise_5", "noise", "blur_3", "contrast")}
+    others = {"probe/knn_200_accuracy", "cluster/nmi", "cluster/accuracy", "retrieval/map", "retrieval/recall_10"}
+    assert few | kinds | others | {"finetune/accuracy", "layers/1_accuracy", "layers/2_accuracy"} <= families
+    assert {"probe/effective_rank", "probe/uniformity", "probe/alignment"} <= metrics.keys()
+    for name in families:
+        assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= 1
+    assert metrics["probe/linear_accuracy_1_a_class"] < metrics["probe/linear_accuracy_10_percent"]
+    assert metrics["probe/linear_accuracy_10_percent"] < metrics["probe/linear_accuracy"]
+    assert metrics["robustness/noise_5_accuracy"] < metrics["robustness/noise_1_accuracy"]
+    assert metrics["retrieval/recall_1"] < metrics["retrieval/recall_5"] < metrics["retrieval/recall_10"]
+    assert metrics["layers/2_accuracy"] == pytest.approx(metrics["probe/linear_accuracy"], abs=0.01)  # the last, pooled
+    protocol = found["protocol"]
+    assert protocol["suite"] == {"name": "v1", "hash": "08d406f38154"}
+    assert protocol["data"].keys() == {"probe_train", "test"}
+    kept = run.path / "evaluate"
+    rows = (kept / "predictions.csv").read_text().splitlines()[1:]
+    right = np.mean([label == guess for _, label, guess in (row.split(",") for row in rows)])
+    assert right == pytest.approx(metrics["finetune/accuracy"])
+    assert any(key.endswith("weight") for key in load_file(kept / "finetuned.safetensors"))
+    assert all((kept / "figures" / f"{name}.png").stat().st_size > 1000 for name in ("evaluation", "confusion"))
+
+
+def test_an_exported_encoder_is_what_the_run_was(run: RunFolder, vit: RunFolder, tmp_path: Path) -> None:
+    for trained, made, named in ((run, "safetensors", ""), (vit, "timm", "transformers:")):
+        expected = evaluated(trained, *QUICK)
+        found = of_encoder(f"{named}{run_export(trained, f'format={made}')}", tmp_path, *DIGITS)
+        assert found["protocol"]["data"] == expected["protocol"]["data"]
+        for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
+            assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=0.003)
+            assert found["metrics"][name] != found["controls"][name]
+
+
+def test_networks_of_libraries_without_weights(tmp_path: Path) -> None:
+    for encoder in ("timm:resnet10t", "torchvision:resnet18"):
+        found = of_encoder(encoder, tmp_path, "pretrained=false", *DIGITS)
+        assert found["metrics"] == found["controls"]
+        assert found["metrics"]["probe/linear_accuracy"] > 0.3
+
+
+def test_other_data_is_seen_as_the_run_sees_its_own(run: RunFolder, tmp_path: Path) -> None:
+    for split, name in ((split, name) for split in ("train", "test") for name in ("bright", "dark")):
+        folder = tmp_path / "images" / split / name
+        folder.mkdir(parents=True)
+        draw = np.random.default_rng(0)
+        for number in range(30):
+            pixels = draw.integers(0, 128, (20, 20, 3)) + 127 * (name == "bright")
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    place = (f"data.root={tmp_path}/images", f"data.source.cache={tmp_path}/cache", "data.batch_size=8")
+    found = evaluated(run, "data=image_folder", *place, *QUICK)
+    assert found["metrics"]["probe/linear_accuracy"] == 1
+    with pytest.raises(
+        InputError, match="data=moving_digits is a VideoDataModule, but the run reads a ImageDataModule"
+    ):
+        evaluated(run, "data=moving_digits")
+
+
+def test_mistakes_are_one_line(run: RunFolder, tmp_path: Path) -> None:
+    for encoder, overrides, answer in (
+        ("timm:resnet18", (), "encoder=timm:resnet18 needs data: data=digits"),
+        ("timm:resnet18000", DIGITS, "backbone.name=resnet18000 is not a timm model; near it"),
+        ("nothing", DIGITS, "encoder=nothing is no file; give one that ssl-export wrote, or timm:NAME"),
+        (f"transformers:{tmp_path}/nothing", DIGITS, "transformers cannot open .*: there is no such folder"),
+        ("timm:resnet18", (f"run={run.path}", *DIGITS), "run= and encoder= are both given"),
+    ):
+        with pytest.raises((InputError, InstantiationException)) as refused:
+            of_encoder(encoder, tmp_path, *overrides)
+        assert re.search(answer, str(mistake_behind(refused.value)))
+
+
+@pytest.mark.parametrize("config", ['{"_target_": "os.system"}', '{"_target_": "${oc.env:HOME}"}', "no JSON"])
+def test_a_stranger_s_file_builds_nothing_of_its_own(config: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, file, {"ssl_lightning.backbone": config})
+    with pytest.raises(InputError, match=r"is not from ssl_lightning and is not run|was not written by ssl-export"):
+        of_encoder(str(file), tmp_path, *DIGITS)
+
+
+def test_where_an_evaluation_writes() -> None:
+    assert evaluation_folder("RUN", None, None) == "RUN/evaluate"
+    assert evaluation_folder("RUN", None, "mnist") == "RUN/evaluate_mnist"
+    assert evaluation_folder(None, "timm:vit/x", "mnist") == "outputs/evaluate_timm_vit_x_mnist"
