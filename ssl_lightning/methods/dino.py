@@ -34,6 +34,7 @@ class DINO(Method):
         hidden_dim: width of the hidden layers of the head.
         bottleneck_dim: width of the head's normalized output.
         prototypes: P, number of the head's prototypes.
+        head_norm: whether the hidden layers of the head are batch-normalized, which starts the training sooner.
         temperature: temperature of the student.
         teacher_temperature: temperature of the teacher, first and last, between which it rises linearly.
         teacher_warmup_epochs: number of epochs in which it rises.
@@ -51,6 +52,7 @@ class DINO(Method):
         hidden_dim: PositiveInt = 2048,
         bottleneck_dim: PositiveInt = 256,
         prototypes: PositiveInt = 65536,
+        head_norm: bool = False,
         temperature: PositiveFloat = 0.1,
         teacher_temperature: PositiveSpan = (0.04, 0.04),
         teacher_warmup_epochs: NonNegativeFloat = 0,
@@ -61,7 +63,7 @@ class DINO(Method):
     ) -> None:
         super().__init__(optimizer, schedule)
         self.backbone = backbone
-        self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes)
+        self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes, head_norm)
         self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head]))
         self.temperature, self.teacher_temperature = temperature, (teacher_temperature[0], teacher_temperature[1])
         self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs

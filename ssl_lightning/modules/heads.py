@@ -46,13 +46,14 @@ class Prototypes(nn.Module):
             return F.normalize(z.to(dtype), dim=1) @ F.normalize(self.weight.to(dtype), dim=1).T
 
 
-def dino_head(in_dim: int, hidden_dim: int, bottleneck_dim: int, prototypes: int) -> nn.Sequential:
+def dino_head(in_dim: int, hidden_dim: int, bottleneck_dim: int, prototypes: int, norm: bool = False) -> nn.Sequential:
     """DINO's head (B, in_dim) -> (B, prototypes): three layers with GELU, and prototypes (Caron et al. 2021, App.
-    C).
+    C); `norm`: whether its hidden layers are batch-normalized, `use_bn_in_head` of the authors' code.
     """
-    layers = mlp(in_dim, hidden_dim, hidden_dim, bottleneck_dim, norm=False, activation=nn.GELU)
+    layers = mlp(in_dim, hidden_dim, hidden_dim, bottleneck_dim, norm=norm, activation=nn.GELU)
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return nn.Sequential(layers, Prototypes(bottleneck_dim, prototypes))

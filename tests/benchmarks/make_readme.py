@@ -11,7 +11,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-CONTRASTIVE = ("simclr", "moco", "byol")
+CONTRASTIVE = ("simclr", "moco", "byol", "dino")
 TASKS = {
     "val/accuracy": "{:.1%} right",
     "val/loss": "loss {:.3f}",
@@ -21,6 +21,7 @@ METHODS = {
     "simclr": ("Chen et al. 2020", f"{ARXIV}2002.05709", "simclr_mnist_cpu"),
     "moco": ("Chen et al. 2020 (v2)", f"{ARXIV}2003.04297", "moco_mnist_cpu"),
     "byol": ("Grill et al. 2020", f"{ARXIV}2006.07733", "byol_mnist_cpu"),
+    "dino": ("Caron et al. 2021", f"{ARXIV}2104.14294", "dino_mnist_cpu"),
     "mae": ("He et al. 2021", f"{ARXIV}2111.06377", "mae_mnist_cpu"),
     "simmim": ("Xie et al. 2021", f"{ARXIV}2111.09886", "simmim_mnist_cpu"),
     "ijepa": ("Assran et al. 2023", f"{ARXIV}2301.08243", "ijepa_mnist_cpu"),
@@ -36,6 +37,13 @@ METHODS = {
     ),
     "vae": ("Kingma & Welling 2013", f"{ARXIV}1312.6114", "vae_mnist_cpu"),
 }
+BRIEFLY = {
+    "simsiam": ("Chen & He 2020", f"{ARXIV}2011.10566"),
+    "barlow_twins": ("Zbontar et al. 2021", f"{ARXIV}2103.03230"),
+    "vicreg": ("Bardes et al. 2021", f"{ARXIV}2105.04906"),
+    "nnclr": ("Dwibedi et al. 2021", f"{ARXIV}2104.14548"),
+}
+"""Methods that were measured beside lightly's alone."""
 CHANCE = {"rotation": "25 %", "jigsaw": "1.6 %", "context_prediction": "12.5 %"}
 
 
@@ -106,6 +114,51 @@ Peers publish for CIFAR-10 what larger recipes reach on GPUs: kNN 90.3 % for Sim
 set, with k=200 (lightly). Our recipes of that size (`simclr_cifar10`, `moco_cifar10`, `byol_cifar10`), whose headers say how
 they differ, have not run yet, for lack of a GPU.
 """
+
+
+def joint() -> str:
+    """The methods that lightly has, too, trained side by side: mean and standard deviation over seeds."""
+    compared = load("joint_vs_lightly")
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for row in compared["rows"]:
+        by_method.setdefault(row["method"], []).append(row)
+    knn, linear = "probe/knn_accuracy", "probe/linear_accuracy"
+    rows = []
+    for method, runs in by_method.items():
+        sides = [[run[side] for run in runs] for side in ("ours", "lightly")]
+        rates = [run["ours"]["images_per_cpu_second"] / run["lightly"]["images_per_cpu_second"] for run in runs]
+        rows.append(
+            [
+                f"`{method}`",
+                *(spread(side, metric) for metric in (knn, linear) for side in sides),
+                *(f"{statistics.mean(run['effective_rank'] for run in side):.0f}" for side in sides),
+                f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})",
+                str(len(runs)),
+            ]
+        )
+    untrained = list({run["seed"]: run["untrained"] for run in compared["rows"]}.values())
+    rank = f"{statistics.mean(run['effective_rank'] for run in untrained):.0f}"
+    rows.append(
+        ["untrained", spread(untrained, knn), "", spread(untrained, linear), "", rank, "", "", str(len(untrained))]
+    )
+    head = ["`method=`", "kNN", "lightly", "linear", "lightly", "effective rank", "lightly", "images/s, ratio", "seeds"]
+    return f"""### Joint embedding, side by side with lightly
+
+The same conv net from the same initial weights on the same views of CIFAR-10, for {compared["steps"]} steps of
+{compared["batch_size"]} images (under a minute on one core) with the same optimizer; lightly's side is its own heads,
+teacher and loss (`joint_vs_lightly.py`). Accuracy in % on the test set with the labels of every fifth training image, mean
+and standard deviation over seeds; the effective rank is at most 128. The ratio of images per second of CPU time is ours /
+lightly's with its own data set and transform, median over seeds (lowest to highest), one thread, on a machine shared with
+other work. So short a training tells a wrong implementation from a right one; it does not rank the methods.
+
+{table(head, rows)}
+"""
+
+
+def spread(runs: list[dict[str, float]], metric: str) -> str:
+    """The mean over seeds in points, and the standard deviation where there are several."""
+    values = [100 * run[metric] for run in runs]
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def patches() -> str:
@@ -257,6 +310,7 @@ def methods() -> str:
         knn = "probe/knn_accuracy"
         result, untrained = f"{data} kNN {percent(found[knn])}", f"untrained encoder {percent(control[knn])}"
         rows.append([f"`{method}`", f"[{authors}]({link})", "image", result, untrained])
+    rows += _briefly_trained()
     rows.append(["`next_frame`", f"[Srivastava et al. 2015]({ARXIV}1502.04681)", "video", *_frames()])
     reviews = {run["what"]: run for run in load("movie_reviews")["runs"]}
     characters = load("shakespeare_char_cpu")["runs"][-3]["metrics"]["val/loss"]
@@ -304,6 +358,19 @@ def methods() -> str:
     )
 
 
+def _briefly_trained() -> list[list[str]]:
+    compared, rows = load("joint_vs_lightly"), []
+    for method, (authors, link) in BRIEFLY.items():
+        runs = [row for row in compared["rows"] if row["method"] == method]
+        if runs:
+            knn = [statistics.mean(run[side]["probe/knn_accuracy"] for run in runs) for side in ("ours", "untrained")]
+            result = f"CIFAR-10 kNN {percent(knn[0])} after {compared['steps']} steps"
+            rows.append(
+                [f"`{method}`", f"[{authors}]({link})", "image", result, f"untrained encoder {percent(knn[1])}"]
+            )
+    return rows
+
+
 def _frames() -> list[str]:
     errors = load("next_frame_mnist_cpu")["evaluate"]["painted"]["test/prediction_error"]
     result = f"Moving-MNIST squared error {errors['this run']:.4f}"
@@ -325,7 +392,7 @@ def page() -> str:
 Generated by `make_readme.py` from `results/*.json`, which also hold each run's command, commit, versions, hardware and time.
 The scripts beside this page measure speed and memory; each states its command in its first lines.
 """
-    return "\n".join([head, images(), patches(), mae(), text(), speed()])
+    return "\n".join([head, images(), joint(), patches(), mae(), text(), speed()])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_lightning.modules.heads import Prototypes, mlp
+from ssl_lightning.modules.heads import Prototypes, dino_head, mlp
 
 
 def kinds(head: nn.Sequential) -> list[type]:
@@ -50,3 +50,16 @@ def test_prototypes_give_cosines() -> None:
     prototypes, z = Prototypes(4, 3), torch.randn(5, 4)
     expected = F.cosine_similarity(z[:, None], prototypes.weight[None], dim=2)
     torch.testing.assert_close(prototypes(3 * z), expected)
+
+
+def test_dino_head() -> None:
+    """Its initial biases are 0; batch normalization takes away what all samples share, which hides what they do not."""
+    x = 10 + torch.randn(64, 4)
+    for norm in (False, True):
+        head = dino_head(4, 8, 6, 5, norm=norm)
+        linear = [layer for layer in head[0] if isinstance(layer, nn.Linear)]
+        assert [layer.bias is None for layer in linear] == [norm, norm, False]
+        assert not any(layer.bias.any() for layer in linear if layer.bias is not None)
+        z = F.normalize(head[0](x), dim=1)
+        assert (z.mean(dim=0).norm() > 0.9) == (not norm)
+        assert head(x).shape == (64, 5)
