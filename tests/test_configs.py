@@ -222,6 +222,11 @@ def further(target: str) -> dict[str, inspect.Parameter]:
         import lightning
 
         return dict(inspect.signature(lightning.Trainer).parameters)
+    if target.endswith("audio_encoder"):
+        from transformers import Wav2Vec2Config
+
+        fields = Wav2Vec2Config().to_dict()
+        return {name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in fields}
     return {}
 
 
