@@ -1,5 +1,6 @@
 """One style for every picture: colors that color-blind readers tell apart, a title that says which run it is."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,5 +36,7 @@ def save(figure: Figure, path: Path, title: str) -> Path:
     if not figure.get_suptitle():
         figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a user's texts may have any character
+        figure.savefig(path, dpi=120, bbox_inches="tight")
     return path

@@ -37,13 +37,6 @@ METHODS = {
     ),
     "vae": ("Kingma & Welling 2013", f"{ARXIV}1312.6114", "vae_mnist_cpu"),
 }
-BRIEFLY = {
-    "simsiam": ("Chen & He 2020", f"{ARXIV}2011.10566"),
-    "barlow_twins": ("Zbontar et al. 2021", f"{ARXIV}2103.03230"),
-    "vicreg": ("Bardes et al. 2021", f"{ARXIV}2105.04906"),
-    "nnclr": ("Dwibedi et al. 2021", f"{ARXIV}2104.14548"),
-}
-"""Methods that were measured beside lightly's alone."""
 CHANCE = {"rotation": "25 %", "jigsaw": "1.6 %", "context_prediction": "12.5 %"}
 
 
@@ -310,7 +303,6 @@ def methods() -> str:
         knn = "probe/knn_accuracy"
         result, untrained = f"{data} kNN {percent(found[knn])}", f"untrained encoder {percent(control[knn])}"
         rows.append([f"`{method}`", f"[{authors}]({link})", "image", result, untrained])
-    rows += _briefly_trained()
     rows.append(["`next_frame`", f"[Srivastava et al. 2015]({ARXIV}1502.04681)", "video", *_frames()])
     reviews = {run["what"]: run for run in load("movie_reviews")["runs"]}
     characters = load("shakespeare_char_cpu")["runs"][-3]["metrics"]["val/loss"]
@@ -356,19 +348,6 @@ def methods() -> str:
             ],
         ],
     )
-
-
-def _briefly_trained() -> list[list[str]]:
-    compared, rows = load("joint_vs_lightly"), []
-    for method, (authors, link) in BRIEFLY.items():
-        runs = [row for row in compared["rows"] if row["method"] == method]
-        if runs:
-            knn = [statistics.mean(run[side]["probe/knn_accuracy"] for run in runs) for side in ("ours", "untrained")]
-            result = f"CIFAR-10 kNN {percent(knn[0])} after {compared['steps']} steps"
-            rows.append(
-                [f"`{method}`", f"[{authors}]({link})", "image", result, f"untrained encoder {percent(knn[1])}"]
-            )
-    return rows
 
 
 def _frames() -> list[str]:

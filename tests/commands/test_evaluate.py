@@ -185,7 +185,8 @@ def test_a_probe_needs_no_corpus_and_a_run_no_parent(tmp_path: Path, capsys: pyt
     assert second.read_results()["controls"] == {}
     shutil.rmtree(first.path)
     shutil.rmtree(tmp_path / "cache")
-    ended = command("pretrain", f"resume={second.path}", "trainer.max_steps=4", cwd=tmp_path)
+    anew = ("trainer.max_steps=4", f"data.cache={tmp_path}/cache")
+    ended = command("pretrain", f"resume={second.path}", *anew, cwd=tmp_path)
     assert (ended.returncode, second.read_results()["timing"]["steps"]) == (0, 4), ended.stderr
     shutil.rmtree(tmp_path / "corpus")
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)

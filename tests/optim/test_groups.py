@@ -92,6 +92,7 @@ OUTPUTS = {
     "barlow_twins": [*FIRST, "projector.6.weight"],
     "byol": [*FIRST, "projector.3.weight", "predictor.3.weight"],
     "causal_lm": ["backbone.model.lm_head.weight"],
+    "clip": [*FIRST, "space.text.weight"],
     "colorization": ["backbone.backbone.0.0.weight", "decoder.6.weight"],
     "context_prediction": [*FIRST, "head.3.weight"],
     "data2vec": ["backbone.embed.proj.weight", "predictor.weight"],
@@ -101,6 +102,7 @@ OUTPUTS = {
     "dino": ["backbone.embed.proj.weight", "head.0.6.weight"],
     "dinov2": ["backbone.embed.proj.weight", "head.0.4.weight", "patch_head.0.4.weight"],
     "distil_mlm": ["teacher.model.cls.predictions.decoder.weight", "backbone.model.cls.predictions.decoder.weight"],
+    "hubert": ["backbone.model.feature_extractor.conv_layers.0.conv.weight", "projector.weight"],
     "ijepa": ["backbone.embed.proj.weight", "predictor.leave.weight"],
     "jigsaw": [*FIRST, "head.3.weight"],
     "lejepa": [*FIRST, "projector.6.weight"],
@@ -112,6 +114,7 @@ OUTPUTS = {
     "nnclr": [*FIRST, "projector.6.weight", "predictor.3.weight"],
     "nsp": ["backbone.model.cls.predictions.decoder.weight", "next_sentence.2.weight"],
     "rotation": [*FIRST, "head.3.weight"],
+    "siglip": [*FIRST, "space.text.weight"],
     "simclr": [*FIRST, "projector.3.weight"],
     "simmim": ["backbone.embed.proj.weight", "head.weight"],
     "simsiam": [*FIRST, "projector.6.weight", "predictor.3.weight"],
@@ -119,6 +122,12 @@ OUTPUTS = {
     "swav": [*FIRST, "projector.3.weight"],
     "vae": [*FIRST, "posterior.weight", "decoder.7.weight"],
     "vicreg": [*FIRST, "projector.6.weight"],
+    "wav2vec2": [
+        "backbone.model.feature_extractor.conv_layers.0.conv.weight",
+        "quantizer.scores.weight",
+        "projector.weight",
+        "target_projector.weight",
+    ],
     "wmse": [*FIRST, "projector.3.weight"],
 }
 
