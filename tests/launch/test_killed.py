@@ -42,7 +42,16 @@ TEXT = (
     "callbacks.health.every_n_steps=4",
     "callbacks.pictures=null",
 )
+SOUND = (
+    "backbone.layers=1",
+    "backbone.heads=2",
+    "backbone.intermediate_size=16",
+    "backbone.conv_dim=[4,4,4,4,4]",
+    "data.source.speakers=10",
+)
 SMALL = {
+    "wav2vec2": SOUND,
+    "hubert": (*SOUND, "method.clusters=8"),
     "moco": ("method.queue_size=128", "method.bn_splits=2"),
     "byol": ("method.out_dim=16",),
     **dict.fromkeys(
@@ -61,7 +70,7 @@ SMALL = {
 
 
 def reads_text(method: str) -> bool:
-    return compose_method(method).data._target_.endswith("TextDataModule")
+    return compose_method(method).data._target_.endswith(".TextDataModule")
 
 
 QUICK = {("simclr", 1), ("moco", 2), ("mlm", 1), ("mae", 1)}
