@@ -163,7 +163,7 @@ class HuBERT(Method):
             if sum(map(len, parts)) < FRAMES:
                 raw = data.train.__getitems__(rows.tolist())
                 batch = data.augment({key: value.to(self.device) for key, value in raw.items()}, number)
-                visible = self.backbone.features(batch["waveform"], batch["length"])[1]
+                visible = self.backbone.visible(batch["length"], batch["waveform"].shape[1])
                 parts.append(self._clustered(batch, visible)[visible].cpu())
         x = torch.cat(parts)
         if len(x) < self.vocab_size:
@@ -177,7 +177,7 @@ class HuBERT(Method):
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
         if "label" in batch:
-            visible = self.backbone.features(batch["waveform"], batch["length"])[1]
+            visible = self.backbone.visible(batch["length"], batch["waveform"].shape[1])
             labels = batch["label"][:, None].expand_as(visible)
             self.seen.append(torch.stack([self.targets(batch, visible)[visible], labels[visible]], dim=1))
 

@@ -46,7 +46,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         "simclr",
         *(
             pytest.param(m, marks=pytest.mark.slow)
-            for m in ("moco", "byol", "mae", "ijepa", "dino", "dinov2", "deepcluster_v2")
+            for m in ("moco", "byol", "mae", "ijepa", "dino", "dinov2", "deepcluster_v2", "clip", "hubert", "wav2vec2")
         ),
     ],
 )

@@ -99,7 +99,12 @@ class AudioEncoder(nn.Module):
         heard = torch.arange(S, device=waveform.device) < length[:, None]
         x = F.pad(_normalized(waveform, heard), (0, max(0, self.window - S)))
         h = self.model.feature_extractor(x).transpose(1, 2)
-        return h, torch.arange(h.shape[1], device=h.device) < self.frames(length)[:, None]
+        return h, self.visible(length, S)
+
+    def visible(self, length: Tensor, samples: int) -> Tensor:
+        """(B, T): which frames of clips of `length` (B,), padded to `samples`, are not padding."""
+        T = int(self.frames(torch.tensor(samples)))
+        return torch.arange(T, device=length.device) < self.frames(length)[:, None]
 
     def normalized(self, features: Tensor) -> Tensor:
         """Frames (B, T, C) after the norm that stands before the Transformer."""
