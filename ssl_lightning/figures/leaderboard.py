@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,12 @@ _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"GIF87a": "gif", b"GIF89a": "gif"}
 
 
 def print_leaderboard(console: Console, found: Comparison) -> None:
-    """A row for each config, the best first; below it the runs that cannot be compared."""
+    """A row for each config, the best first, with as many metrics as fit; below it the runs that cannot be compared."""
     if found.entries:
-        print_table(console, _caption(found), *_table(found), whole=True)
+        shown = found
+        while len(shown.metrics) > 1 and _width(shown) > console.width:
+            shown = replace(shown, metrics=shown.metrics[:-1])
+        print_table(console, _caption(found), *_table(shown), whole=True)
     if found.others:
         print_lines(console, {plain(run.folder): run.problem for run in found.others})
 
@@ -74,6 +78,13 @@ def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:
                 cells.append(written(metric, value[0], value[1] if of == "metrics" else None) if value else "")
         rows.append([*cells, f"{_seconds(entry) / 60:.1f} min"])
     return headings, rows
+
+
+def _width(found: Comparison) -> int:
+    """Characters of the table on a screen, whose first column may be folded."""
+    headings, rows = _table(found)
+    columns = zip(headings[1:], *(row[1:] for row in rows), strict=True)
+    return 20 + sum(max(map(len, column)) + 3 for column in columns)
 
 
 def _headings(metric: str, controlled: bool) -> list[str]:

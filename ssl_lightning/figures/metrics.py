@@ -28,7 +28,7 @@ def label(metric: str) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is written in percent."""
-    return "accuracy" in metric
+    return any(word in metric for word in ("accuracy", "recall", "purity"))
 
 
 def written(metric: str, value: float, half: float | None = None) -> str:
