@@ -214,3 +214,13 @@ def test_a_sweep_ends_with_its_leaderboard(tmp_path: Path, capsys: pytest.Captur
     assert said.index("moco") < said.index("simclr")
     assert "55.0%±63.5" in said
     assert f"next  ssl-report {tmp_path}" in said.replace("\n", "")
+
+
+def test_a_narrow_screen_shows_fewer_metrics_and_whole_names(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {f"evaluate/test/image_to_text_recall_at_{k}": 0.5 for k in range(20)}
+    records = [Record(Path(name), choices={"method": name}, config={"lr": name}, metrics=metrics) for name in "ab"]
+    found = compare(records, sorted(metrics))
+    for width, shown in ((80, 1), (400, 10)):
+        print_leaderboard(Console(width=width), found)
+        out = capsys.readouterr().out
+        assert (out.count("50.0%"), "│ a " in out) == (2 * shown, True)
