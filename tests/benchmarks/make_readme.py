@@ -308,8 +308,8 @@ def sound() -> str:
 
 FSDD, 3,000 spoken digits of six speakers, of which one is held out: HuBERT's first round (`experiment=hubert_fsdd_cpu`, clusters
 of MFCC, five minutes on one core) on the other five, then frozen. MFCC: their means over the clip and its eighths. Test set,
-protocol v1, in %. HuBERT beats its untrained encoder everywhere, and these few minutes do not make it better than MFCC under
-a linear probe. A second round (`method.teacher=RUN`) on the middle layer was worse for theo: 75.8 %.
+protocol v1, in %. A second round for theo (`method.teacher=RUN`), on the middle layer with 50 clusters: kNN 68.8, linear 75.8; on
+the last layer with 100: 74.0, 79.8. It was no better than the first. wav2vec 2.0 for theo, as long: 28.6, 40.4.
 
 {table(head, rows)}
 """
