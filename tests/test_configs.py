@@ -1,12 +1,14 @@
 """Every file of conf/: it composes, fits the signatures of what it calls, and every experiment takes a step."""
 
 import inspect
+import itertools
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from composition import task, whole
 from hydra.core.hydra_config import HydraConfig
@@ -312,6 +314,8 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
             write_labeled_lines(root, data.probe.files)
     elif source == "emoji_captions":
         write_drawings(root / "emoji_captions", ("google", "apple", "twitter"), data.image_size)
+    elif source == "fsdd":
+        write_digits(root / data.source.folder, data.sample_rate)
     elif source == "moving_digits":
         write_idx_files(root, data.source.glyphs.name)
     elif source == "torchvision_images" and data.channels == 1:
@@ -322,6 +326,14 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
         overrides += ["data=image_folder", f"data.source.store_size={data.image_size}"]
         overrides += [f"data.{name}={value}" for name, value in same.items()]
     return overrides
+
+
+def write_digits(folder: Path, rate: int) -> None:
+    """Half a second of noise for each digit, by two speakers, fifteen times."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for digit, speaker, number in itertools.product(range(10), ("ada", "bob"), range(15)):
+        soundfile.write(folder / f"{digit}_{speaker}_{number}.wav", rng.normal(0, 0.1, rate // 2), rate)
 
 
 def write_drawings(folder: Path, vendors: tuple[str, ...], size: int, things: int = 90) -> None:

@@ -200,6 +200,7 @@ def _python(arguments: list[str], environment: dict[str, str], files: Iterable[i
             os.dup2(file, number)
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
+    torch.set_num_threads(1)  # renews the pool that a fork inherits, before several threads find it at once
     kind, what, *sys.argv[1:] = arguments
     status: Any = 0
     try:
