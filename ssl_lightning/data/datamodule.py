@@ -101,9 +101,9 @@ class DataModule(LightningDataModule):
         return None if self.classes is None else len(self.classes)
 
     def groups(self, split: str) -> torch.Tensor | None:
-        """(N,): which samples of a split come from one original; None if none do. In the order of its indices."""
+        """(N,): which samples of a split come from one original, in its order; None if none or all do."""
         groups = getattr(self, split).groups
-        return None if groups is None else torch.as_tensor(groups)
+        return None if groups is None or len(np.unique(groups)) == 1 else torch.as_tensor(groups)
 
     def _open(self, split: str) -> Any:
         if split not in self._sets:

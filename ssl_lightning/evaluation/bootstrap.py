@@ -11,13 +11,11 @@ def interval(
 
     With `groups` (N,) int, whole groups are drawn (cluster bootstrap, Davison & Hinkley 1997, Sec. 3.8). Rows with the
     same number, such as copies of one original, are not independent, and drawing them one by one would make the
-    interval too narrow. A reliable interval needs some tens of groups; the rows of a single group are drawn one by one.
+    interval too narrow. A reliable interval needs some tens of groups; for a single group its width is 0.
 
     Groups with equal (hits, size) are interchangeable, so only the number of draws of each kind matters. These numbers
     are multinomial, drawn as a chain of binomials.
     """
-    if groups is not None and len(groups.unique()) == 1:
-        groups = None
     kinds, counts = _kinds(correct.cpu(), None if groups is None else groups.cpu())
     generator = torch.Generator().manual_seed(seed)
     left = torch.full((samples,), float(sum(counts)), dtype=torch.float64)

@@ -44,6 +44,7 @@ def test_copies_of_one_original_count_once() -> None:
 
 def test_groups_of_one_are_no_groups() -> None:
     assert interval(answers(100, 70), groups=torch.arange(100)) == interval(answers(100, 70))
+    assert interval(answers(100, 70), groups=torch.zeros(100, dtype=torch.long)) == (0.7, 0.7)
 
 
 def test_groups_of_all_sizes_equal_resampling_them() -> None:
@@ -64,8 +65,3 @@ def test_real_numbers_as_scipy_resamples_them() -> None:
     values = torch.rand(400, generator=torch.Generator().manual_seed(0)) ** 3
     theirs = bootstrap((values.numpy(),), np.mean, method="percentile", n_resamples=2000, rng=0).confidence_interval
     assert interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.004)
-
-
-def test_a_single_group_is_drawn_row_by_row() -> None:
-    correct = torch.arange(100) % 3 > 0
-    assert interval(correct, groups=torch.full((100,), 7)) == interval(correct)

@@ -59,6 +59,8 @@ def test_no_speaker_is_on_both_sides() -> None:
     assert (len(data.train), len(data.probe_train), len(data.val), len(data.test)) == (60, 60, 20, 20)
     assert not set(data.train.groups) & set(data.val.groups)
     assert data.groups("val").tolist() == data.val.groups.tolist()
+    data.val = data.val.subset(np.flatnonzero(data.val.groups == data.val.groups[0]))
+    assert data.groups("val") is None  # a single speaker's clips are no copies of one original
     assert data.num_classes == 10
 
 
