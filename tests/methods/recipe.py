@@ -116,7 +116,7 @@ def reads_text(name: str) -> bool:
 
 
 def reads_sound(name: str) -> bool:
-    return "waveform" in get_class(compose_method(name).data._target_).provides
+    return "waveform" in provided(name)
 
 
 def shows_video(name: str) -> bool:
