@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks.make_readme import page, with_methods
+from make_readme import page
+from methods_table import with_methods
 
 HERE = Path(__file__).parent
 
