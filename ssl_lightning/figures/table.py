@@ -26,4 +26,4 @@ def print_lines(console: Console, lines: Mapping[str, str]) -> None:
     width = max(map(len, lines))
     for label, text in lines.items():
         if text:
-            console.print(f"[bold]{label:>{width}}[/]  {escape(text)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{escape(f'{label:>{width}}')}[/]  {escape(text)}", highlight=False, soft_wrap=True)
