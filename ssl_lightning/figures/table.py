@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from ssl_lightning.errors import printable
 
 
 def print_table(
@@ -19,6 +21,11 @@ def print_table(
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+
+
+def escape(text: str) -> str:
+    """As rich prints it: no part of it is markup, or moves the cursor."""
+    return markup.escape(printable(text))
 
 
 def print_lines(console: Console, lines: Mapping[str, str]) -> None:
