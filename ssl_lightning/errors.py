@@ -1,5 +1,6 @@
 """What tells the user of a mistake in the input of a run: commands print it as a single line."""
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -39,11 +40,21 @@ def show_in_one_line(name: str) -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, InputWarning):
-            print(f"ssl-{name}: {message}", file=sys.stderr, flush=True)
+            print(one_line(f"ssl-{name}: {message}"), file=sys.stderr, flush=True)
         else:
             before(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal obeys or cannot show: control characters, changes of direction, surrogates."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "?", text)
+
+
+def one_line(text: str) -> str:
+    """The same, without line breaks."""
+    return " ".join(printable(text).splitlines())
 
 
 def first_line(error: BaseException) -> str:

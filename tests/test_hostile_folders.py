@@ -18,6 +18,7 @@ from runs.harness import TINY, command, train
 
 from ssl_lightning.cli.arguments import with_run_folder
 from ssl_lightning.config.build import build_data, build_method, load_config
+from ssl_lightning.data.image.image_folder import list_images
 from ssl_lightning.data.text.tokenizers import load
 from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.launch.sweep_folder import resumed_arguments
@@ -282,6 +283,7 @@ OVERRIDES = {
     "a cache": "data.cache=outside",
     "pickles of submitit": "hydra.launcher.submitit_folder=outside",
     "a logger that writes elsewhere": "logger.tensorboard.folder=/outside",
+    "another's runs of W&B": "logger.wandb.entity=stranger",
     "an option": "--config-dir=/outside",
     "an option by its short name": "-cd=/outside",
 }
@@ -369,20 +371,22 @@ def test_choices_beside_a_resumed_config(run: Path) -> None:
 
 
 WRITERS = {
-    "a logger in a transform": ("transform.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder"),
-    "a logger among callbacks": ("callbacks.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder"),
-    "a profiler of elsewhere": ("trainer.profiler", "lightning.pytorch.profilers.SimpleProfiler", "dirpath"),
-    "a logger's name": ("logger.csv", "lightning.pytorch.loggers.CSVLogger", "name"),
+    "a logger in a transform": ("transform.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder", "outside"),
+    "a logger among callbacks": ("callbacks.x", "ssl_lightning.loggers.wandb.WandbLogger", "folder", "outside"),
+    "a profiler of elsewhere": ("trainer.profiler", "lightning.pytorch.profilers.SimpleProfiler", "dirpath", "outside"),
+    "a logger's folder": ("logger.csv", "lightning.pytorch.loggers.CSVLogger", "save_dir", "outside"),
+    "a logger's name": ("logger.csv", "lightning.pytorch.loggers.CSVLogger", "name", "../outside"),
+    "another's runs of W&B": ("logger.wandb", "ssl_lightning.loggers.wandb.WandbLogger", "entity", "stranger"),
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_writes_elsewhere(name: str, run: Path) -> None:
-    key, target, argument = WRITERS[name]
+    key, target, argument, value = WRITERS[name]
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
     if key.startswith("logger"):
         config.logger = {}
-    OmegaConf.update(config, key, {"_target_": target, argument: str(run.parent / "outside")}, force_add=True)
+    OmegaConf.update(config, key, {"_target_": target, argument: value}, force_add=True)
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
     refused(lambda: with_run_folder([f"resume={run}"]), run, "out of its place|out of the run's folder")
     if not key.startswith(("logger", "trainer")):
@@ -401,6 +405,48 @@ def test_a_run_folder_called_wandb_is_looked_at(run: Path) -> None:
     renamed = run.rename(run.with_name("wandb"))
     (renamed / "evaluate").symlink_to(run.parent / "outside")
     refused(lambda: find_run(renamed), renamed, "leads out of the run's folder")
+
+
+@pytest.mark.parametrize("place", ["wandb", ".wandb", "x/wandb"])
+def test_settings_of_wandb_where_the_user_may_stand(place: str, run: Path) -> None:
+    (run / place).mkdir(parents=True)
+    (run / place / "settings").write_text("[default]\nbase_url = http://localhost:1\n")
+    refused(lambda: find_run(run), run, "tells W&B to whom to send runs")
+
+
+def test_a_device_among_pictures(run: Path) -> None:
+    os.mkfifo(run.parent / "outside" / "picture.png")
+    refused(lambda: list_images(run.parent / "outside"), run, "may never end")
+
+
+STORED = {
+    "choices that are none": ("hydra: {runtime: {choices: [x]}, overrides: {task: []}}", "does not tell of what"),
+    "no section of Hydra": ("x: 1", "does not tell of what"),
+    "overrides that are none": ("hydra: {runtime: {choices: {}}, overrides: {task: null}}", "does not tell of what"),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_description_that_is_none(name: str, run: Path) -> None:
+    text, words = STORED[name]
+    (run / ".hydra" / "hydra.yaml").write_text(text)
+    refused(lambda: open_run(run), run, words)
+
+
+@pytest.mark.parametrize("text", ["x: 1", "hydra: {overrides: {task: 3}}", "hydra: {overrides: {task: ['a=[']}}"])
+def test_a_sweep_around_a_run_that_is_none(text: str, run: Path) -> None:
+    (run.parent / "multirun.yaml").write_text(text)
+    refused(lambda: open_run(run), run, "is not the config of a sweep")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"metrics": []}', '{"provenance": 3, "status": "finished"}', '{"metrics": {"x": "1"}}']
+)
+def test_results_that_are_none(text: str, run: Path) -> None:
+    (run / "results.json").write_text(text)
+    found = find_run(run).read_results()
+    assert not found.get("metrics")
+    assert found.get("status") != "finished"
 
 
 def test_a_secret_of_the_environment_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ class LastAndBest(AfterStep):
         self.best = state_dict["best"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint["should_stop"] = trainer.should_stop  # such as EarlyStopping has decided
+        early = trainer.global_step < trainer.estimated_stepping_batches
+        checkpoint["should_stop"] = trainer.should_stop and early  # such as EarlyStopping has decided
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         finished = RunFolder(Path(trainer.default_root_dir)).read_results().get("status") == "finished"

@@ -28,7 +28,7 @@ from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
 from ssl_lightning.config.validate import validate_options
-from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, show_in_one_line
+from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, one_line, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
@@ -93,7 +93,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
                 if line is None:
                     traceback.print_exc()
                     raise
-                print(f"ssl-{name}: this job fails: {line}", file=sys.stderr, flush=True)
+                print(one_line(f"ssl-{name}: this job fails: {line}"), file=sys.stderr, flush=True)
                 raise InputError(line) from error
 
         single.command = name  # type: ignore[attr-defined]
@@ -148,5 +148,5 @@ def _remove_empty_folder(arguments: list[str]) -> None:
 
 
 def _exit(name: str, line: str, status: int) -> None:
-    print(f"ssl-{name}: {line}", file=sys.stderr, flush=True)
+    print(one_line(f"ssl-{name}: {line}"), file=sys.stderr, flush=True)
     sys.exit(status)

@@ -102,9 +102,10 @@ class Part:
     def __init__(self, out: Path, stamp: str) -> None:
         self.file, self.note = out / "embeddings.part", out / "progress.json"
         self.state: dict[str, Any] = {"stamp": stamp, "read": 0, "bytes": 0, "width": 1, "unreadable": {}}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             left = json.loads(self.note.read_text())
-            self.state = left if left["stamp"] == stamp else self.state
+            if left["stamp"] == stamp and left["bytes"] <= self.file.stat().st_size:
+                self.state |= left
 
     @property
     def features(self) -> np.ndarray:

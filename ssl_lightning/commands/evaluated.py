@@ -17,9 +17,9 @@ from ssl_lightning.commands.exported_encoder import BACKBONE
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.config.build import build_backbone, build_data, build_method, facts_for, load_config
 from ssl_lightning.config.choices import load_choice
-from ssl_lightning.config.trust import validate_targets
+from ssl_lightning.config.trust import refuse_places, validate_targets
 from ssl_lightning.config.validate import validate_arguments
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, described, first_line
 from ssl_lightning.modules.backbones.image import transformers_model
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.runs.description import title
@@ -123,9 +123,16 @@ def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) ->
         settings, file = _exported(Path(encoder).expanduser())
     composed.backbone = settings
     validate_targets(composed)
-    network = build_backbone(composed.backbone, facts_for(composed.backbone, data))
-    if file and pretrained:
-        load_model(network, file)
+    refuse_places(composed)
+    validate_arguments(composed)
+    try:
+        network = build_backbone(composed.backbone, facts_for(composed.backbone, data))
+        if file and pretrained:
+            load_model(network, file)
+    except Exception as error:
+        if file is None:
+            raise
+        raise InputError(f"{file} holds no encoder that can be built ({described(error)})") from error
     return network
 
 
@@ -147,11 +154,11 @@ def _exported(place: Path) -> tuple[dict[str, Any], Path]:
         )
     try:
         with safe_open(file, "pt") as opened:
-            text = (opened.metadata() or {})[BACKBONE]
-        if "${" in text:  # it may come from a stranger, and resolves nothing
+            settings = json.loads((opened.metadata() or {})[BACKBONE])
+        if "${" in str(settings):  # it may come from a stranger, and resolves nothing
             raise ValueError("its config holds an interpolation")
-        return {key: value for key, value in json.loads(text).items() if key != "pretrained"}, file
-    except (SafetensorError, KeyError, ValueError) as error:
+        return {key: value for key, value in settings.items() if key != "pretrained"}, file
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} was not written by ssl-export format=safetensors ({first_line(error)})") from error
 
 

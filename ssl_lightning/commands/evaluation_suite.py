@@ -24,6 +24,8 @@ from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.reconstruction import pca_errors, principal_components, squared_errors
 from ssl_lightning.figures.evaluation import THIS_RUN, UNTRAINED, confusion_figure
+from ssl_lightning.figures.style import save
+from ssl_lightning.figures.table import escape
 from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.runs.folder import write_atomically
 from ssl_lightning.runs.frozen_features import FrozenFeatures, embedded
@@ -106,16 +108,15 @@ class FineTuned:
         return self.budgets.over_all_and_few(labels, figures)
 
     def _keep(self, model: nn.Module, predicted: Tensor, data: Any) -> None:
-        (self.out / "figures").mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
         save_model(model, str(self.out / "finetuned.safetensors"))
         columns = np.arange(len(predicted)), data.test.labels, predicted.numpy()
         rows = [
             f"{row},{data.classes[label]},{data.classes[guess]}" for row, label, guess in zip(*columns, strict=True)
         ]
         write_atomically(self.out / "predictions.csv", "\n".join(["sample,label,predicted", *rows]) + "\n")
-        confusion_figure(data.test.labels, columns[2], data.classes).savefig(
-            self.out / "figures" / "confusion.png", dpi=120
-        )
+        figure = confusion_figure(data.test.labels, columns[2], data.classes)
+        save(figure, self.out / "figures" / "confusion.png", "")
 
 
 class Encoder(nn.Module):
@@ -212,7 +213,7 @@ class HeldOutText:
     def __call__(self, method: Any, data: Any) -> Findings:
         if method.token_loss is None or data.validation_set is None:
             if method.token_loss is not None and data.train is None:
-                self.console.print(f"perplexity left out: the corpus is not at data.root={data.root}")
+                self.console.print(escape(f"perplexity left out: the corpus is not at data.root={data.root}"))
             return
         for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
             with self.console.status(f"held-out text: {name}"):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from ssl_lightning.commands.text_model import TextModel
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, printable
 from ssl_lightning.figures.table import print_table
 from ssl_lightning.modules.generation import best_fillings, continued, restored
 
@@ -119,5 +119,5 @@ def _word(tokenizer: Any, token: int) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()

@@ -114,6 +114,8 @@ def _names() -> frozenset[str]:
 
 _WRITE = ("lightning.pytorch.loggers.", "lightning.pytorch.profilers.", "ssl_lightning.loggers.")
 """What writes where its arguments say."""
+_PLACE = re.compile("dir|folder|path|uri|entity|workspace")
+"""In the names of these arguments."""
 
 
 def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> None:
@@ -135,12 +137,17 @@ def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> Non
         arguments: Any = OmegaConf.to_container(OmegaConf.select(config, key), resolve=False)
         for name, value in arguments.items():
             said = f"{key}.{name}={value}"
-            leads_out = name != "_target_" and value != RUN_FOLDER and re.search(r"[/\\~$]|\.\.", str(value))
-            if given is not None and leads_out:
+            leads_out = re.search(r"[/\\~$]|\.\.", str(value)) or (value and _PLACE.search(name))
+            if given is not None and leads_out and name != "_target_" and value not in (RUN_FOLDER, own_entity()):
                 _refuse_unless_given(said, given)
     for key, cache in caches(plain):
         if given is not None:
             _refuse_unless_given(f"{key}={cache}", given)
+
+
+def own_entity() -> str | None:
+    """Whose runs the user's runs of W&B are, as the user says; None: those of the login."""
+    return os.environ.get("WANDB_ENTITY")
 
 
 def _refuse_unless_given(said: str, given: Sequence[str]) -> None:

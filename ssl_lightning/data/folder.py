@@ -46,7 +46,7 @@ def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
     """Sorted paths, relative to `folder`, of the files at any depth; links to folders are followed once.
 
     Raises:
-        InputError: the folder is missing, unreadable or empty.
+        InputError: the folder is missing, unreadable or empty, or a file of it is none.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -67,6 +67,9 @@ def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
         below = os.path.relpath(place, folder)
         for name in names:
             if os.path.splitext(name)[1].lower() in extensions and not name.startswith("."):
+                path = os.path.join(place, name)
+                if not os.path.isfile(path) and os.path.exists(path):
+                    raise InputError(f"{path} is a pipe or a device, which may never end; remove it")
                 files.append(name if below == "." else os.path.join(below, name))
     if not files:
         raise InputError(f"{folder.resolve()} holds no {kind}: looked for {' '.join(sorted(extensions))} at any depth")

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -12,6 +11,8 @@ from ssl_lightning.figures.metrics import FIGURES
 from ssl_lightning.figures.preflight import preflight
 from ssl_lightning.figures.table import print_lines, print_table
 from ssl_lightning.record import TakesResults
+from ssl_lightning.runs.description import choices
+from ssl_lightning.runs.folder import RunFolder
 
 _UNSUPERVISED = ("probe/effective_rank", "probe/uniformity", "probe/alignment")
 """Shown where no labels tell more."""
@@ -22,7 +23,7 @@ def print_run_header(run: Path, trainer: Any, *, resumed: int | None) -> None:
     """What a run is about to do, and what its user might change; `resumed`: after so many steps, if it is."""
     method, found = trainer.lightning_module, preflight(trainer)
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    chosen = f"{HydraConfig.get().runtime.choices.get('data', '')} {trainer.datamodule.root}".strip()
+    chosen = f"{choices(RunFolder(run)).get('data', '')} {trainer.datamodule.root}".strip()
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         **found,

@@ -56,6 +56,6 @@ def texts_figure(columns: Mapping[str, Sequence[str]], names: Sequence[str] = ()
     for column, (title, texts) in enumerate(short.items()):
         grid[0, column].set_title(title, fontsize=8)
         for axes, text in zip(grid[:, column], texts, strict=True):
-            axes.text(0, 1, textwrap.fill(text, 46), fontsize=7, va="top", parse_math=False)
+            axes.text(0, 1, textwrap.fill(text, 46), fontsize=7, va="top")
             axes.axis("off")
     return figure

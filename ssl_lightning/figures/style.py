@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """Okabe and Ito 2008, https://jfly.uni-koeln.de/color."""
@@ -35,8 +36,10 @@ def save(figure: Figure, path: Path, title: str) -> Path:
     """
     if not figure.get_suptitle():
         figure.suptitle(title, fontsize=11)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a user's texts may have any character
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a user's texts may have any character
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(path, dpi=120, bbox_inches="tight")
     return path

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from ssl_lightning.errors import printable
 
 
 def print_table(
@@ -21,9 +23,14 @@ def print_table(
     console.print(table)
 
 
+def escape(text: str) -> str:
+    """As rich prints it: no part of it is markup, or moves the cursor."""
+    return markup.escape(printable(text))
+
+
 def print_lines(console: Console, lines: Mapping[str, str]) -> None:
     """A line for each label and its text, unless that is empty; long lines are left to the terminal."""
     width = max(map(len, lines))
     for label, text in lines.items():
         if text:
-            console.print(f"[bold]{label:>{width}}[/]  {escape(text)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{escape(f'{label:>{width}}')}[/]  {escape(text)}", highlight=False, soft_wrap=True)

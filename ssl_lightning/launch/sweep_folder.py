@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.config.trust import own_entity
 from ssl_lightning.errors import InputError, TrainingInterrupted, described
 from ssl_lightning.runs.folder import quoted, refuse_links_out
 from ssl_lightning.runs.stored_config import read_yaml
@@ -39,14 +40,16 @@ def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
         InputError: the folder holds no sweep, or something is to be changed that makes other jobs of its jobs.
     """
     folder = _find_sweep(where)
+    stored = _overrides(folder)
     for argument in others:
-        if "=" in argument and not argument.startswith("-") and not _key(argument).startswith(("hydra", "sweep.")):
+        new = "=" in argument and not argument.startswith("-") and argument not in stored
+        if new and not _key(argument).startswith(("hydra", "sweep.")):
             raise InputError(
                 f"resume_sweep= keeps the overrides of its sweep; start a new sweep for {argument}"
                 " (hydra/launcher=..., hydra.launcher.KEY=... and sweep.n_trials=... can be changed)"
             )
     given = {"hydra.sweep.dir", "hydra.mode", "hydra.run.dir", *(_key(argument) for argument in others)}
-    kept = [override for override in _overrides(folder) if _key(override) not in given]
+    kept = [override for override in stored if _key(override) not in given]
     for override in kept:
         if not _is_harmless(override):
             raise InputError(
@@ -98,6 +101,8 @@ def _is_harmless(override: str) -> bool:
     if "_target_" in override or key.split(".")[-1] in ("resume", "resume_sweep", "run", "submitit_folder", "cache"):
         return False
     if key.startswith("logger.") and re.search(r"[/\\~$]|\.\.", value):  # where it writes
+        return False
+    if key.endswith(".entity") and value != own_entity():
         return False
     if (CONFIG_DIR / key).is_dir():  # a choice, which must not lead out of the group
         return re.fullmatch(r"[\w\-,\[\]]*", value) is not None

@@ -9,6 +9,7 @@ import lightning.pytorch.loggers
 from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_lightning.config.trust import own_entity
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.description import choices, title
 from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
@@ -147,6 +148,9 @@ def log_evaluation(
         results: as in `results.json`: `metrics` and `controls` by name.
         figures: PNG files.
     """
+    if settings.get("entity") not in (None, own_entity()):
+        print(f"warning: the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
+        return
     kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     try:

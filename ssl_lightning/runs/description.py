@@ -4,8 +4,10 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 from ssl_lightning.runs.stored_config import read_yaml
 
@@ -19,7 +21,7 @@ def stored_description(run: RunFolder) -> tuple[dict[str, str], list[str]]:
     """Choices and overrides as the folder keeps them, whatever runs in this process.
 
     Raises:
-        InputError, KeyError, TypeError, AttributeError: the folder does not hold what a run writes.
+        InputError: the folder does not hold what a run writes.
     """
     found = _stored(run)
     return _chosen(found), [str(override) for override in found["overrides"]["task"]]
@@ -50,9 +52,13 @@ def _varied(run: RunFolder) -> list[str]:
     sweep = run.path.resolve().parent / "multirun.yaml"
     if not sweep.exists():
         return []
-    overrides = OverridesParser.create().parse_overrides(list(read_yaml(sweep)["hydra"]["overrides"]["task"]))
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(read_yaml(sweep)["hydra"]["overrides"]["task"]))
+    except (KeyError, TypeError, HydraException) as error:
+        raise InputError(f"{sweep} is not the config of a sweep ({described(error)})") from error
     varied = {override.key_or_group for override in overrides if override.is_sweep_override()}
-    return [text for text in _composition(run)["overrides"]["task"] if text.partition("=")[0].lstrip("+") in varied]
+    texts = map(str, _composition(run)["overrides"]["task"])
+    return [text for text in texts if text.partition("=")[0].lstrip("+") in varied]
 
 
 def _composition(run: RunFolder) -> Any:
@@ -64,6 +70,7 @@ def _composition(run: RunFolder) -> Any:
 
 def _stored(run: RunFolder) -> Any:
     file = run.config.with_name("hydra.yaml")
-    if file.exists():
-        return read_yaml(file)["hydra"]
-    return {"runtime": {"choices": {}}, "overrides": {"task": []}}
+    match read_yaml(file) if file.exists() else {"hydra": {"runtime": {"choices": {}}, "overrides": {"task": []}}}:
+        case {"hydra": {"runtime": {"choices": dict()}, "overrides": {"task": [*_]}} as found}:
+            return found
+    raise InputError(f"{file} does not tell of what the run was composed")

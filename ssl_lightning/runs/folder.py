@@ -64,12 +64,16 @@ class RunFolder:
         return self.path / "figures"
 
     def read_results(self) -> dict[str, Any]:
-        """What `results.json` holds; nothing where there is none, or half of one."""
+        """What `results.json` holds, its metrics and controls numbers; nothing where there is none, or half of one."""
         try:
             results = json.loads(self.results.read_text())
-        except (OSError, ValueError):
+            numbers = {
+                part: {name: x for name, x in results.get(part, {}).items() if isinstance(x, int | float)}
+                for part in ("metrics", "controls")
+            }
+            return {**results, **numbers, "provenance": dict(results.get("provenance", {}))}
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
             return {}
-        return results if isinstance(results, dict) else {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,12 +144,14 @@ def refuse_links_out(folder: Path) -> None:
 
     Raises:
         InputError: below it lies a link to somewhere else, or something that is neither a file nor a folder; or Hydra
-            would take its name for an interpolation.
+            would take its name for an interpolation; or W&B would take it for the user's settings.
     """
     home = folder.resolve()
     if "${" in str(home):
         raise InputError(f"{home} has ${{ in its name, which Hydra takes for an interpolation; rename it")
     for parent, folders, files in os.walk(folder):
+        if Path(parent).name in ("wandb", ".wandb") and "settings" in files:  # which W&B reads where the user stands
+            raise InputError(f"{parent}/settings tells W&B to whom to send runs; remove it")
         if Path(parent).name == "wandb" and Path(parent) != folder:  # its files link to its logs; nothing reads them
             folders.clear()
             files.clear()

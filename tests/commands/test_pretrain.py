@@ -75,6 +75,24 @@ def test_the_rate_is_that_of_training_also_where_an_epoch_is_validated_midway(tm
     assert timing["data_wait_fraction"] < 0.5
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_best_of_a_run_that_is_validated_by_steps(tmp_path, mode):
+    by_steps = ("trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=2")
+    monitor = ("callbacks.checkpoint.monitor=val/loss", f"callbacks.checkpoint.mode={mode}")
+    run = train(tmp_path / "run", *TINY, "callbacks=minimal", *by_steps, *monitor)
+    with run.metrics.open() as file:
+        losses = {int(row["step"]): float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]}
+    assert list(losses) == list(range(2, 15, 2))
+    assert read_checkpoint(run.best)["global_step"] == {"min": min, "max": max}[mode](losses, key=losses.get)
+
+
+def test_a_run_that_was_killed_behind_its_last_checkpoint_can_go_on_further(tmp_path):
+    run = train(tmp_path / "run", *TINY, "callbacks=minimal", "trainer.max_epochs=1")
+    run.results.write_text('{"status": "running"}')
+    train(run.path, *TINY, "callbacks=minimal", f"resume={run.path}")
+    assert read_checkpoint(run.last)["global_step"] == 14
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The watched run of a method that nothing stops, trained once."""

@@ -128,12 +128,39 @@ def test_mistakes_are_one_line(run: RunFolder, tmp_path: Path) -> None:
         assert re.search(answer, str(mistake_behind(refused.value)))
 
 
-@pytest.mark.parametrize("config", ['{"_target_": "os.system"}', '{"_target_": "${oc.env:HOME}"}', "no JSON"])
-def test_a_stranger_s_file_builds_nothing_of_its_own(config: str, tmp_path: Path) -> None:
+TARGET = '"_target_": "ssl_lightning.modules.backbones.image.ConvNet"'
+NOT_BUILT = {
+    "the shell": '{"_target_": "os.system"}',
+    "a secret of the environment": '{"_target_": "${oc.env:HOME}"}',
+    "an interpolation spelled otherwise": f'{{{TARGET}, "width": "\\u0024{{oc.create:{{_target_:os.system}}}}"}}',
+    "what writes": '{"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "outside"}',
+    "a method": '{"_target_": "ssl_lightning.methods.simclr.SimCLR"}',
+    "an argument that it does not take": f'{{{TARGET}, "depth": 3}}',
+    "weights of another network": f'{{{TARGET}, "in_channels": 1, "width": 8, "stages": 1}}',
+    "no JSON": "no JSON",
+    "a list": "[1]",
+    "levels without end": "[" * 10**5,
+}
+"""Configs of a network in a file that a stranger sent."""
+
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_a_stranger_s_file_builds_nothing_of_its_own(name: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    save_file({"x": torch.zeros(1)}, file, {"ssl_lightning.backbone": config})
-    with pytest.raises(InputError, match=r"is not from ssl_lightning and is not run|was not written by ssl-export"):
+    save_file({"x": torch.zeros(1)}, file, {"ssl_lightning.backbone": NOT_BUILT[name]})
+    told = "is not run|was not written by ssl-export|is not an argument of|holds no encoder that can be built"
+    with pytest.raises(InputError, match=told):
         of_encoder(str(file), tmp_path, *DIGITS)
+
+
+def test_code_beside_a_stranger_s_model_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # to the question whether it may
+    code = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.Evil"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": code}))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InputError, match="transformers cannot open"):
+        of_encoder(f"transformers:{tmp_path}", tmp_path / "out", *DIGITS)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_where_an_evaluation_writes() -> None:

@@ -88,7 +88,7 @@ DAMAGES: dict[str, tuple[str, str | bytes | None, str]] = {
     "a run that was stopped": ("results.json", '{"status": "stopped"}', "stopped after 20 steps"),
     "a config with a tag": (".hydra/config.yaml", "!!python/x {}", "damaged: "),
     "a config without a method": (".hydra/config.yaml", "seed: 0", "damaged: KeyError"),
-    "overrides that are none": (".hydra/hydra.yaml", "hydra: 1", "damaged: TypeError"),
+    "overrides that are none": (".hydra/hydra.yaml", "hydra: 1", "hydra.yaml does not tell of what"),
     "an evaluation that is cut": ("evaluate/results.json", '{"metrics', "damaged: JSONDecodeError"),
 }
 """A file, what is in it, and what is told."""
@@ -119,7 +119,8 @@ def test_a_link_out_of_a_run_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_rows_and_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
-    run = write_run(tmp_path, metrics={"a": float("nan"), "b": "0.5", "c": 1, "d": None, "e": [1], "val/loss": 1e400})
+    none = {"a": float("nan"), "b": "0.5", "d": None, "e": [1], "f": 10**400, "g": 1e308, "val/loss": 1e400}
+    run = write_run(tmp_path, metrics={**none, "c": 1})
     with (run / "metrics.csv").open("a") as file:
         file.write("30,nan,0.9\nx,1,1\n40,1")
     record = read_run(run)
@@ -159,6 +160,7 @@ def test_names_and_files_of_a_stranger_stay_text(tmp_path: Path, capsys: pytest.
     home = tmp_path / EVIL.replace("/", "_").replace("\n", " ")
     run = write_run(home / "run", method=EVIL, lr=EVIL, metrics={EVIL: 1.0, "probe/knn_accuracy": 0.5})
     write_run(home / "other", status=EVIL)
+    write_run(home / "[" / "b]", status=EVIL)  # a closing tag to rich
     write_run(home / "third", method="simclr")
     (run / "figures").mkdir()
     (run / "figures" / f"{EVIL[2:30].replace('/', '')}.png").write_bytes(PNG)
@@ -177,7 +179,9 @@ def test_names_and_files_of_a_stranger_stay_text(tmp_path: Path, capsys: pytest.
     assert not [word for word in ("<", "\x1b", "](", "`|") if word in told.replace("\\`", "").replace("\\]\\(", "")]
     assert told.count("\n# ") == 0
     print_leaderboard(Console(), found)
-    assert "\x1b[2J" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "\x1b[2J" not in said
+    assert f"{home.name.replace(chr(27), '?')}/[/b]  " in said
 
 
 def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:

@@ -230,9 +230,10 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
             make: Any = transformers.CONFIG_MAPPING[name]
             config = make(num_channels=in_channels)
         else:
-            config = transformers.AutoConfig.from_pretrained(name)
+            config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        made = transformers.AutoModel
         if pretrained:
-            return TransformersEncoder(transformers.AutoModel.from_pretrained(name))
-        return TransformersEncoder(transformers.AutoModel.from_config(config))
+            return TransformersEncoder(made.from_pretrained(name, trust_remote_code=False))
+        return TransformersEncoder(made.from_config(config, trust_remote_code=False))
     except (OSError, ValueError) as error:
         raise InputError(f"transformers cannot open {name}: {why_not_loaded(name, error)}") from error
