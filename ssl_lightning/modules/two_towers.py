@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.grad_cache import grad_cached
 
 
-class SharedSpace(nn.Module):
+class SharedSpace(nn.ModuleDict):
     """Projects embeddings of images and of texts to (B, K); `scale` and `bias` are those of their similarities.
 
-    The scale is learned as its logarithm. Neither is decayed, as tensors with one axis are not.
+    The scale is learned as its logarithm. Neither is decayed, as tensors with one axis are not. The projections stand
+    side by side: Muon leaves both alone, as it does all last layers.
     """
 
     fsdp_shard_with_root = True
@@ -42,14 +43,17 @@ class TwoTowers:
     that any language model will do.
     """
 
+    requires: ClassVar[tuple[str, ...]] = ("views", "tokens")
+    views: ClassVar[int | None] = 1
+    uses_batch_negatives: ClassVar[bool] = True
+    starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained", "method.text_backbone.pretrained")
+
     backbone: Any
     text_backbone: LanguageModel
     space: SharedSpace
     chunk_size: int | None
 
-    def join(
-        self, backbone: nn.Module, text_backbone: nn.Module, out_dim: int, scale: float, bias: float | None
-    ) -> None:
+    def join(self, backbone: Any, text_backbone: Any, out_dim: int, scale: float, bias: float | None = None) -> None:
         """Sets the networks. Raises InputError for a `text_backbone` that is no single language model."""
         if not isinstance(text_backbone, LanguageModel) or text_backbone.model.config.is_encoder_decoder:
             raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")
