@@ -62,20 +62,13 @@ class TwoTowers:
         self.space = SharedSpace(embedding_dim(backbone), text_backbone.out_dim, out_dim, scale, bias)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        return self._images(x)[1]
+        return self.space.image(self.backbone(x))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        return self._texts(tokens)[0]
+        return self.space.text(self.text_backbone(tokens))
 
     def encoded(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the images (B, D), and projections of images and texts (B, K), in chunks of `chunk_size`."""
-        h, image = grad_cached(self._images, batch["views"][0], self.chunk_size, self.backbone)
-        (text,) = grad_cached(self._texts, batch["tokens"], self.chunk_size, self.text_backbone)
-        return h, image, text
-
-    def _images(self, x: Tensor) -> tuple[Tensor, ...]:
-        h = self.backbone(x)
-        return h, self.space.image(h)
-
-    def _texts(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        return (self.space.text(self.text_backbone(tokens)),)
+        (h,) = grad_cached(lambda x: (self.backbone(x),), batch["views"][0], self.chunk_size, self.backbone)
+        (text,) = grad_cached(lambda x: (self.text_backbone(x),), batch["tokens"], self.chunk_size, self.text_backbone)
+        return h, self.space.image(h), self.space.text(text)
