@@ -46,13 +46,13 @@ def read_shards(pattern: Path, columns: Collection[str]) -> Iterator[tuple[str, 
 
 def expanded(pattern: str) -> list[str]:
     """The names that a pattern with braces stands for: `{08..11}` counts, with leading zeros, and `{a,b}` lists."""
-    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
-    if found is None:
-        return [pattern]
-    first, last, listed = found.groups()
-    numbers = range(int(first or 0), int(last or 0) + 1)
-    parts = listed.split(",") if listed else [f"{number:0{len(first)}}" for number in numbers]
-    return [name for part in parts for name in expanded(pattern[: found.start()] + part + pattern[found.end() :])]
+    before, *braces = re.split(r"\{(\d+\.\.\d+|[^{}]*,[^{}]*)\}", pattern, maxsplit=1)
+    if not braces:
+        return [before]
+    first, _, last = braces[0].partition("..")
+    numbers = range(int(first), int(last) + 1) if last else ()
+    parts = [f"{number:0{len(first)}}" for number in numbers] or braces[0].split(",")
+    return [name for part in parts for name in expanded(before + part + braces[1])]
 
 
 def _samples(shard: str, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
