@@ -27,7 +27,7 @@ from ssl_lightning.evaluation.fine_tuning import FineTuning
 from ssl_lightning.evaluation.low_shot import LabelBudgets
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.evaluation.suite import SUITES
-from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
+from ssl_lightning.figures.evaluation import CHANCE, POOLED, THIS_RUN, UNTRAINED, Figures, by_metric, show
 from ssl_lightning.runs.folder import write_json
 from ssl_lightning.runs.frozen_features import FrozenFeatures
 from ssl_lightning.runs.provenance import provenance
@@ -119,11 +119,13 @@ def _protocol(config: DictConfig, subject: Evaluated) -> dict[str, Any]:
 
 def _results(figures: Figures, raw: str) -> dict[str, Any]:
     """What `results.json` says of the figures found so far."""
-    painted = [metric for metric in figures[THIS_RUN] if metric.startswith("test/")]
+    chance = figures.get(CHANCE)
+    painted = [metric for metric in figures[THIS_RUN] if metric.startswith("test/") and metric not in (chance or {})]
     return {
         "metrics": figures[THIS_RUN],
         "controls": figures.get(UNTRAINED, {}),
         "raw": figures.get(raw),
+        "chance": chance,
         "painted": by_metric(figures, painted),
         "pooled_otherwise": figures.get(POOLED),
     }

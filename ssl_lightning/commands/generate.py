@@ -98,18 +98,14 @@ def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:
     with torch.no_grad():
         cosine = similarities(method.encode_image(images), encoded_texts(method, data, captions))  # (files, captions)
     names = [file.name for file in given.files]
+    tables = {caption: ("picture", names, cosine[:, place]) for place, caption in enumerate(captions)}
     if len(names) == 1:
-        order = cosine[0].argsort(descending=True).tolist()
-        rows = [(captions[place], f"{cosine[0, place]:.3f}") for place in order]
-        print_table(Console(), f"captions of {names[0]}", ["caption", "cosine"], rows)
-    else:
-        order = list(range(len(captions)))
-        for place, caption in enumerate(captions):
-            best = cosine[:, place].argsort(descending=True).tolist()
-            print_table(
-                Console(), caption, ["picture", "cosine"], [(names[n], f"{cosine[n, place]:.3f}") for n in best]
-            )
+        tables = {f"captions of {names[0]}": ("caption", captions, cosine[0])}
+    for heading, (kind, found, near) in tables.items():
+        rows = [(found[place], f"{near[place]:.3f}") for place in near.argsort(descending=True).tolist()]
+        print_table(Console(), heading, [kind, "cosine"], rows)
     numbers = [f"{rank}." for rank in range(1, len(names) + 1)]
+    order = cosine[0].argsort(descending=True).tolist() if len(names) == 1 else range(len(captions))
     ranked = {captions[place]: images[cosine[:, place].argsort(descending=True)] for place in order}
     return {
         "input": str(config.input),

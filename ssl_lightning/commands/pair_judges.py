@@ -16,9 +16,8 @@ from ssl_lightning.evaluation.features import evaluating, extract
 from ssl_lightning.evaluation.protocol import Protocol
 from ssl_lightning.evaluation.retrieval import chance, figures, ranks
 from ssl_lightning.evaluation.zero_shot import class_embeddings, classify
-from ssl_lightning.figures.evaluation import THIS_RUN, UNTRAINED
+from ssl_lightning.figures.evaluation import CHANCE, THIS_RUN, UNTRAINED
 
-CHANCE = "chance"
 BATCH = 512  # texts that are encoded at a time
 
 

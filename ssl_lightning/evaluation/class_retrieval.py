@@ -27,17 +27,14 @@ def retrieval(
     x = F.normalize(features.float() - features.float().mean(dim=0), dim=1)
     own = torch.arange(len(x), device=x.device) if groups is None else groups.to(x.device)
     rank = torch.arange(1, len(x) + 1, device=x.device)
-    found: dict[str, list[Tensor]] = {"query": [], "map": [], **{f"recall_{k}": [] for k in recalls}}
+    found: list[dict[str, Tensor]] = []
     for rows in (rank - 1).split(max(1, _CHUNK_ELEMENTS // max(1, len(x)))):
         similarity = (x[rows] @ x.T).masked_fill_(own[rows][:, None] == own, -torch.inf)  # these come last
         order = similarity.argsort(dim=1, descending=True)
         hit = (labels[order] == labels[rows][:, None]) & (own[order] != own[rows][:, None])  # (q, N)
         hit, rows = hit[hit.any(dim=1)], rows[hit.any(dim=1)]
-        found["query"].append(rows)
-        found["map"].append((hit.cumsum(dim=1) / rank * hit).sum(dim=1) / hit.sum(dim=1))
-        for k in recalls:
-            found[f"recall_{k}"].append(hit[:, :k].any(dim=1))
-    together = {name: torch.cat(parts) for name, parts in found.items() if parts}
-    if not together or not len(together["query"]):
+        precision = (hit.cumsum(dim=1) / rank * hit).sum(dim=1) / hit.sum(dim=1)
+        found.append({"query": rows, "map": precision} | {f"recall_{k}": hit[:, :k].any(dim=1) for k in recalls})
+    if not any(len(part["query"]) for part in found):
         raise InputError("retrieval needs a class with two samples of different groups")
-    return together
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}

@@ -1,7 +1,9 @@
 """Retrieval: at which rank does a query find what belongs to it?"""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import hypergeom
 from torch import Tensor
 
 _CHUNK_ELEMENTS = 2**24  # 64 MiB of float32 similarities at a time
@@ -26,12 +28,11 @@ def ranks(queries: Tensor, candidates: Tensor, right: Tensor) -> Tensor:
     """
     step = max(1, _CHUNK_ELEMENTS // len(candidates))
     found = []
-    for start in range(0, len(queries), step):
-        cosine = similarities(queries[start : start + step], candidates)
-        query, candidate = (right - torch.tensor([start, 0])).unbind(dim=1)
-        inside = (query >= 0) & (query < len(cosine))
+    for rows in torch.arange(len(queries)).split(step):
+        cosine = similarities(queries[rows], candidates)
+        query, candidate = right[torch.isin(right[:, 0], rows)].T
         is_right = torch.zeros_like(cosine, dtype=torch.bool)
-        is_right[query[inside], candidate[inside]] = True
+        is_right[query - rows[0], candidate] = True
         best = cosine.masked_fill(~is_right, -torch.inf).amax(dim=1, keepdim=True)
         found.append(1 + ((cosine >= best) & ~is_right).sum(dim=1))
     return torch.cat(found)
@@ -48,13 +49,8 @@ def chance(right: Tensor, candidates: int) -> dict[str, float]:
 
     The median is the first rank at which half of the queries are expected to have found one.
     """
-    kinds, counts = right.unique(return_counts=True)
-    depths = torch.arange(candidates + 1, dtype=torch.float64)
-    recall = torch.zeros(candidates + 1, dtype=torch.float64)
-    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-        left = (candidates - kind - depths).clamp(min=-1)  # hypergeometric: that the first are all wrong
-        log = torch.special.gammaln(torch.tensor([candidates - kind + 1.0, candidates + 1.0], dtype=torch.float64))
-        wrong = (log[0] - torch.lgamma(left + 1) - log[1] + torch.lgamma(candidates - depths + 1)).exp()
-        recall += (1 - wrong) * count / len(right)
+    kinds, counts = np.unique(right.numpy(), return_counts=True)
+    found = hypergeom.sf(0, candidates, kinds[:, None], np.arange(candidates + 1))  # (kinds, depths): one or more
+    recall = counts @ found / len(right)
     named = {f"recall_at_{depth}": float(recall[min(depth, candidates)]) for depth in DEPTHS}
-    return {**named, "median_rank": float((recall >= 0.5).int().argmax())}
+    return {**named, "median_rank": float((recall >= 0.5).argmax())}

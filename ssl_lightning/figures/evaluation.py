@@ -12,7 +12,7 @@ from rich.console import Console
 from ssl_lightning.figures.style import PALETTE, save, styled
 from ssl_lightning.figures.table import print_lines, print_table
 
-THIS_RUN, UNTRAINED = "this run", "untrained encoder"
+THIS_RUN, UNTRAINED, CHANCE = "this run", "untrained encoder", "chance"
 POOLED = "this run, other pool"
 """The same weights, with the mean of a transformer's tokens in the place of its class token, or the other way round."""
 

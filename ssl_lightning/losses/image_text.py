@@ -25,9 +25,8 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = 
         scale: by which cosine similarities are multiplied, 1 / temperature; it may have a gradient.
         same: (B, W * B) bool from `same_pairs`: candidates that are left out, but for the anchor's own.
     """
-    _check(image, text)
     with no_autocast(image):
-        image, text = _unit(image), _unit(text)
+        image, text = _unit(image, text)
         own = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
         losses = []
         for anchors, candidates in ((image, text), (text, image)):
@@ -50,9 +49,9 @@ def siglip_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, same: 
         scale, bias: of the logits `scale * cosine + bias`.
         same: (B, W * B) bool from `same_pairs`: pairs that do not count, but for the anchor's own.
     """
-    _check(image, text)
     with no_autocast(image):
-        image, texts = _unit(image), distributed.gather(_unit(text))
+        image, text = _unit(image, text)
+        texts = distributed.gather(text)
         B, own = len(image), torch.arange(len(image), device=image.device)
         total = image.new_zeros(())
         for rank, part in enumerate(texts.split(B)):
@@ -90,12 +89,10 @@ def _hash(rows: Tensor) -> Tensor:
     return (rows * factors.to(rows.device)).sum(dim=1)
 
 
-def _unit(z: Tensor) -> Tensor:
-    return F.normalize(at_least_float32(z), dim=1)
-
-
-def _check(image: Tensor, text: Tensor) -> None:
+def _unit(image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Both, of unit length."""
     if image.ndim != 2 or image.shape != text.shape:
         raise InputError(
             f"image and text projections must be two (B, K) tensors, got {tuple(image.shape)} and {tuple(text.shape)}"
         )
+    return F.normalize(at_least_float32(image), dim=1), F.normalize(at_least_float32(text), dim=1)

@@ -31,11 +31,6 @@ class CLIP(TwoTowers, Method):
         dedupe: whether equal captions or images of a batch are left out as each other's negatives.
     """
 
-    requires = ("views", "tokens")
-    views = 1
-    uses_batch_negatives = True
-    starts_from = ("backbone.pretrained", "method.text_backbone.pretrained")
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -48,16 +43,15 @@ class CLIP(TwoTowers, Method):
         dedupe: bool = False,
     ) -> None:
         super().__init__(optimizer, schedule)
-        self.join(backbone, text_backbone, out_dim, 1 / temperature, None)
+        self.join(backbone, text_backbone, out_dim, 1 / temperature)
         self.chunk_size, self.dedupe = chunk_size, dedupe
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Fig. 3."""
         h, image, text = self.encoded(batch)
         same = same_pairs(batch["tokens"], batch["image"]) if self.dedupe else None
-        scale = self.space.scale
-        loss = clip_loss(image, text, scale, same)
-        return {"loss": loss, "embedding": h.detach(), "scale": scale.detach().squeeze()}
+        loss = clip_loss(image, text, self.space.scale, same)
+        return {"loss": loss, "embedding": h.detach(), "scale": self.space.scale.detach().squeeze()}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:

@@ -26,11 +26,6 @@ class SigLIP(TwoTowers, Method):
         dedupe: whether equal captions or images of a batch do not count as pairs that do not belong together.
     """
 
-    requires = ("views", "tokens")
-    views = 1
-    uses_batch_negatives = True
-    starts_from = ("backbone.pretrained", "method.text_backbone.pretrained")
-
     def __init__(
         self,
         backbone: nn.Module,

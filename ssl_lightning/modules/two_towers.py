@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.grad_cache import grad_cached
 
 
-class SharedSpace(nn.Module):
+class SharedSpace(nn.ModuleDict):
     """Projects embeddings of images and of texts to (B, K); `scale` and `bias` are those of their similarities.
 
-    The scale is learned as its logarithm. Neither is decayed, as tensors with one axis are not.
+    The scale is learned as its logarithm. Neither is decayed, as tensors with one axis are not. The projections stand
+    side by side: Muon leaves both alone, as it does all last layers.
     """
 
     fsdp_shard_with_root = True
@@ -42,14 +43,17 @@ class TwoTowers:
     that any language model will do.
     """
 
+    requires: ClassVar[tuple[str, ...]] = ("views", "tokens")
+    views: ClassVar[int | None] = 1
+    uses_batch_negatives: ClassVar[bool] = True
+    starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained", "method.text_backbone.pretrained")
+
     backbone: Any
     text_backbone: LanguageModel
     space: SharedSpace
     chunk_size: int | None
 
-    def join(
-        self, backbone: nn.Module, text_backbone: nn.Module, out_dim: int, scale: float, bias: float | None
-    ) -> None:
+    def join(self, backbone: Any, text_backbone: Any, out_dim: int, scale: float, bias: float | None = None) -> None:
         """Sets the networks. Raises InputError for a `text_backbone` that is no single language model."""
         if not isinstance(text_backbone, LanguageModel) or text_backbone.model.config.is_encoder_decoder:
             raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")
@@ -58,20 +62,13 @@ class TwoTowers:
         self.space = SharedSpace(embedding_dim(backbone), text_backbone.out_dim, out_dim, scale, bias)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        return self._images(x)[1]
+        return self.space.image(self.backbone(x))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        return self._texts(tokens)[0]
+        return self.space.text(self.text_backbone(tokens))
 
     def encoded(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the images (B, D), and projections of images and texts (B, K), in chunks of `chunk_size`."""
-        h, image = grad_cached(self._images, batch["views"][0], self.chunk_size, self.backbone)
-        (text,) = grad_cached(self._texts, batch["tokens"], self.chunk_size, self.text_backbone)
-        return h, image, text
-
-    def _images(self, x: Tensor) -> tuple[Tensor, ...]:
-        h = self.backbone(x)
-        return h, self.space.image(h)
-
-    def _texts(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        return (self.space.text(self.text_backbone(tokens)),)
+        (h,) = grad_cached(lambda x: (self.backbone(x),), batch["views"][0], self.chunk_size, self.backbone)
+        (text,) = grad_cached(lambda x: (self.text_backbone(x),), batch["tokens"], self.chunk_size, self.text_backbone)
+        return h, self.space.image(h), self.space.text(text)

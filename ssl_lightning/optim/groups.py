@@ -48,8 +48,12 @@ def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> li
 
 
 def output_layers(method: nn.Module) -> list[nn.Module]:
-    """The last linear or convolution layer of each part of a method but its backbones, and a language model's head."""
-    parts = [part for name, part in method.named_children() if not name.endswith("backbone")]
+    """The last linear or convolution layer of each part of a method but its backbones, and a language model's head.
+
+    What a `ModuleDict` holds stands side by side: each is a part.
+    """
+    children = [part for name, part in method.named_children() if not name.endswith("backbone")]
+    parts = [part for child in children for part in (child.values() if isinstance(child, nn.ModuleDict) else [child])]
     layers = [[layer for layer in part.modules() if _is_linear(layer)] for part in parts]
     head = getattr(getattr(method, "backbone", None), "vocabulary_head", None)
     return [*(found[-1] for found in layers if found), *([] if head is None else [head])]

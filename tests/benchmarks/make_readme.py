@@ -13,7 +13,7 @@ from methods_table import with_methods
 from stored import RESULTS, load, percent, table
 
 HERE = Path(__file__).parent
-CONTRASTIVE = ("simclr", "moco", "byol", "dino")
+CONTRASTIVE = ("simclr", "moco", "byol", "dino", "clip")
 TASKS = {
     "val/accuracy": "{:.1%} right",
     "val/loss": "loss {:.3f}",
@@ -292,10 +292,10 @@ def pairs() -> str:
     }
     rows = []
     for name, what in names.items():
-        found, control = load(name)["evaluate"]["metrics"], load(name)["evaluate"]["painted"]
+        found, chance = load(name)["evaluate"]["metrics"], load(name)["evaluate"]["chance"]
         cells = []
         for metric in (f"test/{way}_recall_at_{k}" for way in ("image_to_text", "text_to_image") for k in (1, 10)):
-            cells.append(f"{100 * found[metric]:.1f} ({100 * control[metric]['chance']:.2f})")
+            cells.append(f"{100 * found[metric]:.1f} ({100 * chance[metric]:.2f})")
         rows.append([what, *cells])
     cifar = load("clip_cifar10_captions")["evaluate"]
     zero, control = cifar["metrics"]["test/zero_shot_accuracy"], cifar["controls"]["test/zero_shot_accuracy"]

@@ -1,6 +1,7 @@
 """From any image file to a square uint8 array."""
 
 from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 ORIENTATION = 0x0112  # EXIF tag
 
 
-def decode(source: str | Path | Image.Image, size: int, channels: int) -> np.ndarray:
+def decode(source: str | Path | BytesIO | Image.Image, size: int, channels: int) -> np.ndarray:
     """One image, or image file, as (channels, size, size) uint8: shorter side resized to `size`, center cropped.
 
     Photographs are turned upright by their EXIF tag; of an animation the first frame is taken. `channels` is 1
@@ -18,7 +19,7 @@ def decode(source: str | Path | Image.Image, size: int, channels: int) -> np.nda
 
     A file that is no whole image raises what Pillow raises, mostly an OSError.
     """
-    with Image.open(source) if isinstance(source, str | Path) else nullcontext(source) as file:
+    with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as file:
         # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the wanted size leaves the resampling enough to work on
         file.draft(None, (2 * size, 2 * size))
         upright = file if file.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(file)

@@ -44,20 +44,16 @@ class ImageTextDataModule(LearnsTokenizer, ImageDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        self._tokenize(self._open("pretrain"))
-
-    @property
-    def test(self) -> Any:
-        test = super().test
-        self._tokenize(test)
-        return test
-
-    def _tokenize(self, pairs: Any) -> None:
-        if not hasattr(pairs.captions, "tokens"):
-            pairs.captions.tokenize(self.text.tokenizer, self.length, cache_folder(self.cache))
+        self._tokenized(self._open("pretrain"))
 
     def _open(self, split: str) -> Any:
-        return super()._open("pretrain" if split == "train" else split)
+        pairs = super()._open("pretrain" if split == "train" else split)
+        return self._tokenized(pairs) if split == "test" else pairs
+
+    def _tokenized(self, pairs: Any) -> Any:
+        if not hasattr(pairs.captions, "tokens"):
+            pairs.captions.tokenize(self.text.tokenizer, self.length, cache_folder(self.cache))
+        return pairs
 
     def _training_texts(self) -> Corpus:
         super().setup()

@@ -20,8 +20,6 @@ def emoji_captions(
     The test set is all of `held_vendor`, a style that is never trained on; None: `test_size` of the emoji, which no
     vendor shows in training.
     """
-    held: dict[str, Any] = {"test_size": test_size}
-    if held_vendor is not None:
-        held = {"split_column": "vendor", "test_value": held_vendor}
-    held |= {"label": "category", "group": "caption"}
-    return image_text(root, split, "emoji_captions/captions.csv", **held, seed=seed, store_size=48, cache=cache)
+    held = {"split_column": None if held_vendor is None else "vendor", "test_value": held_vendor or ""}
+    where: dict[str, Any] = {"files": "emoji_captions/captions.csv", "label": "category", "group": "caption", **held}
+    return image_text(root, split, **where, test_size=test_size, seed=seed, store_size=48, cache=cache)

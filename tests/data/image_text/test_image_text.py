@@ -87,10 +87,14 @@ def test_images_of_a_hugging_face_set(root: Path) -> None:
     ("content", "options", "line"),
     [
         ("image,caption\n0.png,a\nno.png,b", {}, r"row 2 of .*some.csv: there is no image at 'no.png'"),
-        ("image,caption\n0.png,a\n1.png,  ", {}, r"row 2 of .*some.csv: its caption is empty"),
+        ("image,caption\n0.png,a\n1.png,  ", {}, r"row 2 of .*some.csv has no caption"),
         ("image,text\n0.png,a", {}, r"some.csv has no column 'caption' but image, text"),
-        ("image,caption,label\n0.png,a,", {"label": "label"}, r"row 1 of .*: its label is empty"),
-        ("image,caption\n0.png,a\nbroken.png,b", {}, r"row 2 of .*: .*broken.png cannot be read as an image"),
+        ("image,caption,label\n0.png,a,", {"label": "label"}, r"row 1 of .*some.csv has no label"),
+        (
+            "image,caption\n0.png,a\nbroken.png,b",
+            {},
+            r"row 2 of .*some.csv: its image cannot be decoded \(not an image\)",
+        ),
         ("image,caption", {}, r"some.csv"),
     ],
 )
