@@ -133,7 +133,7 @@ class HuBERT(Method):
         return {"sound": batch["waveform"], "hidden": masked.float(), **shown}
 
     def targets(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
-        """(B, T): the cluster of each frame, or of the frame that it was before `Perturbed`; in padding without meaning.
+        """(B, T): the cluster of each frame, or of the frame that it was before `Perturbed`; no meaning in padding.
 
         `visible`: (B, T) bool, which frames are no padding.
         """

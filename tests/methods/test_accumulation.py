@@ -29,9 +29,7 @@ def halves(batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: half(value, part) for key, value in batch.items()} for part in range(2)]
 
 
-def end(
-    method: Method, batches: list[dict[str, Any]], folder: Path, parts: int, **options: Any
-) -> dict[str, Tensor]:
+def end(method: Method, batches: list[dict[str, Any]], folder: Path, parts: int, **options: Any) -> dict[str, Tensor]:
     return fit(method, batches, folder, accumulate_grad_batches=parts, **options)[-1]
 
 

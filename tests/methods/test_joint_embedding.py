@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from methods.recipe import make_batch, make_method
+from methods.recipe import make_batch, make_method, seeded_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
