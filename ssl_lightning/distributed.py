@@ -136,6 +136,12 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return not all_reduce_max(not bool(torch.stack(finite).all()) if finite else 0)
 
 
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The norm of the gradients of all weights, also of sharded ones, as one vector."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
 def wait_for_all() -> None:
     """Until all ranks are here, however long one of them takes; without torch's usual limit of half an hour."""
     if world_size() > 1:

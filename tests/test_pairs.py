@@ -35,8 +35,7 @@ FITTING = {
     "causal_lm": {"gpt2_mini", "llama_mini", "qwen3_mini"},
     "denoising_lm": {"bart_mini"},
     "next_frame": {"simvp"},
-    "hubert": {"wav2vec2_mini"},
-    "wav2vec2": {"wav2vec2_mini"},
+    **{name: {"wav2vec2_mini"} for name in ("hubert", "wav2vec2", "data2vec_audio")},
 }
 """By method, the backbones that fit; the others take any encoder of images."""
 

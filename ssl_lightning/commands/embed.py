@@ -120,7 +120,7 @@ class Part:
             file.seek(state["bytes"])
             for start in track(range(state["read"], total, data.batch_size), "embedding", console=Console(stderr=True)):
                 rows = range(start, min(start + data.batch_size, total))
-                for features in _embedded(method, data, samples, rows, state["unreadable"]):
+                for features in embed_rows(method, data, samples, rows, state["unreadable"]):
                     file.write(features.tobytes())
                     state["width"] = features.shape[1]
                 state |= {"read": rows.stop, "bytes": file.tell()}
@@ -138,17 +138,17 @@ class Part:
 
 
 @torch.no_grad()
-def _embedded(
+def embed_rows(
     method: Any, data: Any, samples: Any, rows: Sequence[int], unreadable: dict[str, str]
 ) -> list[np.ndarray]:
-    """Embeddings of the rows that can be read; of a batch that cannot, row by row."""
+    """Embeddings of the rows that can be read, in arrays (B, D); of a batch that cannot, row by row."""
     try:
         batch = {key: value.to(method.device) for key, value in samples.batch(rows).items()}
     except InputError as error:
         if len(rows) == 1:
             unreadable[str(rows[0])] = first_line(error)
             return []
-        return [part for row in rows for part in _embedded(method, data, samples, [row], unreadable)]
+        return [part for row in rows for part in embed_rows(method, data, samples, [row], unreadable)]
     return [embedded(method, data, batch).float().cpu().numpy()]
 
 

@@ -4,11 +4,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.progress import track
 
+from ssl_lightning.commands.embed import embed_rows
 from ssl_lightning.commands.pair_judges import encoded_texts
 from ssl_lightning.commands.text_model import refuse_without, text_model
 from ssl_lightning.commands.text_tasks import perform
@@ -19,6 +22,7 @@ from ssl_lightning.figures.style import save
 from ssl_lightning.figures.table import print_lines, print_table
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import find_run, write_json
+from ssl_lightning.runs.frozen_features import embedded
 from ssl_lightning.runs.load import load_method
 from ssl_lightning.runs.pretext import run_pretext_task
 from ssl_lightning.runs.provenance import provenance
@@ -75,16 +79,50 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
     data.transform.eval()
     batch = data.augment({key: value.to(device) for key, value in given.batch.items()}, config.seed)
     columns = run_pretext_task(method.to(device), batch, config.seed, config)
+    near, nearest = ({}, {}) if config.among is None else _nearest(method, data, given, config)
+    columns |= nearest
     return {
         "input": str(config.input),
         "files": [str(file) for file in given.files],
         "left_out": given.left_out,
         "columns": list(columns),
+        **near,
         "figure": _drawn(
             data.modality, columns, [file.name for file in given.files], path, title(run, config.seed)
         ).name,
         "checkpoint": str(run.checkpoint(checkpoint)),
     }
+
+
+@torch.no_grad()
+def _nearest(method: Any, data: Any, given: Any, config: DictConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The files of the folder `among` that are nearest to each given one, on the terminal and as columns of pictures.
+
+    Raises:
+        InputError: there are no others that can be read.
+    """
+    home, modality, unreadable, features = Path(config.among).expanduser(), data.modality, {}, []
+    samples = modality.find_samples(str(config.among))
+    own = {file.resolve() for file in given.files}
+    rows = [row for row, name in enumerate(samples.names) if (home / name).resolve() not in own]
+    for start in track(range(0, len(rows), data.batch_size), "embedding", console=Console(stderr=True)):
+        features += embed_rows(method, data, samples, rows[start : start + data.batch_size], unreadable)
+    if not features:
+        raise InputError(f"among={config.among} has no other file that can be read")
+    rows, others = [row for row in rows if str(row) not in unreadable], torch.from_numpy(np.concatenate(features))
+    queries = embedded(method, data, {key: x.to(method.device) for key, x in given.batch.items()}).float().cpu()
+    center = others.mean(dim=0)
+    cosine, place = similarities(queries - center, others - center).topk(min(config.neighbours, len(rows)), dim=1)
+    near = {}
+    for file, found, cosines in zip(given.files, place.tolist(), cosine.tolist(), strict=True):
+        names = [samples.names[rows[n]] for n in found]
+        near[file.name] = dict(zip(names, cosines, strict=True))
+        print_table(Console(), file.name, ["nearest", "cosine"], [(k, f"{x:.3f}") for k, x in near[file.name].items()])
+    columns = {}
+    for rank, found in enumerate(place.T.tolist(), start=1):
+        view = modality.evaluation_view(samples.batch([rows[n] for n in found]))
+        columns[f"nearest {rank}"] = view[modality.key].cpu()
+    return {"nearest": near}, columns
 
 
 def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:

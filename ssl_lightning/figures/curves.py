@@ -36,6 +36,7 @@ def curves_figure(curves: Mapping[str, Curve], figures: Mapping[str, tuple[str, 
         "accuracy of the task": sorted(name for name in curves if _TASK.fullmatch(name)),
         "accuracy of the probes": ["probe/knn_accuracy", "probe/linear_accuracy"],
         "effective rank": ["health/effective_rank"],
+        "norm of the gradient": ["health/gradient_norm"],
         "uniformity and alignment": ["health/uniformity", "health/alignment"],
     }
     shown = {title: [name for name in names if name in curves] for title, names in panels.items()}

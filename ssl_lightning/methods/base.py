@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import mean_over_ranks, shard
+from ssl_lightning.distributed import gradient_norm, mean_over_ranks, shard
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.methods.hooks import MethodHooks
 from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
@@ -78,15 +78,18 @@ class Method(MethodHooks, lightning.LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
         self.batches_added += 1
-        step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         whole = (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-        if every and step % every == 0 and whole:
+        if self._is_logged() and whole:
             weight = result.get("weight", result["loss"].new_ones(()))
             share = weight / mean_over_ranks(weight)
             scalars = {name: float(mean_over_ranks(x * share)) for name, x in _scalars("train", result).items()}
             scalars["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-            record(self.trainer, scalars, step)
+            record(self.trainer, scalars, self.step + 1)
         return self._weighed(result) if "weight" in result else result
+
+    def _is_logged(self) -> bool:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return bool(every) and (self.step + 1) % every == 0
 
     def _weighed(self, result: dict[str, Tensor]) -> dict[str, Any]:
         """Replaces the mean over targets by their sum; `on_before_optimizer_step` divides by the number of all targets.
@@ -105,6 +108,8 @@ class Method(MethodHooks, lightning.LightningModule):
             self._average_gradient()
         for p in self.frozen():
             p.grad = None
+        if self._is_logged():  # before it is clipped
+            record(self.trainer, {"health/gradient_norm": float(gradient_norm(self.parameters()))}, self.step + 1)
         move_weight_decay(optimizer, self.progress)
 
     def _average_gradient(self) -> None:

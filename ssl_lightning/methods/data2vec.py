@@ -4,7 +4,7 @@ Baevski, Hsu, Xu, Babu, Gu and Auli, 2022. https://arxiv.org/abs/2202.03555
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,60 @@ from torch.nn import functional as F
 
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules.backbones.audio import AudioEncoder
+from ssl_lightning.modules.backbones.language_model import masked_mean
 from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
-from ssl_lightning.modules.masking import blockwise_mask
+from ssl_lightning.modules.masking import blockwise_mask, span_mask
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.optim.schedules import linear
 from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
 
-class Data2Vec(Method):
+class _Data2Vec(Method):
+    """What images and sound share: the loss and the teacher. A subclass tells what the student and the teacher make."""
+
+    min_batch_size = 1
+
+    def __init__(
+        self,
+        backbone: ViT | AudioEncoder,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        layers: int,
+        beta: float,
+        momentum: tuple[float, float],
+        momentum_progress: float,
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.backbone, self.teacher = backbone, cast(Any, make_teacher(backbone))
+        self.predictor = nn.Linear(backbone.out_dim, backbone.out_dim)
+        self.layers, self.beta = layers, beta
+        (self.momentum, self.momentum_end), self.momentum_progress = momentum, momentum_progress
+
+    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Eq. 2, over the masked tokens."""
+        h, masked, embedding = self.student(batch)
+        with torch.no_grad():
+            target = self.targets(batch)[masked]
+        predicted = self.predictor(h[masked])
+        loss = F.smooth_l1_loss(at_least_float32(predicted), at_least_float32(target), beta=self.beta)
+        return {"loss": loss, "embedding": embedding.detach(), "weight": masked.sum().to(loss)}
+
+    def student(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Its output (B, N, D) for tokens of which some are hidden, which are `masked` (B, N), its embedding (B, D)."""
+        raise NotImplementedError
+
+    def targets(self, batch: Mapping[str, Any]) -> Tensor:
+        """(B, N, D): what the teacher makes of all tokens."""
+        raise NotImplementedError
+
+    def after_step(self, progress: float) -> None:
+        momentum = linear(progress / self.momentum_progress, self.momentum, self.momentum_end)
+        move_teacher(self.teacher, self.backbone, momentum)
+
+
+class Data2Vec(_Data2Vec):
     """From an image with masked patches, predicts an EMA teacher's contextualized representations of these patches.
 
     Args:
@@ -35,7 +80,6 @@ class Data2Vec(Method):
 
     views = 1
     backbone_kind = "vit"
-    min_batch_size = 1
 
     def __init__(
         self,
@@ -49,35 +93,82 @@ class Data2Vec(Method):
         momentum_end: Fraction = 0.9998,
         momentum_progress: PositiveFloat = 1.0,
     ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = require_vit(backbone, type(self).__name__)
-        self.predictor = nn.Linear(self.backbone.out_dim, self.backbone.out_dim)
-        self.teacher = cast(ViT, make_teacher(self.backbone))
-        self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
-        self.mask_ratio, self.layers, self.beta = mask_ratio, layers, beta
-        self.momentum, self.momentum_end, self.momentum_progress = momentum, momentum_end, momentum_progress
+        vit = require_vit(backbone, type(self).__name__)
+        super().__init__(vit, optimizer, schedule, layers, beta, (momentum, momentum_end), momentum_progress)
+        self.mask_token = nn.Parameter(torch.empty(vit.out_dim).normal_(std=0.02))
+        self.mask_ratio = mask_ratio
 
-    def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, over the masked patches."""
+    def student(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         x = batch["views"][0]
         masked = blockwise_mask(len(x), self.backbone.grid, (self.mask_ratio, self.mask_ratio), 1.0, x.device)
-        tokens = self.backbone.patch_tokens(x)
-        with torch.no_grad():
-            target = self.targets(x)[masked]
-        h = self.backbone.encode(replace_tokens(tokens, masked, self.mask_token))
-        predicted = self.predictor(self.backbone.of_patches(h)[masked])
-        loss = F.smooth_l1_loss(at_least_float32(predicted), at_least_float32(target), beta=self.beta)
-        return {"loss": loss, "embedding": self.backbone.pooled(h).detach(), "weight": masked.sum().to(loss)}
+        h = self.backbone.encode(replace_tokens(self.backbone.patch_tokens(x), masked, self.mask_token))
+        return self.backbone.of_patches(h), masked, self.backbone.pooled(h)
 
-    def targets(self, x: Tensor) -> Tensor:
-        """(B, N, D): the mean of the teacher's last blocks, each layer-normalized without scale and shift (Sec. 3.3).
+    def targets(self, batch: Mapping[str, Any]) -> Tensor:
+        """The mean of the last blocks, each layer-normalized without scale and shift (Sec. 3.3).
 
         The mean is normalized once more, as by the authors' commands.
         """
-        outputs = self.teacher.encode_layers(self.teacher.patch_tokens(x))[-self.layers :]
+        outputs = self.teacher.encode_layers(self.teacher.patch_tokens(batch["views"][0]))[-self.layers :]
         mean = torch.stack([F.layer_norm(at_least_float32(h), h.shape[-1:]) for h in outputs]).mean(dim=0)
         return F.layer_norm(mean, mean.shape[-1:])
 
-    def after_step(self, progress: float) -> None:
-        momentum = linear(progress / self.momentum_progress, self.momentum, self.momentum_end)
-        move_teacher(self.teacher, self.backbone, momentum)
+
+class Data2VecAudio(_Data2Vec):
+    """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
+
+    Deviation: the teacher's convolutions follow the student's, too, instead of being the student's.
+
+    Args:
+        backbone: encoder of sound.
+        start_probability: p, fraction of the frames at which a masked span begins.
+        span: length of a masked span in frames.
+        layers: number of the teacher's last layers whose outputs are averaged to a target.
+        beta, momentum, momentum_end, momentum_progress: as those of `Data2Vec`.
+    """
+
+    requires = ("waveform", "length")
+    backbone_kind = "audio"
+
+    def __init__(
+        self,
+        backbone: AudioEncoder,
+        optimizer: Callable[..., Any],
+        schedule: Callable[..., Any],
+        start_probability: Fraction = 0.065,
+        span: PositiveInt = 10,
+        layers: PositiveInt = 8,
+        beta: PositiveFloat = 2.0,
+        momentum: Fraction = 0.999,
+        momentum_end: Fraction = 0.9999,
+        momentum_progress: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__(backbone, optimizer, schedule, layers, beta, (momentum, momentum_end), momentum_progress)
+        self.start_probability, self.span = start_probability, span
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing of the teacher drops out."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
+        return self.backbone.embed(batch, key)
+
+    def student(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        features, visible = self.backbone.features(batch["waveform"], batch["length"])
+        masked = span_mask(visible, self.start_probability, self.span)
+        h = self.backbone.context(features, visible, masked)
+        return h, masked, masked_mean(h, visible)
+
+    def targets(self, batch: Mapping[str, Any]) -> Tensor:
+        """The mean of the last layers, each normalized over the frames of its clip (Sec. 3.3: instance norm)."""
+        features, visible = self.teacher.features(batch["waveform"], batch["length"])
+        outputs = self.teacher.layers(features, visible)[-1 - self.layers : -1]
+        return torch.stack([_normalized(at_least_float32(h), visible) for h in outputs]).mean(dim=0)
+
+
+def _normalized(h: Tensor, visible: Tensor) -> Tensor:
+    """(B, T, D) with mean 0 and variance 1 over the frames that are `visible` (B, T)."""
+    h = h - masked_mean(h, visible)[:, None]
+    return h / (masked_mean(h.square(), visible)[:, None] + 1e-5).sqrt()

@@ -66,6 +66,23 @@ def test_clusters_of_a_recording(second_round: RunFolder, tmp_path: Path) -> Non
     assert (second_round.path / "generate" / written["figure"]).is_file()
 
 
+def test_the_nearest_recordings_of_a_folder(second_round: RunFolder, tmp_path: Path) -> None:
+    """The clip itself and what cannot be read are none of them."""
+    rates = {"clip": 5.0, "alike": 5.01, "other": 40.0, "another": 60.0}
+    for name, rate in rates.items():
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * np.sin(np.arange(4000) / rate), 8000)
+    (tmp_path / "broken.wav").write_text("no sound")
+    options = (f"input={tmp_path / 'clip.wav'}", f"among={tmp_path}", "neighbours=2")
+    ended = command("generate", f"run={second_round.path}", *options, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    written = json.loads(max((second_round.path / "generate").glob("*.json")).read_text())
+    assert written["columns"] == ["sound", "hidden", "clusters", "hidden ones guessed", "nearest 1", "nearest 2"]
+    cosines = written["nearest"]["clip.wav"]
+    assert len(cosines) == 2
+    assert max(cosines, key=cosines.get) == "alike.wav"
+    assert "alike.wav" in ended.stdout
+
+
 def test_transformers_opens_the_encoder(second_round: RunFolder) -> None:
     ended = command("export", f"run={second_round.path}", "format=transformers", cwd=second_round.path.parent)
     assert ended.returncode == 0, ended.stderr

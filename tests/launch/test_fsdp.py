@@ -40,18 +40,32 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "simclr",
-        *(
-            pytest.param(m, marks=pytest.mark.slow)
-            for m in ("moco", "byol", "mae", "ijepa", "dino", "dinov2", "deepcluster_v2", "clip", "hubert", "wav2vec2")
-        ),
-    ],
+MANY = (
+    "moco",
+    "byol",
+    "mae",
+    "ijepa",
+    "dino",
+    "dinov2",
+    "deepcluster_v2",
+    "clip",
+    "hubert",
+    "wav2vec2",
+    "data2vec_audio",
 )
+
+
+@pytest.mark.parametrize("method", ["simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in MANY)])
 def test_sharded_is_whole(tmp_path: Path, method: str) -> None:
     options = (f"method={method}", *SMALL.get(method, ()))
+    assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
+
+
+@pytest.mark.slow
+def test_a_teacher_of_hubert_is_sharded(tmp_path: Path) -> None:
+    options = ("method=hubert", *SMALL["hubert"])
+    teacher = run_alone(tmp_path / "teacher", *known("hubert", OPTIONS), *options)
+    options = (*options, f"method.teacher={teacher.path}")
     assert_close(train(tmp_path / "fsdp", "fsdp", *options), train(tmp_path / "ddp", "ddp", *options))
 
 

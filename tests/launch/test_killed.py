@@ -50,7 +50,7 @@ SOUND = (
     "data.source.speakers=10",
 )
 SMALL = {
-    "wav2vec2": SOUND,
+    **dict.fromkeys(("wav2vec2", "data2vec_audio"), SOUND),
     "hubert": (*SOUND, "method.clusters=8"),
     "moco": ("method.queue_size=128", "method.bn_splits=2"),
     "byol": ("method.out_dim=16",),

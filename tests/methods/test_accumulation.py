@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods.recipe import fit, in_float64, make_batch, make_method
+from methods.recipe import fit, in_float64, make_batch, make_method, seeded_loss
 from torch import Tensor, nn
 
 from ssl_lightning.methods.base import Method
@@ -29,8 +29,8 @@ def halves(batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: half(value, part) for key, value in batch.items()} for part in range(2)]
 
 
-def end(method: Method, batches: list[dict[str, Any]], folder: Path, parts: int) -> dict[str, Tensor]:
-    return fit(method, batches, folder, accumulate_grad_batches=parts)[-1]
+def end(method: Method, batches: list[dict[str, Any]], folder: Path, parts: int, **options: Any) -> dict[str, Tensor]:
+    return fit(method, batches, folder, accumulate_grad_batches=parts, **options)[-1]
 
 
 @pytest.mark.parametrize("name", ["moco", "byol"])
@@ -75,3 +75,16 @@ def test_the_loss_of_two_halves(name: str) -> None:
     mean = sum(method.loss(part)["loss"] for part in halves(batch)) / 2
     same = torch.isclose(method.loss(batch)["loss"], mean, rtol=0, atol=1e-12)
     assert bool(same) != type(method).uses_batch_negatives
+
+
+def test_the_logged_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clipped(tmp_path: Path) -> None:
+    """Of halves with unequal numbers of tokens, too."""
+    batch = make_batch("mlm", 14, 0, torch.float64)
+    method = without_batch_statistics("mlm")
+    seeded_loss(method, batch)["loss"].backward()
+    expected = float(torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None]).norm())
+    for parts, batches in {1: [batch], 2: halves(batch)}.items():
+        method = without_batch_statistics("mlm")
+        end(method, batches, tmp_path, parts, log_every_n_steps=1, gradient_clip_val=1e-3)
+        norm = method.trainer.callback_metrics["health/gradient_norm"]
+        assert float(norm) == pytest.approx(expected, rel=1e-5)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from methods.recipe import make_batch, make_method
+from methods.recipe import make_batch, make_method, seeded_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -263,15 +263,27 @@ def test_supcon_without_equal_labels_is_simclr() -> None:
 
 
 def test_data2vec_predicts_the_mean_of_the_last_layers() -> None:
-    method, x = make_method("data2vec", layers=1), make_batch("data2vec")["views"][0]
+    method, batch = make_method("data2vec", layers=1), make_batch("data2vec")
     vit = method.teacher
-    tokens = torch.cat([vit.class_token.expand(16, 1, -1), vit.patch_tokens(x) + vit.position], dim=1)
+    tokens = torch.cat([vit.class_token.expand(16, 1, -1), vit.patch_tokens(batch["views"][0]) + vit.position], dim=1)
     first = vit.blocks[0](tokens)
     layers = [F.layer_norm(h[:, 1:], (16,)) for h in (first, vit.blocks[1](first))]
-    torch.testing.assert_close(method.targets(x), F.layer_norm(layers[1], (16,)))
+    torch.testing.assert_close(method.targets(batch), F.layer_norm(layers[1], (16,)))
     both = make_method("data2vec", layers=2)
     both.teacher = vit
-    torch.testing.assert_close(both.targets(x), F.layer_norm((layers[0] + layers[1]) / 2, (16,)))
+    torch.testing.assert_close(both.targets(batch), F.layer_norm((layers[0] + layers[1]) / 2, (16,)))
+
+
+def test_data2vec_hears_no_padding_and_normalizes_each_clip() -> None:
+    method, batch = make_method("data2vec_audio", layers=2), make_batch("data2vec_audio")
+    features, visible = method.teacher.features(batch["waveform"], batch["length"])
+    targets, outputs = method.targets(batch), method.teacher.layers(features, visible)[:2]
+    for row, seen in enumerate(visible):
+        of_clip = [F.instance_norm(h[row, seen].T[None])[0].T if seen.sum() > 1 else 0 * h[row, seen] for h in outputs]
+        torch.testing.assert_close(targets[row, seen], (of_clip[0] + of_clip[1]) / 2, atol=1e-5, rtol=1e-4)
+    loud = {**batch, "waveform": batch["waveform"].clone()}
+    loud["waveform"][torch.arange(800) >= batch["length"][:, None]] = 5.0
+    torch.testing.assert_close(seeded_loss(method, loud)["loss"], seeded_loss(method, batch)["loss"])
 
 
 def test_a_small_last_batch_of_validation_ends_no_run() -> None:

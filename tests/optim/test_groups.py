@@ -96,6 +96,7 @@ OUTPUTS = {
     "colorization": ["backbone.backbone.0.0.weight", "decoder.6.weight"],
     "context_prediction": [*FIRST, "head.3.weight"],
     "data2vec": ["backbone.embed.proj.weight", "predictor.weight"],
+    "data2vec_audio": ["backbone.model.feature_extractor.conv_layers.0.conv.weight", "predictor.weight"],
     "deepcluster_v2": [*FIRST, "projector.3.weight"],
     "denoising_autoencoder": [*FIRST, "decoder.7.weight"],
     "denoising_lm": ["backbone.model.lm_head.weight"],

@@ -121,14 +121,21 @@ class AudioEncoder(nn.Module):
             masked: (B, T) bool, True for the frames that are hidden from the Transformer by its mask token.
             layer: from 1; None: the last. An earlier one's output is normalized, without scale and shift.
         """
+        *outputs, last = self.layers(features, visible, masked)
+        h = outputs[self.depth(layer) - 1]
+        return last if len(outputs) == self.depth(layer) else F.layer_norm(h, h.shape[-1:])
+
+    def layers(self, features: Tensor, visible: Tensor, masked: Tensor | None = None) -> list[Tensor]:
+        """Frames (B, T, C) -> the outputs (B, T, D) of all layers, and the last one's behind the norm, if any."""
         projection, encoder, outputs = self.model.feature_projection, self.model.encoder, []
         h = projection.dropout(projection.projection(self.normalized(features)))
         if masked is not None:
             h = replace_tokens(h, masked, self.model.masked_spec_embed)
-        hook = encoder.layers[self.depth(layer) - 1].register_forward_hook(lambda *call: outputs.append(call[2]))
+        hooks = [layer.register_forward_hook(lambda *call: outputs.append(call[2])) for layer in encoder.layers]
         last = encoder(h, attention_mask=attention_mask(visible)).last_hidden_state
-        hook.remove()
-        return last if len(encoder.layers) == self.depth(layer) else F.layer_norm(outputs[0], outputs[0].shape[-1:])
+        for hook in hooks:
+            hook.remove()
+        return [*outputs, last]
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes what AutoModel and AutoFeatureExtractor of transformers open."""
