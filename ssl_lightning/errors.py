@@ -90,5 +90,8 @@ class TrainingInterrupted(BaseException):
     """
 
     def __init__(self, signal: int, step: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped after step {step}; resume it with: ssl-pretrain resume={folder}")
+        super().__init__(signal, step, folder)
         self.signal, self.step, self.folder = signal, step, folder
+
+    def __str__(self) -> str:
+        return f"stopped after step {self.step}; resume it with: ssl-pretrain resume={self.folder}"
