@@ -4,7 +4,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 
 class InputError(ValueError):
@@ -31,18 +31,11 @@ def show_in_one_line(name: str) -> None:
     """From now on an `InputWarning` is one line of the command `ssl-<name>`; other warnings are shown as they were."""
     before = warnings.showwarning
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, InputWarning):
             print(one_line(f"ssl-{name}: {message}"), file=sys.stderr, flush=True)
         else:
-            before(message, category, filename, lineno, file, line)
+            before(message, category, *where, **more)
 
     warnings.showwarning = show
 
@@ -85,6 +78,21 @@ def causes(error: BaseException) -> list[BaseException]:
     return links
 
 
+WORKER_ENDED = "a data worker was ended from outside, perhaps for want of memory (fewer: data.num_workers)"
+
+
+def machine_failure(error: BaseException) -> str | None:
+    """The line for what the machine lacks or refuses: a file, memory, a process; None: that is not the cause."""
+    for link in reversed(causes(error)):
+        if isinstance(link, OSError) and link.filename:
+            return f"{link.filename}: {link.strerror}"
+        if isinstance(link, MemoryError) or re.search("out of memory|can't allocate memory", str(link)):
+            return f"there is too little memory: lower data.batch_size, or what is wide ({first_line(link)})"
+        if "DataLoader worker" in str(link):
+            return WORKER_ENDED
+    return None
+
+
 class TrainingInterrupted(BaseException):
     """A signal arrived; the step it arrived in was finished and the run can resume from its checkpoint.
 
@@ -92,5 +100,8 @@ class TrainingInterrupted(BaseException):
     """
 
     def __init__(self, signal: int, step: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped after step {step}; resume it with: ssl-pretrain resume={folder}")
+        super().__init__(signal, step, folder)
         self.signal, self.step, self.folder = signal, step, folder
+
+    def __str__(self) -> str:
+        return f"stopped after step {self.step}; resume it with: ssl-pretrain resume={self.folder}"

@@ -15,13 +15,6 @@ class TakesImages(Protocol):
 
 
 @runtime_checkable
-class TakesFilms(Protocol):
-    """A logger that shows GIF files."""
-
-    def log_video(self, key: str, videos: list[Any], step: int | None = None, **kwargs: Any) -> None: ...
-
-
-@runtime_checkable
 class TakesResults(Protocol):
     """A logger that compares runs: it takes their `results.json`, and is closed with their status."""
 

@@ -220,7 +220,7 @@ def test_last_is_the_newest_run_and_a_single_one_is_found(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="there is no run below"):
+    with pytest.raises(InputError, match="there is no run at outputs"):
         ssl_lightning.find_run("last")
     for name in ("one/a", "two/b"):
         (tmp_path / "outputs" / name / ".hydra").mkdir(parents=True)

@@ -1,7 +1,6 @@
 """`checkpoints/last.ckpt` and `checkpoints/best.ckpt`."""
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ class LastAndBest(AfterStep):
     """Saves the newest state at epochs, steps, on interruption and at the end, and the best by a held-out metric.
 
     A checkpoint that cannot be written (full disk) is told and tried again at the next occasion; the one before stays.
-    If the very last one fails, it goes to the folder for temporary files, and the run ends as not saved.
+    If the very last one fails, the run ends as not saved.
 
     Args:
         monitor: metric that decides the best.
@@ -53,8 +52,7 @@ class LastAndBest(AfterStep):
         checkpoint["should_stop"] = trainer.should_stop and early  # such as EarlyStopping has decided
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        finished = RunFolder(Path(trainer.default_root_dir)).read_results().get("status") == "finished"
-        self.stops = checkpoint.get("should_stop", False) and not finished
+        self.stops = checkpoint.get("should_stop", False) and self.run.read_results().get("status") != "finished"
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
@@ -113,10 +111,8 @@ class LastAndBest(AfterStep):
         return True
 
     def _save_end(self, trainer: Trainer) -> None:
-        if self._save(trainer, self.run.last):
-            return
-        folder = tempfile.mkdtemp(prefix="ssl-lightning-") if trainer.is_global_zero else ""
-        rescue = Path(trainer.strategy.broadcast(folder)) / "last.ckpt"
-        if self._save(trainer, rescue):
-            raise NotSaved(f"the end of this run could not be saved in {self.run.last}: move {rescue} there to resume")
-        raise NotSaved(f"the end of this run could be saved neither in {self.run.last} nor in {rescue}")
+        if not self._save(trainer, self.run.last):
+            raise NotSaved(
+                f"the end of this run could not be saved in {self.run.last}: make room, and resume it from the"
+                f" checkpoint before with: ssl-pretrain resume={self.run.path}"
+            )

@@ -12,17 +12,13 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 
 
-class Diverged(InputError):
-    """The loss or a weight is not finite any more."""
-
-
 class Divergence(Callback):
     """Looks at the loss of every step, and at the weights before each checkpoint and at the end of an epoch.
 
     No step waits for the device: losses are looked at together, every 50 batches.
 
     Raises:
-        Diverged: the loss or a weight is infinite or not a number; every rank raises it.
+        InputError: the loss or a weight is infinite or not a number; every rank raises it.
     """
 
     def __init__(self) -> None:
@@ -56,9 +52,9 @@ class Divergence(Callback):
             raise _diverged("the loss is", latest - ago, trainer)
 
 
-def _diverged(what: str, step: int, trainer: Trainer) -> Diverged:
+def _diverged(what: str, step: int, trainer: Trainer) -> InputError:
     kept = " (its last checkpoint is from before)" if RunFolder(Path(trainer.default_root_dir)).last.exists() else ""
-    return Diverged(
+    return InputError(
         f"the training diverged: {what} not finite at step {step}{kept}; try a lower optimizer.lr, or"
         " trainer.gradient_clip_val=1"
     )

@@ -1,6 +1,5 @@
 """Is the embedding alive? Label-free signs of health, and an alarm when it collapses."""
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,6 @@ from ssl_lightning.evaluation.health import alignment, effective_rank, embedding
 from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 from ssl_lightning.record import record
 from ssl_lightning.runs.frozen_features import label_free_figures
-
-
-class Collapse(InputError):
-    """The embedding has collapsed and the run was asked to stop when it does."""
 
 
 class Health(Callback):
@@ -45,19 +40,17 @@ class Health(Callback):
     ) -> None:
         self.every_n_steps, self.samples = every_n_steps, samples
         self.min_std, self.min_rank, self.stop = min_std, min_rank, stop
-        self.recent: deque[Tensor] = deque()
+        self.recent: Tensor = torch.empty(0)
         self.suspected, self.told, self.judged_at = False, False, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """With the embeddings of all ranks, so that a run that is gone on with sees what one never stopped would."""
-        recent = gather_variable_length(torch.cat(list(self.recent))).cpu() if self.recent else None
-        judgement = (self.suspected, self.told, self.judged_at)
-        return {"recent": recent, "batches": len(self.recent), "judgement": judgement}
+        """With the embeddings of all ranks, so that a run that resumes sees what one never stopped would."""
+        recent = gather_variable_length(self.recent).cpu()
+        return {"recent": recent, "judgement": (self.suspected, self.told, self.judged_at)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.suspected, self.told, self.judged_at = state_dict["judgement"]
-        if state_dict["recent"] is not None:
-            self.recent = deque(state_dict["recent"].chunk(world_size())[rank()].chunk(state_dict["batches"]))
+        self.recent = state_dict["recent"].tensor_split(world_size())[rank()]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:
@@ -66,38 +59,29 @@ class Health(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._measure_frozen(trainer, pl_module)
 
-    def _measure_frozen(self, trainer: Trainer, pl_module: Any) -> None:
-        if (data := trainer.datamodule) is not None:  # type: ignore[attr-defined]
-            record(trainer, label_free_figures(pl_module, data))
+    def _measure_frozen(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.datamodule is not None:
+            record(trainer, label_free_figures(pl_module, trainer.datamodule))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         h = outputs["embedding"]
-        self.recent.append(h)
-        while sum(len(h) for h in list(self.recent)[1:]) >= self.samples:
-            self.recent.popleft()
+        self.recent = torch.cat([self.recent.to(h), h])[-self.samples :]
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.judged_at:
             self.judged_at = step
-            recent = torch.cat([part.to(h.device) for part in self.recent]).float()
-            h = gather_variable_length(recent)  # of all ranks, so that they judge alike
+            h = gather_variable_length(self.recent.float())  # of all ranks, so that they judge alike
             figures = {
                 "health/embedding_std": float(embedding_std(h)),
                 "health/effective_rank": float(effective_rank(h)),
                 "health/uniformity": float(uniformity(h[:512])),
             }
-            declared = getattr(pl_module, "collapse_below", {})
-            figures |= {f"health/{name}": float(mean_over_ranks(outputs[name].detach())) for name in declared}
+            for name in pl_module.collapse_below:
+                figures[f"health/{name}"] = float(mean_over_ranks(outputs[name].detach()))
             record(trainer, figures)
-            self._judge(figures, declared)
+            self._judge(figures, pl_module.collapse_below)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if batch_idx == 0 and len(batch.get("views", ())) > 1 and not trainer.sanity_checking:
             h1, h2 = (pl_module(view) for view in batch["views"][:2])
@@ -111,7 +95,7 @@ class Health(Callback):
             what = "embedding" if any(name in line for name in own for line in broken) else "method"
             message = f"the {what} has collapsed: {' and '.join(broken)}, twice in a row"
             if self.stop:
-                raise Collapse(f"{message}; stopped, as callbacks.health.stop=true asks")
+                raise InputError(f"{message}; stopped, as callbacks.health.stop=true asks")
             if rank() == 0:
                 print(
                     f"\nWARNING: {message}. Try a lower learning rate, or another temperature or momentum.", flush=True

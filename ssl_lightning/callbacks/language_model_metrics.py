@@ -35,12 +35,8 @@ class LanguageModelMetrics(Callback):
         windows = trainer.datamodule.train  # type: ignore[attr-defined]
         tokens = rate * windows.token_count / len(windows)
         figures = {"time/tokens_per_second": tokens}
-        if pl_module.device.type == "cuda" and (peak := peak_of(torch.cuda.get_device_name(pl_module.device))):
+        name = torch.cuda.get_device_name(pl_module.device) if pl_module.device.type == "cuda" else ""
+        if peak := next((peak for known, peak in PEAK.items() if known in name), None):
             weights = sum(p.numel() for group in pl_module.groups() if group["hidden"] for p in group["params"])
             figures["time/mfu"] = 6 * weights * tokens / (peak * trainer.world_size)
         record(trainer, figures)
-
-
-def peak_of(device: str) -> float | None:
-    """Half-precision operations a second of a GPU by its name; None if it is not known."""
-    return next((peak for name, peak in PEAK.items() if name in device), None)

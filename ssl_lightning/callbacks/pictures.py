@@ -1,7 +1,6 @@
 """The pictures that every run leaves in `figures/`, and in loggers that take images."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from ssl_lightning.figures.curves import curves_figure, map_figure, principal
 from ssl_lightning.figures.style import save
 from ssl_lightning.ranges import PositiveInt
-from ssl_lightning.record import TakesFilms, TakesImages
+from ssl_lightning.record import TakesImages
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import features_of
@@ -49,8 +48,8 @@ class Pictures(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.run = RunFolder(Path(trainer.default_root_dir))
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        data = trainer.datamodule
         if trainer.is_global_zero:
             self._show_transform(trainer, pl_module)
         if trainer.global_step == 0 and _is_mapped(data):
@@ -58,8 +57,8 @@ class Pictures(Callback):
             if features.isfinite().all():
                 self.untrained = principal(F.normalize(features, dim=1), 50).half()  # all that the map is made of
 
-    def _show_transform(self, trainer: Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def _show_transform(self, trainer: Any, pl_module: Any) -> None:
+        data = trainer.datamodule
         samples, key = self._spread(data.train), data.modality.key
         batch, seen = self._transformed(samples, data, pl_module), data.modality.evaluation_view(samples)[key]
         made = {f"view {number}": view for number, view in enumerate(batch.get("views", ()), start=1)}
@@ -81,16 +80,6 @@ class Pictures(Callback):
     def _transformed(self, samples: dict[str, Tensor], data: Any, pl_module: Any) -> dict:
         return data.augment({key: value.to(pl_module.device) for key, value in samples.items()}, seed=data.seed)
 
-    def _save_columns(self, trainer: Trainer, name: str, columns: dict[str, Tensor]) -> None:
-        modality: Any = trainer.datamodule.modality  # type: ignore[attr-defined]
-        self._save(trainer, name, modality.draw(columns))
-        film = self.run.figures / f"{name}.gif"
-        with _warning(film):
-            if modality.animate(columns, film):
-                for logger in trainer.loggers:
-                    if isinstance(logger, TakesFilms):
-                        logger.log_video(f"figures/{name}_film", [str(film)], step=trainer.global_step, format=["gif"])
-
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         for metrics in trainer.loggers:
@@ -98,12 +87,14 @@ class Pictures(Callback):
                 curves = {name: metrics.curve(name) for name in metrics.latest}
                 self._save(trainer, "curves", curves_figure(curves, pl_module.figures))
 
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        data = trainer.datamodule
         if not _is_mapped(data):
             return
         if pl_module.declares("show"):
-            self._show_task(trainer, pl_module)
+            columns = run_pretext_task(pl_module, self._transformed(self._spread(data.val), data, pl_module), data.seed)
+            if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
+                self._save_columns(trainer, "task", columns)
         rows = self._chosen(data)
         features = features_of(pl_module, data, data.val, rows)
         if not trainer.is_global_zero or not features.isfinite().all():
@@ -113,30 +104,24 @@ class Pictures(Callback):
         maps[f"after {trainer.global_step:,} steps"] = features
         self._save(trainer, "embedding", map_figure(maps, labels, data.classes, self.map))
 
-    def _show_task(self, trainer: Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        batch = self._transformed(self._spread(data.val), data, pl_module)
-        columns = run_pretext_task(pl_module, batch, data.seed)
-        if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
-            self._save_columns(trainer, "task", columns)
+    def _save_columns(self, trainer: Any, name: str, columns: dict[str, Tensor]) -> None:
+        modality = trainer.datamodule.modality
+        self._save(trainer, name, modality.draw(columns), lambda film: modality.animate(columns, film))
 
-    def _save(self, trainer: Trainer, name: str, figure: Figure) -> None:
+    def _save(
+        self, trainer: Any, name: str, figure: Figure, animate: Callable[[Path], Any] = lambda film: None
+    ) -> None:
         path = self.run.figures / f"{name}.png"
-        with _warning(path):
-            save(figure, path, title(self.run, trainer.datamodule.seed))  # type: ignore[attr-defined]
-            for logger in trainer.loggers:
-                if isinstance(logger, TakesImages):
-                    logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
+        try:
+            save(figure, path, title(self.run, trainer.datamodule.seed))
+            animate(path.with_suffix(".gif"))
+        except OSError as error:  # a picture that cannot be written ends no run
+            print(f"\nwarning: {path} was not written ({error.strerror})")
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TakesImages):
+                logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
 
 
 def _is_mapped(data: Any) -> bool:
     return data.val is not None and len(data.val) >= 4
-
-
-@contextmanager
-def _warning(path: Path) -> Iterator[None]:
-    """A picture that cannot be written ends no run."""
-    try:
-        yield
-    except OSError as error:
-        print(f"\nwarning: {path} was not written ({error.strerror})")

@@ -41,8 +41,10 @@ class Probe(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.measured_at = state_dict["measured_at"]
 
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        self.lacking = _lacking(trainer.datamodule)  # type: ignore[attr-defined]
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        data = trainer.datamodule
+        labeled = "" if data.probe_train is not None else "the data has no labels (class folders would give them)"
+        self.lacking = labeled or ("" if data.val is not None else "nothing is held out (data.val_size is 0)")
         if self.lacking and trainer.is_global_zero:
             print(f"no probe of kNN and linear accuracy: {self.lacking}", flush=True)
 
@@ -61,11 +63,11 @@ class Probe(Callback):
         if self.measured_at != trainer.global_step:
             self.measure(trainer, pl_module)
 
-    def measure(self, trainer: Trainer, pl_module: Any) -> None:
+    def measure(self, trainer: Any, pl_module: Any) -> None:
         """Logs `probe/knn_accuracy` and `probe/linear_accuracy` at the current step."""
         if self.lacking:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = trainer.datamodule
         probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
         self.measured_at = trainer.global_step
         # every process has all features; one of them is enough to look
@@ -80,12 +82,3 @@ class Probe(Callback):
         figures = self.protocol.run(probe_train, val, data.num_classes, device, self.linear_samples, groups)
         figures.pop("probe/linear_l2")
         return figures
-
-
-def _lacking(data: Any) -> str | None:
-    """What a probe needs and `data` has not; None where it has all."""
-    if data.probe_train is None:
-        return "the data has no labels (class folders would give them)"
-    if data.val is None:
-        return "nothing is held out (data.val_size is 0)"
-    return None

@@ -23,13 +23,9 @@ class TrainingProgress(ProgressBar):
         self.every_n_seconds = every_n_seconds
         self.console = Console()
         self.bar: Progress | None = None
-        self.enabled = True
 
-    def disable(self) -> None:
-        self.enabled = False
-
-    def enable(self) -> None:
-        self.enabled = True
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        self.enabled = trainer.is_global_zero
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.total = int(trainer.estimated_stepping_batches)
@@ -53,40 +49,29 @@ class TrainingProgress(ProgressBar):
             self.began = self.shown = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now = time.monotonic()
-        last = trainer.global_step >= self.total
-        if not self.enabled or (now - self.shown < (0.25 if self.bar else self.every_n_seconds) and not last):
+        now, step = time.monotonic(), trainer.global_step
+        pause = 0.25 if self.bar else self.every_n_seconds
+        if not self.enabled or (now - self.shown < pause and step < self.total):
             return
         self.shown = now
-        figures = self._figures(trainer, float(self._loss(trainer, outputs)), len(batch["index"]) * trainer.world_size)
-        if self.bar:
-            self.bar.update(self.task, completed=trainer.global_step, figures=figures)
-        else:
-            done = max(1, trainer.global_step - self.first)
-            left = (now - self.began) / done * (self.total - trainer.global_step)
-            print(f"step {trainer.global_step}/{self.total}  {figures}  {left:.0f} s left", flush=True)
-
-    @staticmethod
-    def _loss(trainer: Trainer, outputs: Any) -> Any:
-        """The loss of a batch, which Lightning has divided by the number of batches whose gradients add up."""
-        return outputs["mean_loss"] if "mean_loss" in outputs else outputs["loss"] * trainer.accumulate_grad_batches
-
-    def _figures(self, trainer: Trainer, loss: float, batch_size: int) -> str:
-        latest = trainer.callback_metrics
-        steps = (trainer.global_step - self.first) / max(1e-9, time.monotonic() - self.began)
-        rate = float(latest.get("time/samples_per_second", 0)) or steps * batch_size * trainer.accumulate_grad_batches
-        figures = [f"loss {loss:.3f}", f"{rate:,.0f} samples/s"]
+        parts, latest = trainer.accumulate_grad_batches, trainer.callback_metrics
+        # Lightning has divided the loss by the number of batches whose gradients add up
+        loss = outputs["mean_loss"] if "mean_loss" in outputs else outputs["loss"] * parts
+        seconds_per_step = (now - self.began) / max(1, step - self.first)
+        samples = len(batch["index"]) * trainer.world_size * parts
+        rate = float(latest.get("time/samples_per_second", samples / max(1e-9, seconds_per_step)))
+        figures = f"loss {float(loss):.3f}  {rate:,.0f} samples/s"
         if "probe/knn_accuracy" in latest:
-            figures.append(f"kNN {float(latest['probe/knn_accuracy']):.1%}")
-        return "  ".join(figures)
-
-    def _stop(self) -> None:
+            figures += f"  kNN {float(latest['probe/knn_accuracy']):.1%}"
         if self.bar:
-            self.bar.stop()
-            self.bar = None
+            self.bar.update(self.task, completed=step, figures=figures)
+        else:
+            left = seconds_per_step * (self.total - step)
+            print(f"step {step}/{self.total}  {figures}  {left:.0f} s left", flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._stop()
+        if self.bar:
+            self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._stop()
+        self.on_train_end(trainer, pl_module)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +19,14 @@ from ssl_lightning.config.build import (
     with_own_networks,
 )
 from ssl_lightning.distributed import wait_for_all
-from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
+from ssl_lightning.errors import (
+    WORKER_ENDED,
+    InputError,
+    RunFailed,
+    TrainingInterrupted,
+    machine_failure,
+    mistake_behind,
+)
 from ssl_lightning.figures.console import print_run_header, print_run_summary
 from ssl_lightning.launch.interrupts import REQUEUE, requeue
 from ssl_lightning.record import TakesResults
@@ -126,7 +132,9 @@ def _fit(
         summary.end(trainer, error)
         if isinstance(error, SystemExit):
             raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C before the first step
-        if reason := _failure_of_the_machine(error):
+        lost_pipe = isinstance(error, ConnectionError | EOFError)
+        reason = WORKER_ENDED if lost_pipe else machine_failure(error)
+        if reason and isinstance(error, Exception) and not mistake_behind(error):
             raise RunFailed(f"{reason}; resume the run with: ssl-pretrain resume={summary.run.path}") from error
         raise
     finally:
@@ -134,15 +142,6 @@ def _fit(
             logger.finalize("finished")
             if isinstance(logger, TakesResults):
                 logger.close(summary.status)
-
-
-def _failure_of_the_machine(error: BaseException) -> str | None:
-    """What ended a training, if it was not the code."""
-    if "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError):  # its pipe is broken
-        return "a data worker was ended from outside, perhaps for want of memory (fewer: data.num_workers)"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "out of memory (a smaller data.batch_size needs less)"
-    return None
 
 
 def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary: RunSummary) -> None:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
-from ssl_lightning.runs.stored_config import RUN_FOLDER
+from ssl_lightning.runs.stored_config import RUN_FOLDER, nodes
 
 _VARIABLE = "SSL_TRUST"
 _OF_LIBRARIES = {
@@ -155,22 +155,12 @@ def _refuse_unless_given(said: str, given: Sequence[str]) -> None:
         raise InputError(f"the run has {said}, out of the run's folder; add it after resume= to mean it")
 
 
-def caches(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def caches(plain: Any) -> list[tuple[str, str]]:
     """All (key, place) pairs of a plain config that name a folder for caches themselves."""
-    for name, child in node.items() if isinstance(node, dict) else ():
-        path = f"{key}.{name}".strip(".")
-        if name == "cache" and isinstance(child, str) and not child.startswith("${"):
-            yield path, child
-        yield from caches(child, path)
+    found = [(key, node) for key, node in nodes(plain) if re.search(r"(^|\.)cache$", key) and isinstance(node, str)]
+    return [(key, place) for key, place in found if not place.startswith("${")]
 
 
-def targets(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def targets(plain: Any) -> list[tuple[str, str]]:
     """All (key, `_target_`) pairs of a plain config."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield key, str(node["_target_"])
-        for name, child in node.items():
-            yield from targets(child, f"{key}.{name}".strip("."))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from targets(child, f"{key}[{index}]")
+    return [(key, str(node["_target_"])) for key, node in nodes(plain) if isinstance(node, dict) and "_target_" in node]

@@ -87,7 +87,7 @@ def _refuse_misfit(key: str, value: Any, hint: Any) -> None:
                 _refuse_misfit(f"{key}.{name}".strip("."), value[name], part)
         return
     plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    if any(targets(plain)):
+    if targets(plain):
         return
     try:
         _adapter(hint).validate_json(json.dumps(plain))

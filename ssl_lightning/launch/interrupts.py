@@ -49,21 +49,17 @@ def forwarded(
     received: list[int] = []
     timers: list[threading.Timer] = []
 
-    def kill_all() -> None:
-        for process in list(processes.values()):
-            kill(process)
-
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
         leave_closed_terminal()
         for process in list(processes.values()):
             process.send_signal(number)
         if number in ENDING:
-            timers.append(threading.Timer(patience / 10 if timers else patience, kill_all))
+            wait = patience / 10 if timers else patience
+            timers.append(threading.Timer(wait, lambda: kill(*processes.values())))
             timers[-1].start()
 
-    main = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    before = catch(numbers, forward) if main else {}
+    before = catch(numbers, forward)
     try:
         yield received
     finally:
@@ -73,10 +69,11 @@ def forwarded(
             signals.signal(number, handler)
 
 
-def kill(process: subprocess.Popen) -> None:
-    """Ends a process that leads a session, and all that it started there, at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signals.SIGKILL)
+def kill(*processes: subprocess.Popen) -> None:
+    """Ends processes that lead sessions, and all that they started there, at once."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signals.SIGKILL)
 
 
 def end_with_parent(number: int) -> None:
@@ -96,7 +93,9 @@ def requeue(limit: int, folder: Path) -> None:
     Raises:
         InputError: it was started `limit` times again, or SLURM refuses; the message says how to resume by hand.
     """
-    job = slurm_job()
+    job, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    # to SLURM, the plain id of one job of an array is that of the whole array
+    job = f"{job}_{number}" if job and number else os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
     starts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
@@ -108,12 +107,3 @@ def requeue(limit: int, folder: Path) -> None:
             return
         refusal = f"could not be queued again ({' '.join(done.stderr.split())})"
     raise InputError(f"job {job} {refusal}; resume it with: ssl-pretrain resume={folder}")
-
-
-def slurm_job() -> str | None:
-    """The SLURM job of this process as `scontrol` takes it, None outside of SLURM.
-
-    One job of an array needs its own number: to SLURM, the plain id of one of them is that of the whole array.
-    """
-    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{number}" if array and number else os.environ.get("SLURM_JOB_ID")

@@ -48,7 +48,7 @@ def run_jobs(sweeper: Any, jobs: Sequence[Sequence[str]], first: int) -> list[Jo
         returns = sweeper.launcher.launch(jobs, initial_job_idx=first)
     except (TrainingInterrupted, KeyboardInterrupt) as stop:
         folder = Path(str(sweeper.config.hydra.sweep.dir)).resolve()
-        raise SweepStopped(getattr(stop, "signal", signal.SIGINT), folder) from None
+        raise SweepStopped(getattr(stop, "signal", signal.SIGINT), 0, folder) from None
     return [_over(*job) for job in zip(job_names(jobs, first), folders, returns, strict=True)]
 
 

@@ -102,46 +102,42 @@ def run_side_by_side(jobs: Sequence[LocalJob], *, command: str, n_jobs: int, thr
         threads: CPU threads of each of a job's processes; None shares the cores out.
 
     Raises:
-        InputError: numbers that cannot be.
+        InputError: a job wants more GPUs than there are.
         TrainingInterrupted: SIGINT, SIGTERM or SIGHUP arrived; it was passed on, and every job has ended.
     """
-    if n_jobs < 1 or (threads is not None and threads < 1):
-        raise InputError(f"hydra.launcher.n_jobs={n_jobs} and hydra.launcher.threads={threads} must be 1 or more")
-    gpus = _gpus()
-    waiting, free = list(range(len(jobs))), list(range(n_jobs))[::-1]
+    gpus, waiting = _gpus(), list(jobs)
     running: dict[int, subprocess.Popen] = {}
-    slots: dict[int, int] = {}
-    returns: dict[int, JobReturn] = {}
+    taken: dict[int, LocalJob] = {}
+    returns: dict[Path, JobReturn] = {}
     with forwarded(running, ENDING, patience=90) as received:  # longer than a job's own processes have
         try:
             while running or (waiting and not received):
-                while waiting and free and not received:
-                    index = waiting.pop(0)
-                    slots[index] = free.pop()
-                    own = environment(jobs[index].config, slots[index], n_jobs, threads, gpus)
-                    running[index] = jobs[index].start(command, own)
+                for slot in range(n_jobs):
+                    if slot in running and running[slot].poll() is not None:
+                        process, job = running.pop(slot), taken[slot]
+                        kill(process)  # what it left behind, if it was killed itself
+                        returns[job.folder] = job.result(process.returncode)
+                    if slot not in running and waiting and not received:
+                        taken[slot] = job = waiting.pop(0)
+                        running[slot] = job.start(command, environment(job.config, slot, n_jobs, threads, gpus))
                 time.sleep(_POLL)
-                for index in [index for index, process in running.items() if process.poll() is not None]:
-                    kill(running[index])  # what it left behind, if it was killed itself
-                    returns[index] = jobs[index].result(running.pop(index).returncode)
-                    free.append(slots[index])
         finally:
             for process in running.values():
                 process.terminate()
     if received:
         raise TrainingInterrupted(received[0], 0)
-    return [returns[index] for index in range(len(jobs))]
+    return [returns[job.folder] for job in jobs]
 
 
 def environment(config: DictConfig, slot: int, n_jobs: int, threads: int | None, gpus: Sequence[str]) -> dict[str, str]:
     """Threads and GPUs of the job in a slot; GPUs are shared out by `trainer.devices`, where that is a number."""
-    devices: Any = config.get("trainer", {}).get("devices")
-    processes = devices if isinstance(devices, int) and devices > 0 else 1
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, cores() // (n_jobs * processes)))
-    environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    if gpus and isinstance(devices, int) and devices > 0:
-        if devices > len(gpus):
-            raise InputError(f"trainer.devices={devices}, but there are {len(gpus)} GPUs here")
+    given = config.get("trainer", {}).get("devices")
+    devices = given if isinstance(given, int) and given > 0 else 0
+    count = threads or int(os.environ.get("OMP_NUM_THREADS") or max(1, cores() // (n_jobs * max(1, devices))))
+    environment = {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count)}
+    if gpus and devices > len(gpus):
+        raise InputError(f"trainer.devices={devices}, but there are {len(gpus)} GPUs here")
+    if gpus and devices:
         mine = [gpus[(slot * devices + index) % len(gpus)] for index in range(devices)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
     return environment

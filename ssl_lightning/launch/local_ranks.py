@@ -4,7 +4,6 @@ There is one for each device, and this one, which watches: whatever happens to o
 none is left behind, and a sweep goes on with its next job.
 """
 
-import json
 import os
 import pickle
 import signal
@@ -23,13 +22,15 @@ from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted, described, mistake_behind
 from ssl_lightning.launch.environment import launcher, local_devices
-from ssl_lightning.launch.interrupts import SIGNALS, end_with_parent, forwarded, kill
-from ssl_lightning.runs.folder import write_json
+from ssl_lightning.launch.interrupts import end_with_parent, forwarded, kill
+from ssl_lightning.runs.folder import written_beside
 
 Task = Callable[[DictConfig], Any]
 
 GRACE = 15.0
 """Seconds that the other processes have to end, once one of them has."""
+_ENDED = ("was ended from outside", "")
+"""What became of a process that leaves no outcome; of one that met a defect, what and its traceback."""
 
 
 def processes_to_start(trainer: DictConfig) -> int:
@@ -62,11 +63,11 @@ def launch_ranks(task: Task, count: int, config: DictConfig) -> Any:
             try:
                 first = _wait(ranks)
             finally:
+                kill(*ranks.values())
                 for process in ranks.values():
-                    kill(process)
                     process.wait()
-        places = [folder / f"{rank}.json" for rank in ranks]
-        outcomes = [json.loads(place.read_text()) if place.exists() else {} for place in places]
+        places = [folder / str(rank) for rank in ranks]
+        outcomes = [pickle.loads(place.read_bytes()) if place.exists() else _ENDED for place in places]
     return _result(outcomes, first, received)
 
 
@@ -92,53 +93,46 @@ def _start(folder: Path, count: int) -> dict[int, subprocess.Popen]:
 
 def _wait(ranks: dict[int, subprocess.Popen]) -> int | None:
     """Until all have ended, or `GRACE` seconds after the first that failed: its number."""
-    well = {None, 0, *(128 + number for number in SIGNALS)}
     first, end = None, float("inf")
     while any(process.poll() is None for process in ranks.values()) and time.monotonic() < end:
-        failed = [rank for rank, process in ranks.items() if process.poll() not in well]
+        failed = [rank for rank, process in ranks.items() if process.poll()]
         if failed and first is None:
             first, end = failed[0], time.monotonic() + GRACE
         time.sleep(0.05)
     return first
 
 
-def _result(outcomes: list[dict[str, Any]], first: int | None, received: list[int]) -> Any:
-    """What the processes came to; `first` is the one that failed first."""
-    found = {kind: what for outcome in reversed(outcomes) for kind, what in outcome.items()}
-    if "interrupted" in found and "mistake" not in found:  # which would be that it could not be queued again
-        raise TrainingInterrupted(*found["interrupted"])
+def _result(outcomes: list[Any], first: int | None, received: list[int]) -> Any:
+    """What the processes came to together; `first` is the one that failed first."""
+    for kind in (InputError, TrainingInterrupted):  # a mistake may be that a stopped run could not be queued again
+        if found := [outcome for outcome in outcomes if isinstance(outcome, kind)]:
+            raise found[0]
     if received:
         raise KeyboardInterrupt
-    if "mistake" in found:
-        message, status = found["mistake"]
-        raise (RunFailed if status == RunFailed.exit_status else InputError)(message)
-    ended = [rank for rank, outcome in enumerate(outcomes) if not outcome]  # of the others' errors the cause
-    failed = [*ended, *([] if first is None else [first]), *(n for n, one in enumerate(outcomes) if "value" not in one)]
+    failed = {rank: outcome for rank, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
     if not failed:
-        return outcomes[0]["value"]
-    what, trace = outcomes[failed[0]].get("defect", ("was ended from outside", ""))
+        return outcomes[0]
+    cause = min(failed, key=lambda rank: (failed[rank] != _ENDED, rank != first))  # of the others' errors
+    what, trace = failed[cause]
     print(trace, file=sys.stderr, end="")
     folder = HydraConfig.get().runtime.output_dir
-    raise RunFailed(f"process {failed[0]} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
+    raise RunFailed(f"process {cause} of {len(outcomes)} {what}; resume the run with: ssl-pretrain resume={folder}")
 
 
 def _rank_main(folder: Path) -> int:
-    """One process of a run: its exit status; what it met lies in `folder`, under its number."""
+    """One process of a run: its exit status; what it came to lies in `folder`, under its number."""
     end_with_parent(signal.SIGKILL)
     task, config, hydra = pickle.loads((folder / "task").read_bytes())
     HydraConfig.instance().set_config(hydra)
-    outcome: dict[str, Any]
     try:
-        outcome, status = {"value": task(config)}, 0
+        outcome = task(config)
     except TrainingInterrupted as stop:
-        outcome, status = {"interrupted": [stop.signal, stop.step, str(stop.folder)]}, 128 + stop.signal
+        outcome = stop
     except BaseException as error:
-        if mistake := mistake_behind(error):
-            outcome, status = {"mistake": [str(mistake), mistake.exit_status]}, mistake.exit_status
-        else:
-            outcome, status = {"defect": [f"failed: {described(error)}", traceback.format_exc()]}, 1
-    write_json(folder / f"{os.environ['RANK']}.json", outcome)
-    return status
+        outcome = mistake_behind(error) or (f"failed: {described(error)}", traceback.format_exc())
+    with written_beside(folder / os.environ["RANK"]) as beside:
+        beside.write_bytes(pickle.dumps(outcome))
+    return int(isinstance(outcome, InputError | tuple))
 
 
 if __name__ == "__main__":

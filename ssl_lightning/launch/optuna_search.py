@@ -43,22 +43,17 @@ class Search:
     resumes. The study is an Optuna journal (`study.log`), which also network file systems bear.
 
     Args:
-        sweeper: has `config` (of the sweep), `hydra_context` and `launcher`.
+        sweeper: an `OptunaSweeper`.
         overrides: those with a range are searched, the others are given to every trial.
-        direction: 'maximize' or 'minimize'; None: as it is better for the objective.
-        sampler: 'tpe', 'gp' or 'random'.
-        seed: of the sampler.
 
     Raises:
         InputError: nothing to search, a range that is none, or a folder that holds something else.
     """
 
-    def __init__(
-        self, sweeper: Any, overrides: Sequence[Override], *, direction: str | None, sampler: str, seed: int
-    ) -> None:
+    def __init__(self, sweeper: Any, overrides: Sequence[Override]) -> None:
         if not sweeper.config.objective:
             raise InputError("sweep=optuna needs an objective: the name of a metric, e.g. objective=probe/knn_accuracy")
-        self.sweeper, self.sampler, self.seed = sweeper, sampler, seed
+        self.sweeper = sweeper
         self.folder = Path(str(sweeper.config.hydra.sweep.dir)).resolve()
         self.objective = str(sweeper.config.objective)
         named = {override.get_key_element(): override for override in overrides}
@@ -74,7 +69,7 @@ class Search:
             )
         save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        wish = direction or f"{direction_of(self.objective)}imize"
+        wish = sweeper.direction or f"{direction_of(self.objective)}imize"
         journal = self.folder / "study.log"
         try:
             self.study = _open(journal, wish)
@@ -116,7 +111,7 @@ class Search:
 
     def _ask(self) -> Any:
         number = len(self._trials())
-        self.study.sampler = _SAMPLERS[self.sampler](seed=(self.seed * 1_000_003 + number) % 2**32)
+        self.study.sampler = _SAMPLERS[self.sweeper.sampler](seed=(self.sweeper.seed * 1_000_003 + number) % 2**32)
         return self.study.ask(self.space)
 
     def _finish(self, trials: Sequence[Any]) -> list[Job]:

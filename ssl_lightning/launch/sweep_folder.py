@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,9 +19,8 @@ _ANEW = ("sweep.n_trials", "sweep.batch", "sweep.sampler", "sweep.seed")
 class SweepStopped(TrainingInterrupted):
     """A signal stopped a sweep; what it had done stays, and it can be resumed."""
 
-    def __init__(self, signal: int, folder: Path) -> None:
-        BaseException.__init__(self, f"stopped; resume it with: ssl-pretrain resume_sweep={folder}")
-        self.signal, self.step = signal, 0
+    def __str__(self) -> str:
+        return f"stopped; resume it with: ssl-pretrain resume_sweep={self.folder}"
 
 
 class SweepFailed(RuntimeError):

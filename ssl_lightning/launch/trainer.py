@@ -4,7 +4,7 @@ import ctypes
 import inspect
 import logging
 import warnings
-from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import lightning
 import torch
@@ -60,10 +60,6 @@ class TrainerOptions(TypedDict, total=False):
     logger: Any
 
 
-_SHARDED_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
-"""What Lightning's ModelParallelStrategy knows."""
-
-
 def choose_precision(precision: str, accelerator: str) -> str:
     """'auto' becomes bf16 autocast where a GPU computes in it, and float32 elsewhere.
 
@@ -77,12 +73,9 @@ def choose_precision(precision: str, accelerator: str) -> str:
 
 def _keep_freed_memory() -> None:
     """Tells glibc to keep what tensors free; asking the system anew at every step costs up to a tenth of the speed."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its maximum: 32 MiB
-    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, its maximum: 32 MiB
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 class SyncedBatchNorm(lightning.Callback):
@@ -171,22 +164,16 @@ def make_trainer(
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise InputError(f"trainer.accelerator={accelerator}, but torch sees no GPU here; use trainer=cpu")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
     else:
         _keep_freed_memory()
-    chosen = choose_precision(precision, accelerator)
-    known = _SHARDED_PRECISIONS if strategy == "fsdp" else get_args(Precision)
-    if chosen not in known:
-        raise InputError(f"trainer.strategy={strategy} does not train in precision={chosen}; known: {', '.join(known)}")
     total = num_nodes * local_devices(accelerator, devices, strategy)
     synced = total > 1 and sync_batchnorm
     try:
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            precision=chosen,  # type: ignore[arg-type]
+            precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
             deterministic=deterministic,
             benchmark=not deterministic,
             devices=local_devices(accelerator, devices, strategy) if devices == "auto" else devices,

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 import re
@@ -11,31 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from ssl_lightning.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunFolder:
-    """Paths of one run; `.hydra/config.yaml` inside it is the composed config."""
+    """Paths of one run; `.hydra/config.yaml` inside it is the composed config, `tokenizer` a folder, of runs on text.
+
+    `checkpoints/previous.ckpt` is what `last.ckpt` was before.
+    """
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / ".hydra" / "config.yaml"
-
-    @property
-    def last(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def previous(self) -> Path:
-        """What `last` was before."""
-        return self.path / "checkpoints" / "previous.ckpt"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "checkpoints" / "best.ckpt"
+    def __post_init__(self) -> None:
+        self.config = self.path / ".hydra" / "config.yaml"
+        self.last, self.previous, self.best = (
+            self.path / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous", "best")
+        )
+        self.tokenizer = self.path / "tokenizer"
+        self.metrics = self.path / "metrics.csv"
+        self.results = self.path / "results.json"
+        self.figures = self.path / "figures"
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -45,23 +42,6 @@ class RunFolder:
     def checkpoint(self, name: str) -> Path:
         """`last` or `best`, or a path of its own."""
         return {"last": self.last, "best": self.best}.get(name, Path(name))
-
-    @property
-    def tokenizer(self) -> Path:
-        """A folder, of runs on text."""
-        return self.path / "tokenizer"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def results(self) -> Path:
-        return self.path / "results.json"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
 
     def read_results(self) -> dict[str, Any]:
         """What `results.json` holds, its metrics and controls numbers; nothing where there is none, or half of one."""
@@ -93,17 +73,14 @@ class RunFolder:
             yield
 
 
-def claim(path: Path) -> Path:
+def claim(path: Path, number: int = 1) -> Path:
     """Makes a new folder at `path`, or at `path_2`, `path_3` ... where others have been quicker."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        place = path if number == 1 else path.with_name(f"{path.name}_{number}")
-        try:
-            place.mkdir()
-        except FileExistsError:
-            continue
-        return place
-    raise AssertionError
+    place = path if number == 1 else path.with_name(f"{path.name}_{number}")
+    try:
+        place.mkdir(parents=True)
+    except FileExistsError:
+        return claim(path, number + 1)
+    return place
 
 
 def find_run(where: str | Path) -> RunFolder:
@@ -114,29 +91,21 @@ def find_run(where: str | Path) -> RunFolder:
         InputError: there is no such folder, it holds no run, or it holds many.
     """
     path = Path(where).expanduser()
-    if str(where) == "last" and not path.exists():
-        return _newest(Path("outputs"))
-    if not path.exists():
-        raise InputError(f"there is no run at {path}; give the folder that a run printed at its end")
     if path.is_file():
         raise InputError(f"{path} is a file; give the folder of its run (ssl-evaluate takes checkpoint=best or a path)")
     if (path / ".hydra" / "config.yaml").is_file():
         refuse_links_out(path)
         return RunFolder(path)
-    inside = sorted(str(config.parent.parent) for config in path.glob("*/.hydra/config.yaml"))
+    if str(where) == "last" and not path.exists():
+        path = Path("outputs")
+        inside = sorted(path.rglob(".hydra/config.yaml"), key=lambda config: config.stat().st_mtime)[-1:]
+    else:
+        inside = list(path.glob("*/.hydra/config.yaml"))
     if len(inside) == 1:
-        return find_run(inside[0])
+        return find_run(inside[0].parent.parent)
     if inside:
-        raise InputError(f"{path} holds {len(inside)} runs; give one of them: {', '.join(inside[:4])}")
-    raise InputError(f"{path} is not a run folder: it holds no .hydra/config.yaml")
-
-
-def _newest(folder: Path) -> RunFolder:
-    """The run below a folder that was started or resumed last."""
-    configs = sorted(folder.rglob(".hydra/config.yaml"), key=lambda config: config.stat().st_mtime)
-    if not configs:
-        raise InputError(f"there is no run below {folder.resolve()}; give the folder of a run")
-    return RunFolder(configs[-1].parent.parent)
+        raise InputError(f"{path} holds {len(inside)} runs; give one of them, such as {inside[0].parent.parent}")
+    raise InputError(f"there is no run at {path}; give the folder that a run printed at its end")
 
 
 def refuse_links_out(folder: Path) -> None:
@@ -185,8 +154,7 @@ def remove_empty(path: Path) -> None:
 def quoted(text: Path | str) -> str:
     """A path or any other text as Hydra's grammar takes it, so that no character in it means anything there."""
     escaped = re.sub(r"(\\*)\$\{", lambda found: f"{2 * found[1]}\\${{", str(text))
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
-    return f"'{escaped}'"
+    return QuotedString(escaped, Quote.single).with_quotes()
 
 
 @contextlib.contextmanager

@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.stored_config import read_config, storable
+from ssl_lightning.runs.stored_config import nodes, read_config, storable
 
 _ELSEWHERE = (
-    *("resume", "resume_sweep", "sweep", "max_requeues", "objective", "logger"),
-    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("data.num_workers", "data.workers", "data.cache"),
+    *("resume.", "resume_sweep.", "sweep.", "max_requeues.", "objective.", "logger."),
+    *("trainer.accelerator.", "trainer.devices.", "trainer.num_nodes.", "trainer.strategy."),
+    *("data.num_workers.", "data.workers.", "data.cache."),
 )
-"""Keys, with all below them, that may change from one start of a run to the next."""
+"""Keys, and what is below them, that may change from one start of a run to the next."""
 
 
 def identity(config: DictConfig) -> str:
@@ -54,12 +54,6 @@ def refuse_another(run: RunFolder, config: DictConfig) -> None:
 
 def settings(config: DictConfig) -> dict[str, Any]:
     """The same part as one mapping: `{"optimizer.lr": 0.002, ...}`."""
-    return dict(_leaves(OmegaConf.to_container(storable(config), resolve=False), ""))
-
-
-def _leaves(node: Any, key: str) -> list[tuple[str, Any]]:
-    if key in _ELSEWHERE:
-        return []
-    if isinstance(node, dict) and node:
-        return [leaf for name, child in node.items() for leaf in _leaves(child, f"{key}.{name}".strip("."))]
-    return [(key, node)]
+    found = nodes(OmegaConf.to_container(storable(config), resolve=False))
+    leaves = {key: node for key, node in found if "[" not in key and not (isinstance(node, dict) and node)}
+    return {key: node for key, node in leaves.items() if not f"{key}.".startswith(_ELSEWHERE)}

@@ -53,8 +53,8 @@ def read_config(path: Path) -> DictConfig:
     content = read_yaml(path)
     if {"hydra", "defaults"} & set(content):
         raise InputError(f"{path} is not the config of a run: it sets hydra or defaults")
-    for text in _texts(content):
-        if "${" in text and not _is_allowed(text):
+    for _, text in nodes(content):
+        if isinstance(text, str) and "${" in text and not _is_allowed(text):
             raise InputError(f"{path} is not the config of a run: it holds {text[:100]!r}, which calls a resolver")
     config: DictConfig = OmegaConf.create(content)
     try:
@@ -98,11 +98,15 @@ def _refuse_tricks(path: Path, text: str) -> None:
             raise InputError(f"{path} is not the config of a run: it is a text")
 
 
-def _texts(node: Any) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _texts(child)
+def nodes(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All nodes of a plain config, itself included, with their keys, such as `data.source` and `data.mean[0]`."""
+    yield key, node
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from nodes(child, f"{key}.{name}".strip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from nodes(child, f"{key}[{index}]")
 
 
 def _expanded(node: Any) -> Iterator[Any]:

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ssl_lightning.callbacks.health import Collapse, Health
+from ssl_lightning.callbacks.health import Health
+from ssl_lightning.errors import InputError
 from ssl_lightning.runs.metrics import Metrics
 
 
 class Embeds(lightning.LightningModule):
     """Gives embeddings of `rank` directions around a common point, `spread` wide."""
+
+    collapse_below: dict[str, float] = {}
 
     def __init__(self, rank: int, spread: float) -> None:
         super().__init__()
@@ -52,5 +55,5 @@ def test_a_collapse_is_told_once_with_the_rule_that_fired(tmp_path, capsys, rank
 
 
 def test_a_collapse_stops_the_run_if_asked_to(tmp_path):
-    with pytest.raises(Collapse, match=r"collapsed: health/embedding_std = .* < 0.02 .* twice in a row; stopped"):
+    with pytest.raises(InputError, match=r"collapsed: health/embedding_std = .* < 0.02 .* twice in a row; stopped"):
         run(tmp_path, Health(every_n_steps=1, stop=True), rank=32, spread=1e-4)

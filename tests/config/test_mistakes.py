@@ -51,7 +51,7 @@ MISTAKES = {
     "pretrain precision=8": "precision=8 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
     # choices and keys
-    "pretrain =5": "there is no ''; see --cfg job for what there is",
+    "pretrain =5": "'=5' is not KEY=VALUE",
     "pretrain method=5": "there is no method '5'; known: autoencoder, barlow_twins,",
     "pretrain method=": "there is no method ''; known: autoencoder, barlow_twins,",
     "pretrain method=autoencoder decoder=null": "there is no decoder 'null'; known: conv, mlp",

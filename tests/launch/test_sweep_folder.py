@@ -406,8 +406,7 @@ def search(folder: Path, *typed: str) -> Search:
         typed = ("sweep=optuna", f"hydra.sweep.dir={folder}", *typed)
         config = compose("pretrain", list(typed), return_hydra_config=True)
     overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
-    settings = {"direction": config.sweep.direction, "sampler": "tpe", "seed": 0}
-    return Search(SimpleNamespace(config=config), overrides, **settings)
+    return Search(SimpleNamespace(config=config, direction=config.sweep.direction, sampler="tpe", seed=0), overrides)
 
 
 @pytest.mark.parametrize(

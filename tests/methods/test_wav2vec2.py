@@ -10,7 +10,8 @@ from methods.recipe import make_batch, make_method, seeded_loss
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_lightning.callbacks.health import Collapse, Health
+from ssl_lightning.callbacks.health import Health
+from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import among_distractors
 from ssl_lightning.methods import wav2vec2
 from ssl_lightning.methods.base import Method
@@ -172,5 +173,5 @@ def test_one_code_is_a_collapse(capsys: pytest.CaptureFixture) -> None:
         figures = {**alive, "health/code_perplexity": float(result["code_perplexity"])}
         if not health.suspected:
             health._judge(figures, method.collapse_below)
-    with pytest.raises(Collapse, match=r"the method has collapsed: health/code_perplexity = 2 < 3, twice in a row"):
+    with pytest.raises(InputError, match=r"the method has collapsed: health/code_perplexity = 2 < 3, twice in a row"):
         health._judge(figures, method.collapse_below)

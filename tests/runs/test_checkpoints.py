@@ -124,15 +124,15 @@ def test_where_the_disk_has_room_for_two_the_newest_are_kept(tmp_path):
     assert done.stdout.splitlines() == ["['last.ckpt']", *3 * ["['last.ckpt', 'previous.ckpt']"]]
 
 
-def test_a_run_on_a_full_disk_ends_well_and_tells_where_its_state_is(tmp_path):
-    """Every file above 30 kB is refused to the run; no checkpoint of 300 kB can be written anywhere."""
+def test_a_run_on_a_full_disk_ends_well_and_says_so(tmp_path):
+    """Every file above 30 kB is refused to the run; no checkpoint of 300 kB can be written."""
     running = Command("pretrain", *TINY, "callbacks=minimal", "hydra.run.dir=run", cwd=tmp_path)
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
     out, err = running.communicate(300)
     assert "Traceback" not in err
     assert "last.ckpt was not written" in out
     assert running.returncode == 1
-    assert "could be saved neither in" in err
+    assert "the end of this run could not be saved in" in err
     assert RunFolder(tmp_path / "run").read_results()["status"] == "unsaved"
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
     again = command("pretrain", "resume=run", cwd=tmp_path)

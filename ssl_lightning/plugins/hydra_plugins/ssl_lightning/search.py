@@ -45,7 +45,6 @@ class OptunaSweeper(BasicSweeper):
         batch = self.max_batch_size or self.config.hydra.launcher.get("n_jobs") or 1
         folder = Path(str(self.config.hydra.sweep.dir)).resolve()
         with RunFolder(folder).locked():
-            search = Search(self, overrides, direction=self.direction, sampler=self.sampler, seed=self.seed)
-            over = search.run(n_trials=self.n_trials, batch=batch)
+            over = Search(self, overrides).run(n_trials=self.n_trials, batch=batch)
         print_sweep(folder, self.config.get("objective"))
         return over
