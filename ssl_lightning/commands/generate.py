@@ -101,7 +101,9 @@ def _nearest(method: Any, data: Any, given: Any, config: DictConfig) -> tuple[di
     Raises:
         InputError: there are no others that can be read.
     """
-    home, modality, unreadable, features = Path(config.among).expanduser(), data.modality, {}, []
+    home, modality = Path(config.among).expanduser(), data.modality
+    unreadable: dict[str, str] = {}
+    features: list[np.ndarray] = []
     samples = modality.find_samples(str(config.among))
     own = {file.resolve() for file in given.files}
     rows = [row for row, name in enumerate(samples.names) if (home / name).resolve() not in own]

@@ -4,7 +4,7 @@ A change takes clips (B, S) float32 in [-1, 1], of which the first `length` (B,)
 generator, and returns clips and lengths. Padding stays 0.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class Waveforms(nn.Module):
     """
 
     requires = ("waveform", "length")
-    produces = ("waveform", "length")
+    produces: ClassVar[tuple[str, ...]] = ("waveform", "length")
 
     def __init__(self, **changes: nn.Module) -> None:
         super().__init__()
