@@ -28,7 +28,7 @@ def clips(labels=LABELS, classes=("a", "b", "c")):
 def tokens(labels=LABELS, classes=("a", "b", "c")):
     """Ten documents of one window each, which all are of one token."""
     values = np.repeat(np.arange(N, dtype=np.uint16), 4)
-    return TokenDataset(values, np.arange(0, 4 * N + 1, 4), 4, 0, None, labels, list(classes))
+    return TokenDataset(values, np.arange(0, 4 * N + 1, 4), 4, 0, labels=labels, classes=list(classes))
 
 
 KINDS = {"image": (images, (3, 4, 5)), "video": (clips, (2, 3, 4, 5)), "tokens": (tokens, (4,))}
@@ -119,7 +119,9 @@ def test_groups_must_be_one_per_sample():
 def documents(sizes, length=4, stride=None, seed=0, **more):
     rng = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return TokenDataset(rng.integers(1, 60000, offsets[-1]).astype(np.uint16), offsets, length, 0, stride, **more)
+    return TokenDataset(
+        rng.integers(1, 60000, offsets[-1]).astype(np.uint16), offsets, length, 0, stride=stride, **more
+    )
 
 
 def naive(array, sizes, stride):

@@ -14,19 +14,16 @@ class AudioDataset(WindowDataset):
 
     Args:
         samples: (T,) int16 in memory or memory-mapped, all recordings one after the other.
-        offsets, length, options: as those of `WindowDataset`, whose documents are the recordings.
+        offsets, length, known: as those of `WindowDataset`, whose documents are the recordings.
     """
 
-    def __init__(self, samples: np.ndarray, offsets: np.ndarray, length: int, **options: Any) -> None:
-        super().__init__(offsets, length, **options)
+    def __init__(self, samples: np.ndarray, offsets: np.ndarray, length: int, **known: Any) -> None:
+        super().__init__(offsets, length, **known)
         self.samples = samples
 
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        recording, start, size = self.places(rows)
+        _, start, size = self.places(rows)
         waveform = np.zeros((len(rows), self.length), np.float32)
         for clip, begin, count in zip(waveform, start, size, strict=True):
             clip[:count] = to_float(self.samples[begin : begin + count])
-        batch = {"waveform": torch.from_numpy(waveform), "length": torch.from_numpy(size)}
-        if self.document_labels is not None:
-            batch["label"] = torch.from_numpy(self.document_labels[recording])
-        return batch
+        return {"waveform": torch.from_numpy(waveform), "length": torch.from_numpy(size)}

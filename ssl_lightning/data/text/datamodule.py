@@ -100,15 +100,14 @@ class TextDataModule(LearnsTokenizer, DataModule):
         windows = self._windows(corpus)
         self.val_windows = windows.of_documents(held) if held.any() else None
         train = self._windows(corpus, self.stride).of_documents(~held)
-        self._refuse_too_short(train)
         measured = held if held.any() else ~held
         self.bytes_per_token = float(corpus.sizes[measured].sum() / windows.of_documents(measured).token_count)
         if self.probe is None:
             self.val = self.val_windows
-        if self.probe is None and corpus.labels is not None:
-            self._texts["train"] = corpus
-            self.probe_train = windows.of_documents(~held).firsts()
-            self.val = None if self.val_windows is None else self.val_windows.firsts()
+            if corpus.labels is not None:
+                self._texts["train"] = corpus
+                self.probe_train = windows.of_documents(~held).firsts()
+                self.val = self.val_windows and self.val_windows.firsts()
         self.train = train.subset(self._fraction_of(np.arange(len(train))))
 
     @cached_property
@@ -128,16 +127,8 @@ class TextDataModule(LearnsTokenizer, DataModule):
     def _windows(self, corpus: Corpus, stride: int | None = None) -> TokenDataset:
         tokenizer = self.modality.tokenizer
         tokens, offsets = tokenize_corpus(corpus, tokenizer, cache_folder(self.cache))
-        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride, corpus.labels, corpus.classes)
-
-    def _refuse_too_short(self, train: TokenDataset) -> None:
-        if len(train) < self.batch_size:
-            raise InputError(
-                f"the corpus is too short: its training text makes {len(train)} windows of data.length={self.length}, "
-                f"and data.batch_size={self.batch_size} needs as many; give more text, or smaller ones of these"
-            )
-        if self.val_windows is not None and not len(self.val_windows):
-            raise InputError("the held-out documents have no tokens: give more text or a larger data.val_size")
+        known = {"labels": corpus.labels, "classes": corpus.classes}
+        return TokenDataset(tokens, offsets, self.length, tokenizer.pad_id, stride=stride, **known)
 
     def _labeled(self, split: str) -> TokenDataset:
         """A split of the labeled source, one sample a text."""

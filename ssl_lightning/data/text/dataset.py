@@ -1,6 +1,6 @@
 """A set of token windows over one long array: a batch is one index operation."""
 
-from __future__ import annotations
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +23,11 @@ class TokenDataset(WindowDataset):
     Args:
         tokens: (T,) integers in memory or memory-mapped, all documents one after the other.
         pad_id: what a window lacks at the end of its document is filled with it.
+        offsets, length, options: as those of `WindowDataset`.
     """
 
-    def __init__(
-        self,
-        tokens: np.ndarray,
-        offsets: np.ndarray,
-        length: int,
-        pad_id: int,
-        stride: int | None = None,
-        labels: np.ndarray | None = None,
-        classes: list[str] | None = None,
-    ) -> None:
-        super().__init__(offsets, length, stride, labels, classes)
+    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, length: int, pad_id: int, **options: Any) -> None:
+        super().__init__(offsets, length, **options)
         self.tokens, self.pad_id = tokens, pad_id
 
     @property
@@ -46,7 +38,4 @@ class TokenDataset(WindowDataset):
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         document, start, size = self.places(rows)
         tokens = windows(self.tokens, start, size, self.length, self.pad_id)
-        batch = {"tokens": torch.from_numpy(tokens), "document": torch.from_numpy(document)}
-        if self.document_labels is not None:
-            batch["label"] = torch.from_numpy(self.document_labels[document])
-        return batch
+        return {"tokens": torch.from_numpy(tokens), "document": torch.from_numpy(document)}

@@ -231,12 +231,7 @@ def test_the_test_set_is_opened_only_when_asked_for(made):
     [
         ({"stride": 17}, r"data\.stride=17 skips text: give data\.length=16 or less"),
         ({"val_size": 80}, r"data\.val_size=80 leaves nothing of a set of 80"),
-        ({"batch_size": 4000}, r"training text makes \d+ windows of data\.length=16, and data\.batch_size=4000 needs"),
         ({"probe": lambda root, split: Corpus.from_texts(TEXTS)}, r"data\.probe has no labels: choose labeled_text"),
-        (
-            {"source": partial(documents, texts=["short"] * 4)},
-            r"the corpus is too short: its training text makes 4 windows",
-        ),
     ],
 )
 def test_wrong_input(made, settings, line):
