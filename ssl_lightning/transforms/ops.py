@@ -7,6 +7,7 @@ steps: a caller can draw for a whole batch, then apply in pieces that fit a cach
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -21,9 +22,15 @@ Shape = tuple[int, int, int, int]
 
 
 class Op(nn.Module):
-    """One random transform: `draw` returns its parameters, a dict of (B, ...) tensors; `transform` applies them."""
+    """One random transform: `draw` returns its parameters, a dict of (B, ...) tensors; `transform` applies them.
+
+    Subclasses may be data classes; `Chain` is none, for OmegaConf takes one in a mapping of views for a config.
+    """
 
     reads_uint8 = False
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         B, C, H, W = images.shape
@@ -40,14 +47,13 @@ class Op(nn.Module):
         return shape
 
 
+@dataclass(eq=False, repr=False)
 class CentralSquare(Op):
     """The largest central square, resized to `size`, as in evaluation. Not random."""
 
     reads_uint8 = True
 
-    def __init__(self, size: PositiveInt) -> None:
-        super().__init__()
-        self.size = size
+    size: PositiveInt
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {}
@@ -59,6 +65,7 @@ class CentralSquare(Op):
         return (*shape[:2], self.size, self.size)
 
 
+@dataclass(eq=False, repr=False)
 class RandomResizedCrop(CentralSquare):
     """Inception crop (Szegedy et al., 2015): a box of random area and aspect ratio, resized, then flipped.
 
@@ -72,15 +79,9 @@ class RandomResizedCrop(CentralSquare):
         flip: probability of a horizontal flip.
     """
 
-    def __init__(
-        self,
-        size: PositiveInt,
-        scale: PositiveSpan = (0.08, 1.0),
-        ratio: PositiveSpan = (3 / 4, 4 / 3),
-        flip: Fraction = 0.5,
-    ) -> None:
-        super().__init__(size)
-        self.scale, self.ratio, self.flip = scale, ratio, flip
+    scale: PositiveSpan = (0.08, 1.0)
+    ratio: PositiveSpan = (3 / 4, 4 / 3)
+    flip: Fraction = 0.5
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         if not self.training:
@@ -108,6 +109,7 @@ class RandomResizedCrop(CentralSquare):
         return functional.resized_crop(images, **params, size=self.size)
 
 
+@dataclass(eq=False, repr=False)
 class ColorJitter(Op):
     """Random brightness, contrast, saturation and hue with probability `p`, in random order.
 
@@ -116,27 +118,25 @@ class ColorJitter(Op):
     application. Samples without jitter get the parameters of the identity.
     """
 
-    def __init__(
-        self,
-        brightness: NonNegativeFloat,
-        contrast: NonNegativeFloat,
-        saturation: NonNegativeFloat,
-        hue: Annotated[float, Interval(ge=0, le=0.5)],
-        p: Fraction = 0.8,
-    ) -> None:
-        super().__init__()
-        strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
-        self.ranges = {"hue": (-hue, hue), **{name: (max(0.0, 1 - s), 1 + s) for name, s in strengths.items()}}
-        self.identity = {"hue": 0.0, **dict.fromkeys(strengths, 1.0)}
-        self.p = p
+    brightness: NonNegativeFloat
+    contrast: NonNegativeFloat
+    saturation: NonNegativeFloat
+    hue: Annotated[float, Interval(ge=0, le=0.5)]
+    p: Fraction = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        strengths = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
+        factors = {name: (max(0.0, 1 - strength), 1 + strength) for name, strength in strengths.items()}
+        self.ranges = {"hue": (-self.hue, self.hue), **factors}
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
-        draws = _uniform((len(self.ranges) + 1, shape[0]), generator)
-        chosen = draws[-1] < self.p
-        order = permutation(len(self.ranges), generator)
-        names = list(self.ranges)
-        params = {name: _between(u, self.ranges[name]) for name, u in zip(names, draws[:-1], strict=True)}
-        return {names[i]: torch.where(chosen, params[names[i]], self.identity[names[i]]) for i in order}
+        *draws, chance = _uniform((len(self.ranges) + 1, shape[0]), generator)
+        params = [
+            (name, torch.where(chance < self.p, _between(u, ends), 0.0 if name == "hue" else 1.0))
+            for (name, ends), u in zip(self.ranges.items(), draws, strict=True)
+        ]
+        return dict(params[place] for place in permutation(len(params), generator))
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
         for name, parameter in params.items():
@@ -144,12 +144,11 @@ class ColorJitter(Op):
         return images
 
 
+@dataclass(eq=False, repr=False)
 class Grayscale(Op):
     """Grayscale on all channels, with probability `p`."""
 
-    def __init__(self, p: Fraction = 0.2) -> None:
-        super().__init__()
-        self.p = p
+    p: Fraction = 0.2
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {"chosen": _uniform((shape[0],), generator) < self.p}
@@ -158,19 +157,16 @@ class Grayscale(Op):
         return functional.grayscale(images, **params)
 
 
+@dataclass(eq=False, repr=False)
 class GaussianBlur(Op):
     """Gaussian blur with probability `p` and a standard deviation uniform in `sigma` pixels.
 
     The kernel size defaults to a tenth of the image's side, made odd: 23 for 224 pixels (SimCLR, Appendix A).
     """
 
-    def __init__(
-        self, p: Fraction = 0.5, sigma: PositiveSpan = (0.1, 2.0), kernel_size: PositiveInt | None = None
-    ) -> None:
-        super().__init__()
-        self.p = p
-        self.sigma = sigma
-        self.kernel_size = kernel_size
+    p: Fraction = 0.5
+    sigma: PositiveSpan = (0.1, 2.0)
+    kernel_size: PositiveInt | None = None
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         sigma, chosen = _uniform((2, shape[0]), generator)
@@ -185,13 +181,12 @@ class GaussianBlur(Op):
         return images.index_copy(0, blurred, functional.gaussian_blur(images[blurred], sigma[blurred], kernel_size))
 
 
+@dataclass(eq=False, repr=False)
 class Solarize(Op):
     """Inverts the pixels at or above `threshold`, with probability `p`."""
 
-    def __init__(self, p: Fraction = 0.2, threshold: Fraction = 0.5) -> None:
-        super().__init__()
-        self.p = p
-        self.threshold = threshold
+    p: Fraction = 0.2
+    threshold: Fraction = 0.5
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {"threshold": torch.where(_uniform((shape[0],), generator) < self.p, self.threshold, torch.inf)}
@@ -200,6 +195,7 @@ class Solarize(Op):
         return functional.solarize(images, **params)
 
 
+@dataclass(eq=False, repr=False)
 class RandomAffine(Op):
     """Random rotation, translation, scale, shear and elastic distortion, in a single sampling.
 
@@ -214,24 +210,13 @@ class RandomAffine(Op):
         fill: what is behind the border, 0 for black and 1 for white.
     """
 
-    def __init__(
-        self,
-        degrees: NonNegativeFloat,
-        translate: Fraction = 0.0,
-        scale: PositiveSpan = (1.0, 1.0),
-        shear: float = 0.0,
-        elastic_alpha: NonNegativeFloat = 0.0,
-        elastic_sigma: PositiveFloat = 4.0,
-        fill: Fraction = 0.0,
-    ) -> None:
-        super().__init__()
-        self.degrees = degrees
-        self.translate = translate
-        self.scale = scale
-        self.shear = shear
-        self.elastic_alpha = elastic_alpha
-        self.elastic_sigma = elastic_sigma
-        self.fill = fill
+    degrees: NonNegativeFloat
+    translate: Fraction = 0.0
+    scale: PositiveSpan = (1.0, 1.0)
+    shear: float = 0.0
+    elastic_alpha: NonNegativeFloat = 0.0
+    elastic_sigma: PositiveFloat = 4.0
+    fill: Fraction = 0.0
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape

@@ -100,10 +100,8 @@ def test_gpu_equals_cpu() -> None:
 
 
 def test_wrong_channels_are_refused() -> None:
-    with pytest.raises(InputError, match="images have 1 channels, but mean and std of the transform 3"):
+    with pytest.raises(InputError, match="images have 1 channels, but mean of the transform 3"):
         simclr(C=3)(batch(C=1), seeded())
-    with pytest.raises(InputError, match="one number per channel"):
-        EvaluationView(8, [0.5, 0.5], [0.2])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -3,7 +3,6 @@
 import torch
 
 from ssl_lightning.color import rgb_to_lab, scaled_lightness
-from ssl_lightning.errors import InputError
 from ssl_lightning.transforms.views import Batch, Chain, MultiView
 
 
@@ -21,7 +20,5 @@ class SplitColors(MultiView):
         super().__init__({"color": augment}, [0.0] * 3, [1.0] * 3)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
-        if batch["image"].shape[1] != 3:
-            raise InputError(f"colorization needs RGB images, and these have {batch['image'].shape[1]} channel(s)")
         lab = rgb_to_lab(super().forward(batch, generator)["views"][0])
         return {**batch, "inputs": scaled_lightness(lab), "ab": lab[:, 1:]}

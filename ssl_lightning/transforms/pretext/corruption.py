@@ -4,6 +4,8 @@ https://jmlr.org/papers/v11/vincent10a.html. Images are float in [0, 1]. Masking
 channels of a pixel.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,12 +13,11 @@ from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveInt
 from ssl_lightning.transforms.ops import Op, Params, Shape
 
 
+@dataclass(eq=False, repr=False)
 class GaussianNoise(Op):
     """Adds Gaussian noise of standard deviation `std` to every value, without clamping to [0, 1]."""
 
-    def __init__(self, std: NonNegativeFloat) -> None:
-        super().__init__()
-        self.std = std
+    std: NonNegativeFloat
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         return {"noise": torch.randn(shape, generator=generator, device=generator.device).mul_(self.std)}
@@ -25,6 +26,7 @@ class GaussianNoise(Op):
         return images + params["noise"]
 
 
+@dataclass(eq=False, repr=False)
 class MaskingNoise(Op):
     """Sets a fixed number of cells of each image to 0 (masking noise: Vincent et al. 2008, Sec. 2.3).
 
@@ -33,10 +35,8 @@ class MaskingNoise(Op):
         cell: side of a cell in pixels (1 in the paper); cells are cut off at the right and lower border.
     """
 
-    def __init__(self, fraction: Fraction, cell: PositiveInt = 1) -> None:
-        super().__init__()
-        self.fraction = fraction
-        self.cell = cell
+    fraction: Fraction
+    cell: PositiveInt = 1
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape
@@ -50,12 +50,11 @@ class MaskingNoise(Op):
         return images.masked_fill(params["blank"], 0)
 
 
+@dataclass(eq=False, repr=False)
 class SaltAndPepper(Op):
     """Sets each pixel to 0 or 1 with probability `fraction`, both equally likely."""
 
-    def __init__(self, fraction: Fraction) -> None:
-        super().__init__()
-        self.fraction = fraction
+    fraction: Fraction
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Params:
         B, _, H, W = shape

@@ -1,15 +1,13 @@
 """BART's noise, Lewis et al. 2019, https://arxiv.org/abs/1910.13461, Sec. 2.2: text infilling, shuffled sentences."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
 from ssl_lightning.ranges import PositiveFloat
-from ssl_lightning.transforms.text.masking import Batch, Tokens, tokens_that_end_with
-
-SENTENCE_ENDS = (".", "!", "?", "\n")
+from ssl_lightning.transforms.text.masking import Batch, Tokens
 
 
 class Denoise(Tokens):
@@ -27,17 +25,13 @@ class Denoise(Tokens):
     """
 
     produces = ("inputs", "targets")
-    ends_sentence: Tensor
+    sentence_ends = (".", "!", "?", "\n")
 
     def __init__(
         self, rate: Annotated[float, Interval(gt=0, lt=1)] = 0.3, span: PositiveFloat = 3.0, shuffle: bool = True
     ) -> None:
         super().__init__()
         self.rate, self.span, self.shuffle = rate, span, shuffle
-
-    def read(self, tokenizer: Any) -> None:
-        super().read(tokenizer)
-        self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, SENTENCE_ENDS), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         tokens = batch["tokens"]

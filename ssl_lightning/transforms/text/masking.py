@@ -24,6 +24,9 @@ class Tokens(nn.Module):
     """(V,) bool: False for special tokens, such as padding and [MASK]."""
     ordinary_ids: Tensor
     word_starts: Tensor
+    ends_sentence: Tensor
+    sentence_ends: tuple[str, ...] = ()
+    """Marks with which a token ends that ends a sentence, if the transform asks for them."""
 
     def read(self, tokenizer: Any) -> None:
         """Stores ids of the tokenizer, and which tokens are ordinary and start words."""
@@ -32,6 +35,8 @@ class Tokens(nn.Module):
         self.register_buffer("is_ordinary", is_ordinary, persistent=False)
         self.register_buffer("ordinary_ids", is_ordinary.nonzero()[:, 0], persistent=False)
         self.register_buffer("word_starts", tokenizer.word_starts.clone(), persistent=False)
+        if self.sentence_ends:
+            self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, self.sentence_ends), persistent=False)
         self.pad_id, self.mask_id = tokenizer.pad_id, tokenizer.mask_id
         self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
 
@@ -108,11 +113,7 @@ class NextSentence(MaskTokens):
     """
 
     produces = ("inputs", "targets", "masked", "segment", "is_next")
-    ends_sentence: Tensor
-
-    def read(self, tokenizer: Any) -> None:
-        super().read(tokenizer)
-        self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, (".", "!", "?")), persistent=False)
+    sentence_ends = (".", "!", "?")
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         tokens, document = batch["tokens"], batch["document"]
@@ -121,12 +122,12 @@ class NextSentence(MaskTokens):
         length = (tokens != self.pad_id).sum(dim=1).clamp(max=tokens.shape[1] - 3)
         first = self.cut(tokens, length, generator)
         partner, found = _random_true(document[:, None] != document, generator)
-        partner = torch.where(found, partner, torch.arange(len(tokens), device=tokens.device))
+        own = torch.arange(len(tokens), device=tokens.device)
+        partner = torch.where(found, partner, own)
         second = torch.minimum(length - first, (length - first)[partner])
         score = torch.rand(1, len(tokens), generator=generator, device=tokens.device)
         order = _rank(score.masked_fill(~found, 2.0))[0]  # a random half of the batch, as far as it has partners
         foreign = (order < len(tokens) // 2) & found
-        own = torch.arange(len(tokens), device=tokens.device)
         source = torch.where(foreign, partner, own)
         composed, segment = self._compose(tokens, source, first, second, first[source])
         masks = self.mask(composed, generator)
