@@ -1,23 +1,28 @@
 """Where what is built once is kept for later runs, and how it gets there whole."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from ssl_lightning.errors import InputError
-
-_NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+from ssl_lightning.errors import InputError, first_line
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -70,11 +75,8 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
             if not path.exists():
                 fill(path, build)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise InputError(f"the disk of {path.parent} is full: set $SSL_CACHE to a larger one") from error
-        if error.errno in _NOT_WRITABLE:
-            raise InputError(f"the cache folder {path.parent} cannot be written ({error.strerror})") from error
-        raise
+        line = f"the cache {path.parent} cannot be filled ({first_line(error)}): set $SSL_CACHE to another folder"
+        raise InputError(line) from error
     return path
 
 
@@ -108,15 +110,9 @@ def progress_bar(title: str, total: int | None, count_bytes: bool = False) -> It
 
     The bar is written to stderr, so that what a command prints on stdout stays its own.
     """
-    done = DownloadColumn() if count_bytes else MofNCompleteColumn()
-    columns = TextColumn(title), BarColumn(), done, TextColumn("{task.fields[rate]}")
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, rate="")
-        begin = time.perf_counter()
-
-        def advance(count: int) -> None:
-            """Shows the mean rate since the beginning; rich's own is that of the last updates, which come in bursts."""
-            rate = (progress.tasks[0].completed + count) / (time.perf_counter() - begin)
-            progress.update(task, advance=count, rate=f"{decimal(int(rate)) if count_bytes else f'{rate:,.0f}'}/s")
-
-        yield advance
+    counted: list[ProgressColumn] = [MofNCompleteColumn(), TimeRemainingColumn()]
+    if count_bytes:
+        counted = [DownloadColumn(), TransferSpeedColumn()]
+    with Progress(TextColumn(title), BarColumn(), *counted, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        yield partial(progress.advance, task)

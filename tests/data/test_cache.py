@@ -1,9 +1,7 @@
 import json
 import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +53,7 @@ def test_a_build_that_fails_leaves_nothing_and_the_next_one_cleans_up_after_a_ki
 
 def test_a_cache_that_is_no_folder_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file cannot be written"):
+    with pytest.raises(InputError, match=r"file cannot be filled"):
         cached_dir(tmp_path / "file/home", lambda folder: None)
 
 
@@ -63,7 +61,7 @@ def test_a_full_disk_is_told(tmp_path):
     def build(folder):
         raise OSError(28, os.strerror(28))
 
-    with pytest.raises(InputError, match=r"the disk of .* is full: set \$SSL_CACHE"):
+    with pytest.raises(InputError, match=r"cannot be filled \(.*No space.*\): set \$SSL_CACHE"):
         cached_dir(tmp_path / "home", build)
 
 
@@ -109,13 +107,11 @@ def test_damage_is_told_with_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("count_bytes", [False, True])
-def test_a_bar_shows_the_mean_rate(capfd, count_bytes):
-    """Updates in a burst at the end gave a million a second."""
+def test_a_bar_counts(capfd, count_bytes):
     with progress_bar("counting", 128, count_bytes) as advance:
-        time.sleep(0.1)
         for _ in range(128):
             advance(1)
-    shown = capfd.readouterr().err
-    assert "counting" in shown
-    number, unit = re.findall(r"([\d,.]+) ?(bytes|kB|)/s", shown)[-1]
-    assert 0 < float(number.replace(",", "")) * (1000 if unit == "kB" else 1) <= 1300
+    shown = capfd.readouterr()
+    assert not shown.out
+    assert "counting" in shown.err
+    assert "128/128" in shown.err

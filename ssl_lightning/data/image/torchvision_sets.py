@@ -1,9 +1,7 @@
 """The standard small image sets, read by torchvision, as arrays."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +15,17 @@ from ssl_lightning.errors import InputError
 CONNECT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class _Set:
-    """How torchvision names a set: its class, its argument for a split, and the files that a user may put into root."""
-
-    reader: Callable
-    files: tuple[str, ...]
-    folder: str = ""
-    argument: Callable[[str], dict] = lambda split: {"train": split != "test"}
-
-
-def _mnist_like(reader: type[datasets.MNIST]) -> _Set:
-    return _Set(reader, tuple(name for name, _ in reader.resources), f"{reader.__name__}/raw")
-
-
-SETS = {
-    "mnist": _mnist_like(datasets.MNIST),
-    "fashion_mnist": _mnist_like(datasets.FashionMNIST),
-    "kmnist": _mnist_like(datasets.KMNIST),
-    "cifar10": _Set(datasets.CIFAR10, ("cifar-10-python.tar.gz",)),
-    "cifar100": _Set(datasets.CIFAR100, ("cifar-100-python.tar.gz",)),
-    "svhn": _Set(
-        datasets.SVHN,
-        ("train_32x32.mat", "test_32x32.mat"),
-        argument=lambda split: {"split": "test" if split == "test" else "train"},
-    ),
-    "stl10": _Set(
-        datasets.STL10,
-        ("stl10_binary.tar.gz",),
-        argument=lambda split: {"split": "train+unlabeled" if split == "pretrain" else split},
-    ),
+IDX = "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz"
+SETS: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "mnist": (datasets.MNIST, "MNIST/raw", IDX),
+    "fashion_mnist": (datasets.FashionMNIST, "FashionMNIST/raw", IDX),
+    "kmnist": (datasets.KMNIST, "KMNIST/raw", IDX),
+    "cifar10": (datasets.CIFAR10, "", "cifar-10-python.tar.gz"),
+    "cifar100": (datasets.CIFAR100, "", "cifar-100-python.tar.gz"),
+    "svhn": (datasets.SVHN, "", "train_32x32.mat, test_32x32.mat"),
+    "stl10": (datasets.STL10, "", "stl10_binary.tar.gz"),
 }
+"""What torchvision calls a set, and the folder below `root` and the files in it that a user may put there."""
 
 
 def torchvision_images(name: str, root: str, split: str, download: bool = True) -> ImageDataset:
@@ -63,18 +41,26 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
     if name not in SETS:
         raise InputError(f"no torchvision set named {name!r}: choose one of {', '.join(SETS)}")
     require_split(split, name)
-    known = SETS[name]
-    home = Path(root).expanduser()
+    reader, folder, files = SETS[name]
+    part: dict[str, Any] = {"train": split != "test"}
+    if name == "svhn":
+        part = {"split": "test" if split == "test" else "train"}
+    if name == "stl10":
+        part = {"split": "train+unlabeled" if split == "pretrain" else split}
+    place = Path(root).expanduser()
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        with _socket_timeout(CONNECT_SECONDS):
-            return _as_array(known.reader(str(home), download=download, **known.argument(split)))
+        return _as_array(reader(str(place), download=download, **part))
     except Exception as error:  # on damaged files torchvision raises whatever it stumbles over
         detail = next(reversed(str(error).strip().splitlines()), type(error).__name__)
         tried = "cannot be downloaded" if download else "downloading is switched off"
         raise InputError(
-            f"{name} is missing or damaged in {(home / known.folder).resolve()}, and {tried} ({detail}): put"
-            f" {', '.join(known.files)} there, and remove what is damaged"
+            f"{name} is missing or damaged in {(place / folder).resolve()}, and {tried} ({detail}): put {files} there,"
+            " and remove what is damaged"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _as_array(data: Any) -> ImageDataset:
@@ -87,13 +73,3 @@ def _as_array(data: Any) -> ImageDataset:
     classes = list(getattr(data, "classes", [])) or [str(label) for label in range(int(labels.max()) + 1)]
     # STL-10 marks its unlabeled images with -1
     return ImageDataset(np.ascontiguousarray(images), None if (labels < 0).any() else labels, classes)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
