@@ -122,7 +122,7 @@ class DataModule(LightningDataModule):
         train = pretrain if pretrain.labels is not None else self._open("train")
         count = resolve_size(self.val_size, len(train), "data.val_size")
         val = train.validation if count else None
-        if val is None:
+        if val is None or not val.any():
             val = held_out(len(train), count, self.split_seed, train.labels, train.groups)
         rest = np.flatnonzero(~val)
         self.val = train.subset(np.flatnonzero(val)) if count else None

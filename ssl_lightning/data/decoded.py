@@ -1,76 +1,86 @@
-"""Files decoded once into memory-mapped arrays that later runs open at once."""
+"""Files decoded once into one memory-mapped array that later runs open at once."""
 
-import hashlib
 import json
-import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import numpy as np
 from joblib import Parallel, delayed
 
-from ssl_lightning.data.cache import cached_dir, digest, file_status, progress_bar, reading
-from ssl_lightning.errors import InputError, InputWarning
+from ssl_lightning.data.cache import cache_folder, cached_dir, file_status, progress_bar, reading
+from ssl_lightning.errors import InputError, InputWarning, first_line
 
 CHUNK = 64  # files a thread takes at a time
 NAMED = 10  # corrupt files named in a message, before "and N more"
 
 T = TypeVar("T")
+OnCorrupt = Literal["skip", "raise"]
 
 
-def decoded_once(
-    folder: Path, files: list[str], cache: Path, name: str, build: Callable[[Path], Iterable[str | None]]
-) -> tuple[Path, dict[int, str]]:
-    """The folder of `cache` that holds `files` (paths relative to `folder`) decoded, and row -> why one could not be.
+def decode_files(
+    folder: Path,
+    files: list[str],
+    cache: str | Path | None,
+    name: str,
+    dtype: type[np.generic],
+    measure: Callable[[], Sequence[int]],
+    decode: Callable[[int, np.ndarray], None],
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """What is in `files` (paths relative to `folder`) as one ragged array in the cache, decoded if need be.
 
-    `build(beside)` fills it where it is not there, and tells of each file why it cannot be read, or None. The cache's
-    key is made of `name` and the files' relative paths and bytes, so that a folder that was moved, copied or unpacked
-    again finds its cache. The bytes are read again only if the place, or a path, length or time of change differs.
+    Returns the values (T,) of `dtype`, memory-mapped, offsets (N + 1,), where sample i, mostly a file, is
+    `values[offsets[i] : offsets[i + 1]]`, and why samples could not be read, by row.
+
+    The cache's key is made of `name`, the folder's place and the files' paths, lengths and times of change.
+
+    Args:
+        cache: folder; None: `$SSL_CACHE` or `~/.cache/ssl-lightning`.
+        measure: tells how many values each sample has, 0 for one that cannot be read.
+        decode: writes the sample of a row to its values (n,), or raises why it cannot.
 
     Raises:
         InputError: the cache is damaged or cannot be written, or files change while they are decoded.
     """
     status = file_status(folder, files)
-    index = cached_dir(cache / "index" / status, lambda note: _write_content(note, folder, files))
-    with reading(index):
-        content = json.loads((index / "content.json").read_text())
-    path = cache / f"{name}-{content}"
 
-    def build_all(beside: Path) -> None:
-        corrupt = {row: reason for row, reason in enumerate(build(beside)) if reason is not None}
+    def build(beside: Path) -> None:
+        offsets = np.cumsum([0, *measure()])
+        _refuse_full_disk(beside, int(offsets[-1]) * np.dtype(dtype).itemsize, folder)
+        shape = (max(1, int(offsets[-1])),)
+        values = np.lib.format.open_memmap(beside / "values.npy", mode="w+", dtype=dtype, shape=shape)
+
+        def fill(row: int) -> str | None:
+            """Why a sample could not be read; None if it could."""
+            try:
+                decode(row, values[offsets[row] : offsets[row + 1]])
+            except Exception as error:  # on damaged files the decoders raise whatever they stumble over
+                return first_line(error) or type(error).__name__
+            return None
+
+        reasons = enumerate(in_threads("decoding", fill, len(offsets) - 1))
+        corrupt = {row: reason for row, reason in reasons if reason is not None}
+        values.flush()
+        np.save(beside / "offsets.npy", offsets)
         (beside / "corrupt.json").write_text(json.dumps(corrupt))
         if file_status(folder, files) != status:
             raise InputError(f"files of {folder} changed while they were decoded: start again when they are complete")
 
-    cached_dir(path, build_all)
+    path = cached_dir(cache_folder(cache) / f"{name}-{status}", build)
     with reading(path):
-        report = json.loads((path / "corrupt.json").read_text())
-        return path, {int(row): reason for row, reason in report.items()}
+        values, offsets = np.load(path / "values.npy", mmap_mode="r"), np.load(path / "offsets.npy")
+        corrupt = {int(row): reason for row, reason in json.loads((path / "corrupt.json").read_text()).items()}
+        return values, offsets, corrupt
 
 
-def _write_content(note: Path, folder: Path, files: list[str]) -> None:
-    """Digest of the files' paths and bytes."""
-    digests = in_threads("reading files", lambda row: _file_digest(folder / files[row]), len(files))
-    (note / "content.json").write_text(json.dumps(digest(*map(os.fsencode, files), *digests)))
-
-
-def _file_digest(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
-    except OSError:
-        return b"unreadable"
-
-
-def refuse_full_disk(beside: Path, needed: int, folder: Path, remedy: str) -> None:
-    """Raises InputError where the decoded files of `folder` need more bytes than the disk of the cache has free."""
+def _refuse_full_disk(beside: Path, needed: int, folder: Path) -> None:
     free = shutil.disk_usage(beside).free
     if needed > free:
         raise InputError(
             f"the decoded files of {folder} need {needed / 2**30:.1f} GiB in {beside.parent}, which has "
-            f"{free / 2**30:.1f} GiB free: set $SSL_CACHE to a larger disk or {remedy}"
+            f"{free / 2**30:.1f} GiB free: set $SSL_CACHE to a larger disk, or lower the size or rate to decode to"
         )
 
 
@@ -78,7 +88,7 @@ def in_threads(title: str, work: Callable[[int], T], count: int) -> Iterator[T]:
     """`work` of each of `range(count)`, in order, under a progress bar.
 
     Threads, not processes: the libraries decode and resample outside the interpreter lock (60,000 JPEGs of 32x32 take
-    5 s on two cores), files are read and digested outside it too, and nothing has to be forked or pickled.
+    5 s on two cores), and nothing has to be forked or pickled.
     """
     threads = Parallel(n_jobs=-1, prefer="threads", batch_size=CHUNK, return_as="generator")
     with progress_bar(title, count) as advance:
@@ -87,15 +97,18 @@ def in_threads(title: str, work: Callable[[int], T], count: int) -> Iterator[T]:
             advance(1)
 
 
-def report_corrupt(
-    corrupt: Mapping[int, str], place: Path, files: list[str], on_corrupt: Literal["skip", "raise"], kind: str
-) -> None:
-    """Warns of the files that are left out, by name; raises InputError where asked to, or where none is left."""
-    if not corrupt:
-        return
-    named = [f"{place / files[row]} ({reason})" for row, reason in list(corrupt.items())[:NAMED]]
-    more = f" and {len(corrupt) - NAMED} more" if len(corrupt) > NAMED else ""
-    line = f"{len(corrupt)} of {len(files)} {kind} files cannot be read: {', '.join(named)}{more}"
-    if on_corrupt == "raise" or len(corrupt) == len(files):
-        raise InputError(line)
-    warnings.warn(f"left out: {line}", InputWarning, stacklevel=3)
+def readable(folder: Path, files: list[str], corrupt: dict[int, str], on_corrupt: OnCorrupt) -> np.ndarray:
+    """(N,) bool: which files could be read. Warns of the others, by name.
+
+    Raises:
+        InputError: some could not and `on_corrupt` is "raise", or none could.
+    """
+    good = ~np.isin(np.arange(len(files)), list(corrupt))
+    if corrupt:
+        named = [f"{folder / files[row]} ({reason})" for row, reason in list(corrupt.items())[:NAMED]]
+        more = f" and {len(corrupt) - NAMED} more" if len(corrupt) > NAMED else ""
+        line = f"{len(corrupt)} of {len(files)} files cannot be read: {', '.join(named)}{more}"
+        if on_corrupt == "raise" or not good.any():
+            raise InputError(line)
+        warnings.warn(f"left out: {line}", InputWarning, stacklevel=3)
+    return good

@@ -9,36 +9,55 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl_lightning.data.splits import digests_of, held_out, resolve_size
 from ssl_lightning.errors import InputError, InputWarning
 
 
-@dataclass(frozen=True)
-class Found:
-    """Files of a split, relative to `place`, and those of training; not `official`: all, still to be split."""
+@dataclass
+class Files:
+    """Files below `place`, and what is known of each: numbers of its label (of `classes`) and of its group, (N,).
+
+    `test` and `validation`: (N,) bool, or None: all files are of the split that is wanted, nothing is for validation.
+    """
 
     place: Path
     files: list[str]
-    training: list[str]
-    official: bool
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+    groups: np.ndarray | None = None
+    test: np.ndarray | None = None
+    validation: np.ndarray | None = None
+
+    def hold_out(self, size: int | float, seed: int) -> None:
+        """Draws `size` files (count or fraction) for the test set, by label, and whole groups where they are known."""
+        count = resolve_size(size, len(self.files), "data.source.test_size")
+        digests = digests_of(self.files) if self.groups is None else None
+        self.test = held_out(len(self.files), count, seed, self.labels, self.groups, digests)
+
+    def of_split(self, split: str) -> np.ndarray:
+        """(N,) bool: which files are of a split."""
+        return np.ones(len(self.files), dtype=bool) if self.test is None else self.test == (split == "test")
 
 
-def find_files(home: Path, split: str, extensions: Set[str], kind: str) -> Found:
-    """The files of `home/train` or, for "test", of `home/test` or `home/val`; all of `home` where it has no train.
+def find_files(home: Path, split: str, extensions: Set[str], kind: str) -> tuple[Path, list[str], list[str]]:
+    """A folder, the files of a split in it, and those of training, to tell the classes; relative to their folders.
 
-    `extensions`, in lower case, are those of files of this `kind`, as messages call it.
+    The folder is `home/train` or, for "test", `home/test` or `home/val`; it is `home`, with all files, still to be
+    split, where that has no `train`. `extensions`, in lower case, are those of files of this `kind`, as messages call
+    it.
 
     Raises:
         InputError: the folder or that of the split is missing, unreadable or empty.
     """
     if not (home / "train").is_dir():
         files = list_files(home, extensions, kind)
-        return Found(home, files, files, official=False)
+        return home, files, files
     training = list_files(home / "train", extensions, kind)
     if split != "test":
-        return Found(home / "train", training, training, official=True)
+        return home / "train", training, training
     for place in (home / "test", home / "val"):
         if place.is_dir():
-            return Found(place, list_files(place, extensions, kind), training, official=True)
+            return place, list_files(place, extensions, kind), training
     raise InputError(f"{home.resolve()} has a folder train but neither test nor val beside it")
 
 
@@ -50,9 +69,12 @@ def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        wanted = f"data.root and data.source.folder must lead to a folder of {kind} files"
-        raise InputError(f"{folder.resolve()} {what}: {wanted}")
-    files, seen = [], set()
+        raise InputError(
+            f"{folder.resolve()} {what}: data.root and data.source.folder must lead to a folder of {kind} files"
+        )
+    files: list[str] = []
+    seen: set[str] = set()
+    above = len(os.path.join(folder, ""))
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be read ({error.strerror})")
@@ -64,13 +86,13 @@ def list_files(folder: Path, extensions: Set[str], kind: str) -> list[str]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(place, folder)
         for name in names:
-            if os.path.splitext(name)[1].lower() in extensions and not name.startswith("."):
-                path = os.path.join(place, name)
-                if not os.path.isfile(path) and os.path.exists(path):
-                    raise InputError(f"{path} is a pipe or a device, which may never end; remove it")
-                files.append(name if below == "." else os.path.join(below, name))
+            path = os.path.join(place, name)
+            if name.startswith(".") or not name.lower().endswith(tuple(extensions)):
+                continue
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise InputError(f"{path} is a pipe or a device, which may never end; remove it")
+            files.append(path[above:])
     if not files:
         raise InputError(f"{folder.resolve()} holds no {kind}: looked for {' '.join(sorted(extensions))} at any depth")
     return sorted(files)

@@ -70,6 +70,12 @@ def digests_of(names: Iterable[str]) -> np.ndarray:
     return np.array([mix(name) for name in names], dtype=np.uint64)
 
 
+def numbered(names: Iterable[object]) -> tuple[np.ndarray, list[str]]:
+    """The number of each name (N,) among all that occur, and these, sorted."""
+    known, numbers = np.unique([str(name) for name in names], return_inverse=True)
+    return numbers, known.tolist()
+
+
 def _scrambled(numbers: np.ndarray, seed: int) -> np.ndarray:
     """A hash of each number and the seed: (N,) uint64 (SplitMix64, Steele et al. 2014, Fig. 13)."""
     x = numbers.astype(np.uint64) ^ np.uint64(mix("split", seed))

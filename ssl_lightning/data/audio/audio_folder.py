@@ -1,27 +1,20 @@
 """Any folder of files of sound as clips."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from ssl_lightning.data.audio.audio_cache import decode_folder
+from ssl_lightning.data.audio.audio_cache import decode_sound
 from ssl_lightning.data.audio.dataset import AudioDataset
-from ssl_lightning.data.cache import cache_folder
-from ssl_lightning.data.decoded import report_corrupt
-from ssl_lightning.data.folder import find_files, label_files, list_files
-from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
+from ssl_lightning.data.decoded import OnCorrupt, readable
+from ssl_lightning.data.folder import Files, find_files, label_files
+from ssl_lightning.data.splits import numbered, require_split
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.ranges import PositiveInt, Seed, Size
 
 EXTENSIONS = {".wav", ".flac", ".ogg", ".mp3"}
-SPLITS = {"train": 0, "test": 1, "val": 2, "valid": 2, "validation": 2, "dev": 2}
-"""What a table may call a split: training, test or validation."""
-list_recordings = partial(list_files, extensions=EXTENSIONS, kind="sound")
+COLUMNS = ("path", "label", "speaker", "split")
 
 
 def audio_folder(
@@ -32,7 +25,7 @@ def audio_folder(
     folder: str = "",
     table: str | None = None,
     cache: str | None = None,
-    on_corrupt: Literal["skip", "raise"] = "skip",
+    on_corrupt: OnCorrupt = "skip",
     test_size: Size = 0.2,
     seed: Seed = 0,
 ) -> AudioDataset:
@@ -51,85 +44,51 @@ def audio_folder(
     """
     require_split(split, "a folder of sound")
     home = Path(root).expanduser() / folder
-    found = _in_table(home, table) if table else _in_folders(home, split)
-    if found.test is None and (table or not (home / "train").is_dir()):
-        count = resolve_size(test_size, len(found.files), "data.source.test_size")
-        digests = digests_of(found.files) if found.speakers is None else None
-        found.test = held_out(len(found.files), count, seed, found.labels, found.speakers, digests)
-    return found.clips(split, length, sample_rate, cache, on_corrupt)
+    if table:
+        found = _in_table(home, table)
+    else:
+        place, files, training = find_files(home, split, EXTENSIONS, "sound")
+        found = Files(place, files, *label_files(files, training, place))
+    if found.test is None and found.place == home:
+        found.hold_out(test_size, seed)
+    return clips(found, split, length, sample_rate, cache, on_corrupt)
 
 
-@dataclass
-class Recordings:
-    """Files below `place`, and what is known of each: numbers of its label (of `classes`) and of its speaker, (N,).
+def clips(
+    found: Files, split: str, length: int, sample_rate: int, cache: str | None, on_corrupt: OnCorrupt
+) -> AudioDataset:
+    """The clips of one split, `groups` being speakers; all files are decoded, so that the splits share one cache.
 
-    `test` and `validation`: (N,) bool, or None: all files are of the split that is wanted, nothing is for validation.
+    Raises:
+        InputError: there are none, or `on_corrupt` is "raise" and a file cannot be read.
     """
-
-    place: Path
-    files: list[str]
-    labels: np.ndarray | None = None
-    classes: list[str] | None = None
-    speakers: np.ndarray | None = None
-    test: np.ndarray | None = None
-    validation: np.ndarray | None = None
-
-    def clips(
-        self,
-        split: str,
-        length: int,
-        sample_rate: int,
-        cache: str | None,
-        on_corrupt: Literal["skip", "raise"],
-    ) -> AudioDataset:
-        """The clips of one split; all files are decoded, so that the splits share one cache.
-
-        Raises:
-            InputError: there are none, or `on_corrupt` is "raise" and a file cannot be read.
-        """
-        samples, offsets, corrupt = decode_folder(self.place, self.files, sample_rate, cache_folder(cache))
-        report_corrupt(corrupt, self.place, self.files, on_corrupt, "sound")
-        good = np.ones(len(self.files), dtype=bool) if self.test is None else self.test == (split == "test")
-        good[list(corrupt)] = False
-        if not good.any():
-            raise InputError(f"{self.place.resolve()} has no recording for the {split} split")
-        known = {"labels": self.labels, "classes": self.classes, "groups": self.speakers}
-        if self.validation is not None and (self.validation & good).any():
-            known["validation"] = self.validation
-        return AudioDataset(samples, offsets, length, **known).of_documents(good)
+    samples, offsets, corrupt = decode_sound(found.place, found.files, sample_rate, cache)
+    good = readable(found.place, found.files, corrupt, on_corrupt) & found.of_split(split)
+    if not good.any():
+        raise InputError(f"{found.place.resolve()} has no recording for the {split} split")
+    known = {name: getattr(found, name) for name in ("labels", "classes", "groups", "validation")}
+    return AudioDataset(samples, offsets, length, **known).of_documents(good)
 
 
-def numbered(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """The number of each name (N,) among all that occur, and these, sorted."""
-    known, numbers = np.unique(names, return_inverse=True)
-    return numbers, known.tolist()
-
-
-def _in_folders(home: Path, split: str) -> Recordings:
-    found = find_files(home, split, EXTENSIONS, "sound")
-    return Recordings(found.place, found.files, *label_files(found.files, found.training, found.place))
-
-
-def _in_table(home: Path, table: str) -> Recordings:
+def _in_table(home: Path, table: str) -> Files:
     try:
         with (home / table).open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{home / table} cannot be read as a table ({first_line(error)})") from error
-    columns = {name: [row.get(name) or "" for row in rows] for name in (rows[0] if rows else ()) if name}
-    for name in {"path", "label", "speaker", "split"} & columns.keys():
-        if "" in columns[name]:
-            raise InputError(f"{home / table}, line {columns[name].index('') + 2}, has nothing in its column {name}")
+    columns = {name: [row[name] for row in rows] for name in COLUMNS if rows and name in rows[0]}
+    for name, column in columns.items():
+        if lines := [line for line, value in enumerate(column, start=2) if not value]:
+            raise InputError(f"{home / table}, line {lines[0]}, has nothing in its column {name}")
     if "path" not in columns:
         raise InputError(f"{home / table} needs a column path, and may have label, speaker and split")
-    found = Recordings(home, columns["path"])
+    found = Files(home, columns["path"])
     if "label" in columns:
         found.labels, found.classes = numbered(columns["label"])
     if "speaker" in columns:
-        found.speakers, _ = numbered(columns["speaker"])
+        found.groups, _ = numbered(columns["speaker"])
     if "split" in columns:
-        if unknown := set(columns["split"]) - SPLITS.keys():
-            raise InputError(f"{home / table} has a split {min(unknown)!r}: choose one of {', '.join(SPLITS)}")
-        number = np.array([SPLITS[name] for name in columns["split"]])
-        found.test, found.validation = number == 1, number == 2
+        if unknown := set(columns["split"]) - {"train", "test", "val"}:
+            raise InputError(f"{home / table} has a split {min(unknown)!r}: choose one of train, test, val")
+        found.test, found.validation = (np.array(columns["split"]) == name for name in ("test", "val"))
     return found

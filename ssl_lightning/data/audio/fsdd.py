@@ -5,13 +5,14 @@ Jackson et al., 2018, https://doi.org/10.5281/zenodo.1342401, under CC BY-SA 4.0
 
 import re
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from ssl_lightning.data.audio.audio_folder import Recordings, list_recordings, numbered
+from ssl_lightning.data.audio.audio_folder import EXTENSIONS, clips
 from ssl_lightning.data.audio.dataset import AudioDataset
-from ssl_lightning.data.splits import require_split
+from ssl_lightning.data.decoded import OnCorrupt
+from ssl_lightning.data.folder import Files, list_files
+from ssl_lightning.data.splits import numbered, require_split
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveInt
 
@@ -27,7 +28,7 @@ def fsdd(
     folder: str = "fsdd/recordings",
     held_speaker: str | None = None,
     cache: str | None = None,
-    on_corrupt: Literal["skip", "raise"] = "skip",
+    on_corrupt: OnCorrupt = "skip",
 ) -> AudioDataset:
     """Split "pretrain" and "train" (the same) or "test" of `root/folder/DIGIT_SPEAKER_NUMBER.wav`, ten classes.
 
@@ -40,17 +41,17 @@ def fsdd(
     """
     require_split(split, "fsdd")
     place = Path(root).expanduser() / folder
-    files = list_recordings(place)
+    files = list_files(place, EXTENSIONS, "sound")
     names = [re.fullmatch(r"(\d)_([^_]+)_(\d+)", Path(file).stem) for file in files]
     if None in names:
         raise InputError(f"{place / files[names.index(None)]} is not named DIGIT_SPEAKER_NUMBER")
     digits, speakers, numbers = zip(*(name.groups() for name in names if name), strict=True)
     number, (labels, classes), (groups, known) = np.array(numbers, int), numbered(digits), numbered(speakers)
-    found = Recordings(place, files, labels, classes, groups)
+    found = Files(place, files, labels, classes, groups)
     if held_speaker is None:
         found.test, found.validation = number < TEST, (number >= TEST) & (number < VALIDATION)
     elif held_speaker in known:
         found.test = groups == known.index(held_speaker)
     else:
         raise InputError(f"data.source.held_speaker={held_speaker} is none of the speakers {', '.join(known)}")
-    return found.clips(split, length, sample_rate, cache, on_corrupt).firsts()
+    return clips(found, split, length, sample_rate, cache, on_corrupt).firsts()

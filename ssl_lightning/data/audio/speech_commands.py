@@ -4,13 +4,14 @@ Warden, 2018, https://arxiv.org/abs/1804.03209
 """
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from ssl_lightning.data.audio.audio_folder import Recordings, list_recordings, numbered
+from ssl_lightning.data.audio.audio_folder import EXTENSIONS, clips
 from ssl_lightning.data.audio.dataset import AudioDataset
-from ssl_lightning.data.splits import require_split
+from ssl_lightning.data.decoded import OnCorrupt
+from ssl_lightning.data.folder import Files, list_files
+from ssl_lightning.data.splits import numbered, require_split
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveInt
 
@@ -22,7 +23,7 @@ def speech_commands(
     sample_rate: PositiveInt = 16000,
     folder: str = "speech_commands",
     cache: str | None = None,
-    on_corrupt: Literal["skip", "raise"] = "skip",
+    on_corrupt: OnCorrupt = "skip",
 ) -> AudioDataset:
     """Split "pretrain" and "train" (the same) or "test" of `root/folder/WORD/SPEAKER_nohash_NUMBER.wav`.
 
@@ -34,12 +35,12 @@ def speech_commands(
     """
     require_split(split, "speech_commands")
     place = Path(root).expanduser() / folder
-    files = [file for file in list_recordings(place) if not file.startswith("_")]
+    files = [file for file in list_files(place, EXTENSIONS, "sound") if not file.startswith("_")]
     labels, classes = numbered([Path(file).parts[0] for file in files])
     speakers, _ = numbered([Path(file).name.split("_nohash_")[0] for file in files])
     test, validation = (np.isin(files, _lines(place / f"{name}_list.txt")) for name in ("testing", "validation"))
-    found = Recordings(place, files, labels, classes, speakers, test, validation)
-    return found.clips(split, length, sample_rate, cache, on_corrupt).firsts()
+    found = Files(place, files, labels, classes, speakers, test, validation)
+    return clips(found, split, length, sample_rate, cache, on_corrupt).firsts()
 
 
 def _lines(file: Path) -> list[str]:

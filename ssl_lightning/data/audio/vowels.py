@@ -70,9 +70,8 @@ def speak(labels: np.ndarray, length: int, sample_rate: int, rng: np.random.Gene
     glide = rng.uniform(-0.2, 0.2, (len(labels), 1))
     source = pulses(pitch * (1 + glide * (place - 0.5)) / sample_rate)
     f = np.fft.rfftfreq(2 * length, 1 / sample_rate)
-    filtered = (
-        np.fft.rfft(source, 2 * length) * f / (1 + 1j * f / 100) ** 2
-    )  # the lips, and a glottis of 12 dB an octave
+    # the lips, and a glottis of 12 dB an octave
+    filtered = np.fft.rfft(source, 2 * length) * f / (1 + 1j * f / 100) ** 2
     for formant, bandwidth in zip(formants, BANDWIDTHS, strict=True):
         filtered *= formant**2 / (formant**2 - f**2 + 1j * bandwidth * f)
     voice = np.fft.irfft(filtered)[:, :length]

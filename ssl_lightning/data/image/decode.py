@@ -1,13 +1,19 @@
-"""From any image file to a square uint8 array."""
+"""From any image files to square uint8 arrays."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-ORIENTATION = 0x0112  # EXIF tag
+from ssl_lightning.data.cache import digest
+from ssl_lightning.data.decoded import decode_files
+
+VERSION = 2  # raise it when `decode` gives other pixels, so that old caches are not used
+Source = str | bytes | tuple[str, int, int]
+"""Of an image: its file, its content, or a part of a larger file: the path of that, where it begins, and its size."""
 
 
 def decode(source: str | Path | BytesIO | Image.Image, size: int, channels: int) -> np.ndarray:
@@ -22,16 +28,39 @@ def decode(source: str | Path | BytesIO | Image.Image, size: int, channels: int)
     with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as file:
         # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the wanted size leaves the resampling enough to work on
         file.draft(None, (2 * size, 2 * size))
-        upright = file if file.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(file)
-        image = to_channels(upright, channels)
-        width, height = image.size
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        if (width, height) != (size, size):
-            box = (left, top, left + side, top + side)
-            image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-        pixels = np.asarray(image)
+        image = to_channels(ImageOps.exif_transpose(file), channels)
+        pixels = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def decode_images(
+    folder: Path, sources: Sequence[Source], size: int, channels: int, cache: str | Path | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Images (N, channels, size, size) uint8, memory-mapped, and why some could not be read: see `decode_files`."""
+    name, count = f"{size}x{size}x{channels}-v{VERSION}", channels * size**2
+    files = [source[0] if isinstance(source, tuple) else source for source in sources if not isinstance(source, bytes)]
+    if files != sources:
+        name += f"-{digest(*(source if isinstance(source, bytes) else repr(source) for source in sources))}"
+        files = list(dict.fromkeys(files))
+
+    def write(row: int, pixels: np.ndarray) -> None:
+        try:
+            pixels[:] = decode(_opened(folder, sources[row]), size, channels).ravel()
+        except UnidentifiedImageError as error:
+            raise ValueError("not an image") from error
+
+    pixels, _, corrupt = decode_files(folder, files, cache, name, np.uint8, lambda: [count] * len(sources), write)
+    return pixels.reshape(-1, channels, size, size), corrupt
+
+
+def _opened(folder: Path, source: Source) -> Path | BytesIO:
+    """What an image is decoded from."""
+    if not isinstance(source, tuple):
+        return BytesIO(source) if isinstance(source, bytes) else folder / source
+    path, begin, size = source
+    with (folder / path).open("rb") as stream:
+        stream.seek(begin)
+        return BytesIO(stream.read(size))
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:

@@ -7,13 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder
-from ssl_lightning.data.image.image_cache import Source, decode_folder
+from ssl_lightning.data.image.decode import Source, decode_images
 from ssl_lightning.data.image_text.dataset import PairDataset
 from ssl_lightning.data.image_text.shards import read_shards
-from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
-from ssl_lightning.data.text.hf_text import read_table
-from ssl_lightning.data.text.text_files import table_options, table_reader
+from ssl_lightning.data.splits import digests_of, held_out, numbered, require_split, resolve_size
+from ssl_lightning.data.tables import is_table, read_table
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveInt, Seed, Size
 
@@ -69,11 +67,11 @@ def image_text(
     with closing(_rows(source, files, list(used.values()), part, name)) as rows:
         pairs = _by_image(source, rows, used)
     table = {role: [pair[role] for pair in pairs.values()] for role in (*used, "captions", "where")}
-    store = decode_folder(Path("/"), list(pairs), store_size, channels, cache_folder(cache))
-    for row, reason in store.corrupt.items():
+    images, corrupt = decode_images(Path("/"), list(pairs), store_size, channels, cache)
+    for row, reason in corrupt.items():
         raise InputError(f"{table['where'][row]}: its {image} cannot be decoded ({reason})")
-    labels, classes = _numbered(table.get("label"))
-    groups, _ = _numbered(table.get("group"))
+    labels, classes = numbered(table["label"]) if label else (None, None)
+    groups = numbered(table["group"])[0] if group else None
     if split_column is None:
         held = resolve_size(test_size, len(pairs), "data.source.test_size")
         names = digests_of(map(str, table.get("group") or table["captions"]))
@@ -84,8 +82,8 @@ def image_text(
         if test.all() or not test.any():
             known = ", ".join(sorted(set(sides))[:10])
             raise InputError(f"{source} needs rows with {split_column}={test_value} and others; it has {known}")
-    chosen = np.flatnonzero(test if split == "test" else ~test)
-    return PairDataset(store.images, table["captions"], labels, classes, groups).subset(chosen)
+    chosen = np.flatnonzero(test == (split == "test"))
+    return PairDataset(images, table["captions"], labels, classes, groups).subset(chosen)
 
 
 def _rows(source: Path, files: str, columns: list[str], part: str, name: str | None) -> Rows:
@@ -93,13 +91,8 @@ def _rows(source: Path, files: str, columns: list[str], part: str, name: str | N
     if source.suffix == ".tar":
         yield from read_shards(source, columns)
         return
-    reader = table_reader(source)
-    if reader and not source.is_file():
-        raise InputError(f"there is no table at {source.absolute()}")
-    options = table_options(source, columns, ["utf-8"]) if reader else {"name": name}
-    path = str(source.absolute()) if source.is_dir() else files
-    table = read_table(str(source) if reader else path, reader or path, columns, "train" if reader else part, options)
-    for number, values in enumerate(table, start=1):
+    known = str(source.absolute()) if source.is_dir() or is_table(source) else files
+    for number, values in enumerate(read_table(known, columns, part, name=name), start=1):
         yield f"row {number} of {source}", values
 
 
@@ -130,9 +123,3 @@ def _place(source: Path, value: Any) -> Source | None:
         return value
     file = (source.parent if source.is_file() else source) / str(value)
     return str(file.absolute()) if file.is_file() else None
-
-
-def _numbered(names: list[Any] | None) -> tuple[np.ndarray | None, list[str] | None]:
-    """Numbers (N,) of names in their sorted order, and that; None for None."""
-    known, numbers = np.unique([str(name) for name in names or ()], return_inverse=True)
-    return (numbers, known.tolist()) if names else (None, None)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ssl_lightning.data.cache import cache_folder, cached_dir, digest, progress_bar, reading
-from ssl_lightning.data.splits import held_out, require_split, resolve_size
+from ssl_lightning.data.splits import held_out, numbered, require_split, resolve_size
+from ssl_lightning.data.tables import read_table
 from ssl_lightning.errors import InputError
 
 VERSION = 3  # raise it when the same source gives other documents, so that old caches are not used
@@ -128,7 +129,7 @@ class Corpus:
 
 def open_split(
     split: str,
-    read: Callable[[str], tuple[Corpus, list[str] | None]],
+    read: Callable[[str], Corpus],
     train: str,
     test: str | None,
     test_size: int | float,
@@ -137,7 +138,7 @@ def open_split(
     """Split "pretrain" or "train" (the same), or, where there are labels, "test".
 
     Args:
-        read: from a name to a corpus and the name of each document's label, or None.
+        read: from a name to a corpus.
         train, test: these names; without `test`, `test_size` (count or fraction) is held out of `train` by label,
             fixed by `seed`.
 
@@ -145,25 +146,41 @@ def open_split(
         InputError: another split, a single class, or a test label that the training set does not have.
     """
     require_split(split, "a text set")
-    corpus, names = read(train)
-    if names is None and split == "test":
-        raise InputError("a text set without labels has no test split: state data.source.label or a labeled data.probe")
-    if names is None:
+    corpus = read(train)
+    if corpus.labels is None or corpus.classes is None:
+        if split == "test":
+            raise InputError(
+                "a text set without labels has no test split: state data.source.label or a labeled data.probe"
+            )
         return corpus
-    classes = sorted(set(names))
-    if len(classes) < 2:
-        raise InputError(f"{train or 'the set'} has the texts of one class only ({classes[0]}): a probe needs two")
-    if test is not None and split == "test":
-        corpus, names = read(test)
-        if names is None or (unknown := sorted(set(names) - set(classes))):
-            raise InputError(f"{test} has the label {unknown[0]!r}, which the training set does not have")
-    number = {name: place for place, name in enumerate(classes)}
-    labels = np.array([number[name] for name in names], np.int64)
-    corpus = replace(corpus, labels=labels, classes=classes)
-    if test is not None:
+    if len(corpus.classes) < 2:
+        raise InputError(
+            f"{train or 'the set'} has the texts of one class only ({corpus.classes[0]}): a probe needs two"
+        )
+    if test is None:
+        held = corpus.held_out(resolve_size(test_size, len(corpus), "test_size"), seed)
+        return corpus.subset(held if split == "test" else ~held)
+    if split != "test":
         return corpus
-    held = corpus.held_out(resolve_size(test_size, len(corpus), "test_size"), seed)
-    return corpus.subset(held if split == "test" else ~held)
+    found = read(test)
+    if unknown := sorted({*(found.classes or ())} - {*corpus.classes}):
+        raise InputError(f"{test} has the label {unknown[0]!r}, which the training set does not have")
+    labels = np.searchsorted(corpus.classes, found.classes or ())[found.labels]
+    return replace(found, labels=labels, classes=corpus.classes)
+
+
+def read_documents(source: str, column: str, label: str | None, **options: Any) -> Iterator[Document]:
+    """Text and label name of each row of a table or set, as `read_table` takes them.
+
+    Raises:
+        InputError: the set cannot be read, a column is missing, or a value is no text or no label.
+    """
+    for text, *labels in read_table(source, [column] if label is None else [column, label], **options):
+        if not isinstance(text, str | None):
+            raise InputError(f"{source} has no text in its column but {type(text).__name__}: state data.source.column")
+        if None in labels or "" in labels:
+            raise InputError(f"{source} has a row without a label in its column {label!r}")
+        yield ((text or "").strip(), str(labels[0]).strip()) if labels else (text or "", None)
 
 
 def cached_corpus(
@@ -172,8 +189,8 @@ def cached_corpus(
     documents: Callable[[], Iterator[Document]],
     status: Callable[[], str],
     options: Sequence[object],
-) -> tuple[Corpus, list[str] | None]:
-    """The corpus of `documents()`, which are read at the first call and kept in the cache, and its label names.
+) -> Corpus:
+    """The corpus of `documents()`, which are read at the first call and kept in the cache.
 
     Args:
         cache: folder; None: `$SSL_CACHE` or `~/.cache/ssl-lightning`.
@@ -196,12 +213,13 @@ def cached_corpus(
     path = cached_dir(cache_folder(cache) / "text" / digest(str(VERSION), before, repr(options)), build)
     with reading(path):
         ends, digests = np.load(path / "documents.npy")
-        labels = json.loads((path / "labels.json").read_text())
+        names = json.loads((path / "labels.json").read_text())
+        labels, classes = (None, None) if names is None else numbered(names)
         data = np.asarray(np.memmap(path / "text.utf8", np.uint8, mode="r"))
         if len(data) != ends[-1]:
             raise ValueError("text is missing")
         ends = ends.astype(np.int64)
-        return Corpus(data, np.concatenate([[0], ends[:-1]]), ends, digests), labels
+        return Corpus(data, np.concatenate([[0], ends[:-1]]), ends, digests, labels, classes)
 
 
 def _write(folder: Path, name: str, documents: Iterator[Document]) -> None:

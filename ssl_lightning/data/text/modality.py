@@ -53,9 +53,7 @@ class TextModality(Modality):
 
     def find_samples(self, given: str) -> Samples:
         """The documents of a file, table or folder, each called by its number and beginning."""
-        corpus = (
-            text_files(given) if Path(given).is_dir() else text_files(str(Path(given).parent), files=Path(given).name)
-        )
+        corpus = text_files(str(Path(given).parent), files=Path(given).name)
         names = [f"{row}: {' '.join(text[:200].split())[:60]}" for row, text in enumerate(corpus.texts())]
         return Samples(names, lambda rows: self.read_samples([corpus.text(row) for row in rows]))
 

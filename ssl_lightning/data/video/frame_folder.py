@@ -1,7 +1,7 @@
 """Any folder of videos, each a folder of its frames as image files."""
 
 import os
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_lightning.data.cache import cache_folder
-from ssl_lightning.data.folder import label_files, natural
-from ssl_lightning.data.image.image_cache import decode_folder
-from ssl_lightning.data.image.image_folder import find_images
-from ssl_lightning.data.splits import digests_of, held_out, require_split, resolve_size
+from ssl_lightning.data.decoded import readable
+from ssl_lightning.data.folder import Files, find_files, label_files, natural
+from ssl_lightning.data.image.decode import decode_images
+from ssl_lightning.data.image.image_folder import EXTENSIONS
+from ssl_lightning.data.splits import numbered, require_split
 from ssl_lightning.data.video.dataset import VideoDataset
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import PositiveInt, Seed, Size
@@ -40,40 +40,36 @@ def frame_folder(
     the labels. Of every video each `skip`-th frame is taken, and a clip begins each `stride` such frames (None:
     `frames`); its end is left out where it fills no clip. `groups` are the videos.
 
-    Files are decoded once, see `image_cache`.
+    Files are decoded once, see `decode_files`.
 
     Raises:
         InputError: the folder is missing or holds no video long enough, or a frame cannot be read: leaving it out
             would tear the clip.
     """
     require_split(split, "a folder of frames")
-    step = frames if stride is None else stride
-    found = find_images(Path(root).expanduser() / folder, split)
-    place, files = found.place, sorted(found.files, key=natural)
-    store = decode_folder(place, files, store_size, channels, cache_folder(cache))
-    if store.corrupt:
-        row, reason = next(iter(store.corrupt.items()))
-        raise InputError(f"{place / files[row]} cannot be read ({reason}); remove its video, or mend it")
-
-    video, number = np.unique([os.path.dirname(file) for file in files], return_inverse=True)
-    first = np.flatnonzero(np.diff(number, prepend=-1))
-    length = np.diff(first, append=len(files))
-    begins = [np.arange(a, a + n - (frames - 1) * skip, step * skip) for a, n in zip(first, length, strict=True)]
-    if not found.official:
-        count = max(1, resolve_size(test_size, len(video), "data.source.test_size"))
-        held = held_out(len(video), count, seed, digests=digests_of(video.tolist()))
-        wanted = held if split == "test" else ~held
-        begins = [clips[: len(clips) * taken] for clips, taken in zip(begins, wanted, strict=True)]
-    start = np.concatenate(begins)
+    step, span = stride or frames, (frames - 1) * skip + 1
+    home = Path(root).expanduser() / folder
+    place, files, training = find_files(home, split, EXTENSIONS, "image")
+    files = sorted(files, key=natural)
+    images, corrupt = decode_images(place, files, store_size, channels, cache)
+    readable(place, files, corrupt, "raise")
+    number, names = numbered(os.path.dirname(file) for file in files)
+    videos = Files(place, names)
+    if place == home:
+        videos.hold_out(test_size, seed)
+    frame, first = np.arange(len(files)), np.searchsorted(number, number)
+    end = np.searchsorted(number, number, side="right")
+    begins = (frame - first) % (step * skip) == 0
+    start = np.flatnonzero(begins & (frame + span <= end) & videos.of_split(split)[number])
     if not len(start):
         raise InputError(
-            f"{place.resolve()} has no video of {(frames - 1) * skip + 1} frames for the {split} split: give two"
+            f"{place.resolve()} has no video of {span} frames for the {split} split: give two"
             " folders of frames or more, one a video"
         )
-    labels, classes = label_files(video.tolist(), [os.path.dirname(file) for file in found.training], place)
+    labels, classes = label_files(names, [os.path.dirname(file) for file in training], place)
     owner = number[start]
     return VideoDataset(
-        Windows(store.images, torch.from_numpy(start), frames, skip),
+        partial(_clips, images, torch.from_numpy(start), torch.arange(0, span, skip)),
         len(start),
         (frames, channels, store_size, store_size),
         None if labels is None else labels[owner],
@@ -82,15 +78,6 @@ def frame_folder(
     )
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Reads clips from frames (N, C, S, S) uint8, memory-mapped: clip i begins at frame `start[i]`."""
-
-    images: np.ndarray
-    start: Tensor
-    frames: PositiveInt
-    skip: PositiveInt
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """(B,) -> (B, T, C, S, S)."""
-        return torch.from_numpy(self.images[self.start[rows][:, None] + torch.arange(self.frames) * self.skip])
+def _clips(images: np.ndarray, start: Tensor, steps: Tensor, rows: Tensor) -> Tensor:
+    """Clips (B, T, C, S, S) of images (N, C, S, S): clip i shows those `steps` (T,) behind `start[i]`."""
+    return torch.from_numpy(images[start[rows][:, None] + steps])

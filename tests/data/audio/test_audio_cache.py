@@ -10,15 +10,15 @@ import soxr
 from data.audio.sounds import tone, truncate, write
 
 from ssl_lightning.data.audio import audio_cache
-from ssl_lightning.data.audio.audio_cache import blocks, decode_folder, to_float, to_int16
+from ssl_lightning.data.audio.audio_cache import blocks, decode_sound, to_float, to_int16
 from ssl_lightning.errors import InputError
 
 
-def decoded(folder: Path, rate: int = 8000) -> tuple[list[np.ndarray], dict[int, str]]:
-    """The recordings of a folder, in the order of their names."""
+def decoded(folder: Path, rate: int = 8000) -> tuple[list[np.ndarray], dict[str, str]]:
+    """The recordings of a folder, in the order of their names, and why files could not be read, by name."""
     files = sorted(str(file.relative_to(folder)) for file in folder.iterdir())
-    samples, offsets, corrupt = decode_folder(folder, files, rate, folder.parent / "cache")
-    return [to_float(samples[a:b]) for a, b in pairwise(offsets)], corrupt
+    samples, offsets, corrupt = decode_sound(folder, files, rate, folder.parent / "cache")
+    return [to_float(samples[a:b]) for a, b in pairwise(offsets)], {files[row]: why for row, why in corrupt.items()}
 
 
 @pytest.mark.parametrize(("kind", "error"), [("wav", 1e-4), ("flac", 1e-4), ("ogg", 0.05), ("mp3", 0.05)])
@@ -63,10 +63,10 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     recordings, corrupt = decoded(home)
     assert [len(recording) for recording in recordings[:2]] == [4000, 4000]
     np.testing.assert_array_equal(*recordings[:2])
-    assert list(corrupt) == list(range(2, 10))
-    assert corrupt[4] == "no samples"
-    assert "not finite" in corrupt[5]
-    assert corrupt[6] == "truncated: 3978 of 8000 bytes"
+    assert [name[0] for name in corrupt] == list("cdefghij")
+    assert corrupt["e_nothing.wav"] == "no samples"
+    assert "not finite" in corrupt["f_nan.wav"]
+    assert corrupt["g_half.wav"] == "truncated: 3978 of 8000 bytes"
     assert all("\n" not in reason for reason in corrupt.values())
     assert decoded(home)[1] == corrupt
 
@@ -86,32 +86,30 @@ def test_extremes_are_finite(tmp_path: Path) -> None:
 def test_an_hour_is_decoded_in_blocks(tmp_path: Path) -> None:
     write(tmp_path / "set" / "hour.wav", np.zeros(3600 * 8000, np.int16))
     tracemalloc.start()
-    samples, offsets, corrupt = decode_folder(tmp_path / "set", ["hour.wav"], 4000, tmp_path / "cache")
+    samples, offsets, corrupt = decode_sound(tmp_path / "set", ["hour.wav"], 4000, tmp_path / "cache")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (len(samples), offsets.tolist(), corrupt) == (3600 * 4000, [0, 3600 * 4000], {})
     assert peak < 10e6  # the hour in float32: 115 MB
 
 
-def test_the_cache_is_shared_and_made_again_where_a_file_changes(tmp_path: Path) -> None:
+def test_the_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
     home = tmp_path / "set"
     write(home / "a.wav", 100)
     write(home / "b.wav", 200)
 
     def made() -> dict[Path, int]:
-        return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/samples.npy")}
+        return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/values.npy")}
 
     decoded(home)
     first = made()
     decoded(home)
-    home.rename(tmp_path / "moved")
-    decoded(tmp_path / "moved")
     assert len(first) == 1
     assert made() == first
-    write(tmp_path / "moved" / "a.wav", 150)
-    os.utime(tmp_path / "moved" / "a.wav", ns=(0, 1))
-    assert [len(recording) for recording in decoded(tmp_path / "moved")[0]] == [150, 200]
-    decoded(tmp_path / "moved", rate=4000)
+    write(home / "a.wav", 150)
+    os.utime(home / "a.wav", ns=(0, 1))
+    assert [len(recording) for recording in decoded(home)[0]] == [150, 200]
+    decoded(home, rate=4000)
     assert len(made()) == 3
 
 

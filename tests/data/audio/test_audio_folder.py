@@ -73,7 +73,7 @@ def test_a_table_tells_labels_speakers_and_splits(tmp_path: Path) -> None:
     assert train.groups.tolist() == [0, 0, 0, 0, 1, 1]
     assert train.validation.tolist() == [False] * 4 + [True] * 2
     assert (test.labels.tolist(), test.groups.tolist()) == ([1, 1], [2, 2])
-    assert len(list((tmp_path / "cache").glob("*/samples.npy"))) == 1
+    assert len(list((tmp_path / "cache").glob("*/values.npy"))) == 1
 
 
 def test_a_table_without_splits_holds_out_whole_speakers(tmp_path: Path) -> None:
@@ -113,11 +113,9 @@ def test_bad_files_are_named_and_left_out_or_fatal(tmp_path: Path) -> None:
     (home / "b.mp3").write_text("no sound")
     truncate(write(home / "c.wav", 60))
     write(home / "d.wav", 70)
-    with pytest.warns(
-        InputWarning, match=r"left out: 2 of 4 sound files cannot be read: .*b\.mp3 .*c\.wav \(truncated"
-    ):
+    with pytest.warns(InputWarning, match=r"left out: 2 of 4 files cannot be read: .*b\.mp3 .*c\.wav \(truncated"):
         assert lengths(read(tmp_path / "v")) == [50, 70]
-    with pytest.raises(InputError, match=r"2 of 4 sound files cannot be read: .*b\.mp3"):
+    with pytest.raises(InputError, match=r"2 of 4 files cannot be read: .*b\.mp3"):
         read(tmp_path / "v", on_corrupt="raise")
 
 

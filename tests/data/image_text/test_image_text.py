@@ -108,7 +108,7 @@ def test_mistakes_name_the_row(root: Path, content: str, options: dict[str, Any]
 
 
 def test_what_is_not_there(root: Path) -> None:
-    for files, line in (("", "data.source.files is empty"), ("none.csv", "there is no table at")):
+    for files, line in (("", "data.source.files is empty"), ("none.csv", r"none.csv cannot be read \(Unable to find")):
         with pytest.raises(InputError, match=line):
             read(root, files=files)
 

@@ -64,7 +64,7 @@ def test_the_key_is_that_of_the_content_and_the_borders(tmp_path):
     corpus = Corpus.from_texts(["ab", "c"])
     assert corpus.key == Corpus.from_texts(["ab", "c"]).key
     assert len({corpus.key, *(Corpus.from_texts(texts).key for texts in (["a", "bc"], ["abc"], ["ab", "d"]))}) == 4
-    stored, _ = cache(tmp_path, lambda: iter([("ab", None), ("c", None)]))
+    stored = cache(tmp_path, lambda: iter([("ab", None), ("c", None)]))
     assert stored.key == corpus.key
 
 
@@ -106,8 +106,8 @@ def test_a_cached_corpus_is_written_once_without_blank_documents(tmp_path):
         yield from [("first", "b"), (" \n", "blank"), ("sécond", "a")]
 
     for _ in range(2):
-        corpus, names = cache(tmp_path, documents)
-        assert (text_of(corpus), names) == (["first", "sécond"], ["b", "a"])
+        corpus = cache(tmp_path, documents)
+        assert (text_of(corpus), corpus.classes, corpus.labels.tolist()) == (["first", "sécond"], ["a", "b"], [1, 0])
     assert asked == [1]
 
 
