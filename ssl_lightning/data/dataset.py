@@ -89,7 +89,7 @@ class ImageDataset(Dataset):
     """Images in memory or memory-mapped: a batch is one index operation.
 
     Args:
-        images: (N, C, H, W) uint8, an array or CPU tensor; it is not copied. `shape` is (C, H, W).
+        images: (N, C, H, W) uint8, an array or CPU tensor; it is not copied.
         labels, classes, groups: as those of `Dataset`.
     """
 
@@ -104,7 +104,6 @@ class ImageDataset(Dataset):
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise ValueError(f"images must be (N, C, H, W) uint8, not {self.images.shape} {self.images.dtype}")
         super().__init__(len(self.images), labels, classes, groups)
-        self.shape = self.images.shape[1:]
 
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         return {"image": torch.from_numpy(self.images[rows])}

@@ -21,7 +21,14 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    _leave_signals_to_the_trainer()
+    """Signals often go to all processes of a job; the one that trains still needs its workers, to finish its step.
+
+    A worker that was asked to end (as Python itself does at its exit) ends by itself a little later.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_FINISH) and None)
     threading.Thread(target=_end_with_the_trainer, daemon=True).start()
 
 
@@ -31,17 +38,6 @@ def _end_with_the_trainer() -> None:
     assert trainer is not None
     trainer.join()
     os._exit(1)
-
-
-def _leave_signals_to_the_trainer() -> None:
-    """Signals often go to all processes of a job; the one that trains still needs its workers, to finish its step.
-
-    A worker that was asked to end (as Python itself does at its exit) ends by itself a little later.
-    """
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_FINISH) and None)
 
 
 class Loader:

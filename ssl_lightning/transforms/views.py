@@ -73,7 +73,7 @@ class Normalized(nn.Module):
         """The images of a batch, to whose device this module moves: no Trainer moves a DataModule."""
         images = batch["image"]
         if images.shape[1] != len(self.mean):
-            raise InputError(f"images have {images.shape[1]} channels, but mean of the transform {len(self.mean)}")
+            raise InputError(f"the images have {images.shape[1]} channels, but data.channels and mean {len(self.mean)}")
         self.to(images.device)
         return images
 

@@ -22,7 +22,7 @@ def numbered_clips(rows):
 
 
 def clips(labels=LABELS, classes=("a", "b", "c")):
-    return VideoDataset(numbered_clips, N, (2, 3, 4, 5), labels, list(classes), groups=GROUPS)
+    return VideoDataset(numbered_clips, N, labels=labels, classes=list(classes), groups=GROUPS)
 
 
 def tokens(labels=LABELS, classes=("a", "b", "c")):

@@ -100,7 +100,7 @@ def test_gpu_equals_cpu() -> None:
 
 
 def test_wrong_channels_are_refused() -> None:
-    with pytest.raises(InputError, match="images have 1 channels, but mean of the transform 3"):
+    with pytest.raises(InputError, match=r"the images have 1 channels, but data.channels and mean 3"):
         simclr(C=3)(batch(C=1), seeded())
 
 

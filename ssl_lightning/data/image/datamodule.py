@@ -15,7 +15,7 @@ class ImageDataModule(DataModule):
     """`image (B, C, H, W) uint8`, `index (B,)` and, where there are labels, `label (B,)`.
 
     `image_size`, `mean` and `std` (one number a channel, of pixels in [0, 1]) describe the evaluation view;
-    training views are the business of `transform`. `channels` must be those of the source.
+    training views are the business of `transform`. `channels` are those of the source; views refuse other images.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("image", "index", "label")
@@ -32,9 +32,3 @@ class ImageDataModule(DataModule):
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise InputError(f"data.mean and data.std must have one number for each of data.channels={self.channels}")
         self.modality = ImageModality(self.image_size, self.channels, self.mean, self.std)
-
-    def setup(self, stage: str | None = None) -> None:
-        super().setup(stage)
-        channels = self.train.shape[-3]
-        if channels != self.channels:
-            raise InputError(f"data.channels={self.channels}, but the images have {channels}")

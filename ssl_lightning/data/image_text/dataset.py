@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,15 +56,8 @@ class PairDataset(ImageDataset):
     all as `captions` (B, M, length) too, of which the first `caption_count` (B,) are its own.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        captions: Sequence[Sequence[str]],
-        labels: np.ndarray | None = None,
-        classes: list[str] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> None:
-        super().__init__(images, labels, classes, groups)
+    def __init__(self, images: np.ndarray, captions: Sequence[Sequence[str]], **known: Any) -> None:
+        super().__init__(images, **known)
         self.captions = Captions(captions)
 
     def read(self, rows: np.ndarray) -> dict[str, Tensor]:

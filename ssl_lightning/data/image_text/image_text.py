@@ -59,8 +59,6 @@ def image_text(
         InputError: a column is missing, an image cannot be read, or a caption, label or group is empty; says the row.
     """
     require_split(split, "a set of pairs")
-    if not files:
-        raise InputError("data.source.files is empty: give a table of images and captions, or a set of the hub")
     columns = {"image": image, "caption": caption, "label": label, "group": group, "split": split_column}
     used = {role: column for role, column in columns.items() if column is not None}
     source = Path(root).expanduser() / Path(files).expanduser()
@@ -83,7 +81,8 @@ def image_text(
             known = ", ".join(sorted(set(sides))[:10])
             raise InputError(f"{source} needs rows with {split_column}={test_value} and others; it has {known}")
     chosen = np.flatnonzero(test == (split == "test"))
-    return PairDataset(images, table["captions"], labels, classes, groups).subset(chosen)
+    known = {"labels": labels, "classes": classes, "groups": groups}
+    return PairDataset(images, table["captions"], **known).subset(chosen)
 
 
 def _rows(source: Path, files: str, columns: list[str], part: str, name: str | None) -> Rows:

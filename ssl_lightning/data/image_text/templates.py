@@ -39,4 +39,5 @@ def captioned(
         [templates[place].replace("{}", names[label]) for place in row]
         for row, label in zip(chosen, found.labels, strict=True)
     ]
-    return PairDataset(found.images[found.rows], captions, found.labels, found.classes, found.groups)
+    known = {name: getattr(found, name) for name in ("labels", "classes", "groups")}
+    return PairDataset(found.images[found.rows], captions, **known)

@@ -128,12 +128,7 @@ class Corpus:
 
 
 def open_split(
-    split: str,
-    read: Callable[[str], Corpus],
-    train: str,
-    test: str | None,
-    test_size: int | float,
-    seed: int,
+    split: str, read: Callable[[str], Corpus], train: str, test: str | None, test_size: int | float, seed: int
 ) -> Corpus:
     """Split "pretrain" or "train" (the same), or, where there are labels, "test".
 

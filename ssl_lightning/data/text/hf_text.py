@@ -48,8 +48,6 @@ def hf_text(
     Raises:
         InputError: the set, part or column is not there.
     """
-    if not path:
-        raise InputError("data.source.path is empty: give the name of a set on the hub, or a folder")
     if path in _READERS and not (Path(root) / path).exists():
         raise InputError(f"data.source.path={path} names no set: read files with data=text_files")
     folder = (Path(root).expanduser() / Path(path).expanduser()).absolute()

@@ -1,6 +1,7 @@
 """A set of uint8 clips that are made when they are asked for, a whole batch at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,21 +15,12 @@ class VideoDataset(Dataset):
     Args:
         draw: from the numbers of clips (B,) int64 to clips (B, T, C, H, W) uint8, always the same for the same number.
         total: number of clips.
-        shape: (T, C, H, W).
-        labels, classes, groups: as those of `Dataset`; clips of one group show the same thing.
+        known: labels, classes, groups as those of `Dataset`; clips of one group show the same thing.
     """
 
-    def __init__(
-        self,
-        draw: Callable[[torch.Tensor], torch.Tensor],
-        total: int,
-        shape: Sequence[int],
-        labels: np.ndarray | None = None,
-        classes: list[str] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> None:
-        super().__init__(total, labels, classes, groups)
-        self.draw, self.shape = draw, tuple(shape)
+    def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor], total: int, **known: Any) -> None:
+        super().__init__(total, **known)
+        self.draw = draw
 
     def read(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         return {"video": self.draw(torch.from_numpy(rows))}

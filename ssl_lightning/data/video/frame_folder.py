@@ -68,14 +68,9 @@ def frame_folder(
         )
     labels, classes = label_files(names, [os.path.dirname(file) for file in training], place)
     owner = number[start]
-    return VideoDataset(
-        partial(_clips, images, torch.from_numpy(start), torch.arange(0, span, skip)),
-        len(start),
-        (frames, channels, store_size, store_size),
-        None if labels is None else labels[owner],
-        classes,
-        owner,
-    )
+    draw = partial(_clips, images, torch.from_numpy(start), torch.arange(0, span, skip))
+    clip_labels = None if labels is None else labels[owner]
+    return VideoDataset(draw, len(start), labels=clip_labels, classes=classes, groups=owner)
 
 
 def _clips(images: np.ndarray, start: Tensor, steps: Tensor, rows: Tensor) -> Tensor:

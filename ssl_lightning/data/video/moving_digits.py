@@ -63,7 +63,7 @@ def moving_digits(
     labels, classes = _sets_of(source.labels[which.numpy()], source.classes)
     draw = Bouncing(images[:, 0].clamp(0, 255), which, start, velocity, frames, size)
     groups = np.asarray(which[:, 0] if source.groups is None else source.groups[which[:, 0].numpy()])
-    return VideoDataset(draw, total, (frames, 1, size, size), labels, classes, groups)
+    return VideoDataset(draw, total, labels=labels, classes=classes, groups=groups)
 
 
 @dataclass(frozen=True)

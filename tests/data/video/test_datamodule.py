@@ -74,5 +74,5 @@ def test_frames_are_resized_like_images() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(InputError, match=r"data.channels=3, but the images have 1"):
-        make(channels=3, mean=[0.1] * 3, std=[0.2] * 3).setup()
+    with pytest.raises(InputError, match=r"data.mean and data.std must have one number for each"):
+        make(channels=3)

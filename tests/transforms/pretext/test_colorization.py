@@ -34,5 +34,5 @@ def test_the_generator_alone_decides() -> None:
 
 
 def test_gray_images_are_refused() -> None:
-    with pytest.raises(InputError, match=r"images have 1 channels, but mean of the transform 3"):
+    with pytest.raises(InputError, match=r"the images have 1 channels, but data.channels and mean 3"):
         SplitColors(Chain())(raw(C=1), seeded())
