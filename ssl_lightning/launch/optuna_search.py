@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError, described
+from ssl_lightning.errors import InputError, RunFailed, described
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
-from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
+from ssl_lightning.launch.sweep_folder import save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 from ssl_lightning.runs.history import direction_of
 
@@ -90,7 +90,7 @@ class Search:
 
         Raises:
             InputError: a run logs no such objective.
-            SweepFailed: no trial at all succeeded.
+            RunFailed: no trial at all succeeded.
             SweepStopped: a signal arrived.
         """
         over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
@@ -140,7 +140,7 @@ class Search:
         """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
         done = self._trials(TrialState.COMPLETE)
         if not done:
-            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
+            raise RunFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
         best = self.study.best_trial
         results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
         write_atomically(self.folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))

@@ -24,10 +24,6 @@ class SweepStopped(TrainingInterrupted):
         return f"stopped; resume it with: ssl-pretrain resume_sweep={self.folder}"
 
 
-class SweepFailed(RuntimeError):
-    """The sweep is over and some of its jobs failed; the message says how many, what failed was told before."""
-
-
 def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
     """The command line of a sweep again, in its folder: finished jobs return what they have, the others resume.
 
