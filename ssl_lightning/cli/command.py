@@ -23,6 +23,7 @@ from ssl_lightning.cli.arguments import (
     with_run_folder,
     with_sweep_folder,
 )
+from ssl_lightning.cli.help import choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
