@@ -138,14 +138,9 @@ def compare(records: Iterable[Record], asked: Sequence[str] = ()) -> Comparison:
     entries = [Entry(group, {key: group[0].setting(key) for key in columns}) for group in groups.values()]
     metrics = _shown(whole, asked)
     if metrics:
-        entries.sort(key=lambda entry: _rank(entry.mean(metrics[0]), direction_of(metrics[0])))
+        sign = 1 if direction_of(metrics[0]) == "min" else -1
+        entries.sort(key=lambda entry: sign * found[0] if (found := entry.mean(metrics[0])) else math.inf)
     return Comparison(metrics, entries, [record for record in known if record.problem])
-
-
-def _rank(found: tuple[float, float | None] | None, direction: str) -> float:
-    if found is None:
-        return math.inf
-    return found[0] if direction == "min" else -found[0]
 
 
 def _differing(runs: Sequence[Record]) -> list[str]:
