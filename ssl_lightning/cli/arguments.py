@@ -1,6 +1,7 @@
 """The arguments of a command become arguments of Hydra."""
 
 import os
+import re
 from pathlib import Path
 
 from ssl_lightning.config.choices import did_you_mean
@@ -16,20 +17,19 @@ from ssl_lightning.runs.stored_config import read_config
 def refuse_unknown_options(arguments: list[str]) -> None:
     from hydra._internal.utils import get_args_parser
 
-    known = [option for option in get_args_parser()._option_string_actions if option.startswith("--")]
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option.startswith("--") and not any(name.startswith(option) for name in known):
-            raise InputError(f"there is no option {option}; {did_you_mean(option, known)}")
+    parser = get_args_parser()
+    for word in parser.parse_known_args(arguments)[1]:
+        option = word.partition("=")[0]
+        if option.startswith("--"):
+            raise InputError(f"there is no option {option}; {did_you_mean(option, parser._option_string_actions)}")
 
 
 def with_sweep_folder(arguments: list[str]) -> list[str]:
     """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "resume_sweep" and value not in ("null", ""):
-            return resumed_arguments(value, [other for other in arguments if other != argument])
-    return arguments
+    given = next((argument for argument in arguments if re.match("resume_sweep=(?!null$).", argument)), None)
+    if given is None:
+        return arguments
+    return resumed_arguments(given.partition("=")[2], [other for other in arguments if other != given])
 
 
 def with_run_folder(arguments: list[str]) -> list[str]:

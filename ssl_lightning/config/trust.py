@@ -44,18 +44,13 @@ def take_trust(arguments: list[str]) -> list[str]:
             rest.append(argument)
             continue
         named = [name.strip(" '\"") for name in value.strip("[]").split(",")]
+        _search_current_folder()
         for name in named:
-            _refuse_unknown_package(name)
+            parts = name.split(".")
+            if not all(map(str.isidentifier, parts)) or importlib.util.find_spec(parts[0]) is None:
+                raise InputError(f"trust={name}: there is no such package in the current folder, and none is installed")
         os.environ[_VARIABLE] = ",".join(dict.fromkeys([*_packages(), *named]))
     return rest
-
-
-def _refuse_unknown_package(name: str) -> None:
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-        raise InputError(f"trust={name} is not the name of a package; give trust=my_package or trust=[one,other]")
-    _search_current_folder()
-    if importlib.util.find_spec(name.partition(".")[0]) is None:
-        raise InputError(f"trust={name}: there is no such package in the current folder, and none is installed")
 
 
 def _packages() -> list[str]:
