@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.config.trust import own_entity
+from ssl_lightning.config.trust import may_lead_out, own_entity
 from ssl_lightning.errors import InputError, TrainingInterrupted, described
 from ssl_lightning.runs.folder import quoted, refuse_links_out
 from ssl_lightning.runs.stored_config import read_yaml
@@ -95,7 +95,7 @@ def _is_harmless(override: str) -> bool:
     key, value = _key(override), override.partition("=")[2]
     if "_target_" in override or key.split(".")[-1] in ("resume", "resume_sweep", "run", "submitit_folder", "cache"):
         return False
-    if key.startswith("logger.") and re.search(r"[/\\~$]|\.\.", value):  # where it writes
+    if key.startswith("logger.") and may_lead_out(value):
         return False
     if key.endswith(".entity") and value != own_entity():
         return False
