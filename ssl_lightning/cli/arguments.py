@@ -100,6 +100,4 @@ def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if (CONFIG_DIR / key).is_dir() and value and key != "logger":
-            raise InputError(
-                f"resume= keeps the choices of its run; give values (trainer.max_epochs=50), not {argument}"
-            )
+            raise InputError(f"resume= keeps the choices of its run: give values such as seed=1, not {argument}")

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError, RunFailed, described
+from ssl_lightning.errors import InputError, RunFailed, described, warn
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
 from ssl_lightning.launch.sweep_folder import save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
@@ -65,7 +65,7 @@ class Search:
         ]
         if not self.space:
             raise InputError(
-                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=interval(1e-4,1e-2)'"
             )
         save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -78,11 +78,7 @@ class Search:
                     raise ValueError(f"trial {trial.number} is of other ranges")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             damaged = journal.replace(journal.with_suffix(".damaged"))
-            print(
-                f"warning: {journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew"
-                " with the same trials, and trains none again that is finished",
-                flush=True,
-            )
+            warn(f"{journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew")
             self.study = _open(journal, wish)
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:

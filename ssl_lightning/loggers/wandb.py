@@ -10,7 +10,7 @@ from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.config.trust import own_entity
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, warn
 from ssl_lightning.runs.description import describe, title
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 
@@ -142,14 +142,14 @@ def log_evaluation(
         figures: PNG files.
     """
     if settings.get("entity") not in (None, own_entity()):
-        print(f"warning: the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
+        warn(f"the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
         return
     kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     try:
         summary = logger.experiment.summary
     except InputError as error:  # the evaluation itself is done and stored
-        print(f"warning: the evaluation is not tracked: {error}", flush=True)
+        warn(f"the evaluation is not tracked: {error}")
         return
     metrics, controls = results["metrics"], results["controls"]
     rows = [[name, value, controls.get(name)] for name, value in metrics.items()]

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from ssl_lightning.errors import InputError, described
+from ssl_lightning.errors import InputError, described, warn
 from ssl_lightning.runs.folder import RunFolder, written_beside
 
 
@@ -130,9 +130,7 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         if not _has(found.content, _TRAINING):
             raise InputError(f"{path} holds weights alone: no training can resume from it")
         if damaged:
-            rank_zero_only(print)(
-                f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}", flush=True
-            )
+            rank_zero_only(warn)(f"{'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
         return found
     if damaged:
         raise InputError("; ".join(damaged))

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_lightning.errors import warn
 from ssl_lightning.runs.folder import write_atomically
 from ssl_lightning.runs.history import direction_of, read_rows
 
@@ -32,7 +33,7 @@ class Metrics(Logger):
             rows, damaged, total = read_rows(path)
             self.rows = {number: values for number, values in rows.items() if number <= step}
             if damaged:
-                print(f"warning: {path} is damaged: {damaged} of its {total} rows cannot be read and are left out")
+                warn(f"{path} is damaged: {damaged} of its {total} rows cannot be read and are left out")
 
     @property
     def name(self) -> str:
@@ -76,4 +77,4 @@ class Metrics(Logger):
         try:
             write_atomically(self.path, text.getvalue())
         except OSError as error:
-            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept until it can")
+            warn(f"{self.path} cannot be written ({error.strerror}); its rows are kept until it can")

@@ -8,7 +8,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.errors import NotSaved, TrainingInterrupted, warn
 from ssl_lightning.record import TakesResults, record, record_last
 from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
@@ -119,7 +119,7 @@ class RunSummary(lightning.Callback):
         try:
             write_json(self.run.results, results)
         except OSError as error:
-            print(f"warning: {self.run.results} cannot be written ({error.strerror})")
+            warn(f"{self.run.results} cannot be written ({error.strerror})")
         for logger in trainer.loggers:
             if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())
