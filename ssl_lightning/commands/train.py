@@ -71,7 +71,7 @@ def train(config: DictConfig) -> float | None:
     _prepare(data, trainer)
     method = build_method(config if checkpoint is None else with_own_networks(config, run.config), data)
     if checkpoint is not None:
-        checkpoint.refuse_misfit(method)
+        checkpoint.load_into(method)  # refused now, before the folder is touched
     if config.compile:
         method.compile_parts()
     lightning.seed_everything(config.seed, verbose=False)

@@ -36,7 +36,6 @@ class Record:
 
     folder: Path
     problem: str = ""
-    status: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     overridden: Sequence[str] = ()
@@ -110,7 +109,6 @@ def read_run(folder: Path) -> Record:
         return Record(
             folder,
             "" if status == "finished" else f"{status} after {max(rows, default=0)} steps",
-            status,
             {plain(key): "null" if value is None else plain(value) for key, value in config.items()},
             {plain(key): plain(value) for key, value in {**method, **choices}.items()},
             [plain(override.partition("=")[0].lstrip("+")) for override in overrides],
