@@ -61,11 +61,11 @@ class Search:
         self.fixed = [
             f"{key}={override.get_value_element_as_str()}"
             for key, override in named.items()
-            if not override.is_sweep_override() and not key.lstrip("+~").startswith("sweep.")
+            if not override.is_sweep_override()
         ]
         if not self.space:
             raise InputError(
-                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=interval(1e-4,1e-2)'"
+                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=interval(1e-4,0.1)'"
             )
         save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -89,7 +89,10 @@ class Search:
             RunFailed: no trial at all succeeded.
             SweepStopped: a signal arrived.
         """
-        over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
+        for trial in self._trials(TrialState.RUNNING):
+            if set(trial.params) != set(self.space):  # the search was killed while it was proposed: it is given up
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        over = self._finish(self._trials(TrialState.RUNNING))
         while (room := n_trials - len(self._trials())) > 0:
             over += self._finish([self._ask() for _ in range(min(batch, room))])
         self._close()
@@ -97,13 +100,6 @@ class Search:
 
     def _trials(self, *states: Any) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=states or None)
-
-    def _whole(self, trial: Any) -> bool:
-        """Whether a trial has all its values; if not (the search was killed while it was proposed), it is given up."""
-        if set(trial.params) == set(self.space):
-            return True
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        return False
 
     def _ask(self) -> Any:
         number = len(self._trials())
