@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "losses": {"distributed"},
     "data": {"evaluation", "figures", "modules", "randomness", "transforms"},
     "methods": {"color", "losses", "modules", "optim", "distributed", "randomness", "record", "transforms"},
-    "loggers": {"runs"},
+    "loggers": {"config", "runs"},
     "runs": {"config", "distributed", "evaluation", "randomness", "record"},
     "config": {"runs"},
     "figures": {"evaluation", "record", "runs"},
