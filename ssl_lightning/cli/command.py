@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import ssl_lightning
 from ssl_lightning.cli.arguments import (
+    options_first,
     refuse_launched_sweep,
-    refuse_unknown_options,
     verbatim,
     with_one_length,
     with_places,
@@ -99,7 +99,7 @@ def _register_resolvers() -> None:
 
 def _prepared(arguments: list[str], name: str) -> list[str]:
     """The arguments of a command as Hydra takes them."""
-    refuse_unknown_options(arguments)
+    arguments = options_first(arguments)
     if name == "pretrain":
         refuse_launched_sweep(arguments)
         arguments = with_sweep_folder(arguments)
