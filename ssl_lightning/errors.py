@@ -50,6 +50,11 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).splitlines())
 
 
+def warn(line: str) -> None:
+    """Tells what a run does without."""
+    print(one_line(f"warning: {line}"), flush=True)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says."""
     return next(iter(str(error).strip().splitlines()), "")

@@ -130,7 +130,7 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
         ),
         (
             ["transform=unaugmented"],
-            "method SimCLR takes 2 views of an image, and the transform makes 1; transforms that fit: byol_cifar,",
+            "method SimCLR takes 2 view(s) of an image, and the transform makes 1; transforms that fit: byol_cifar,",
         ),
         (
             ["method=rotation", "transform=jigsaw"],

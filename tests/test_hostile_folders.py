@@ -61,7 +61,7 @@ def open_run(folder: Path) -> None:
     method = build_method(config, data)
     checkpoint = newest_checkpoint(run)
     assert checkpoint is not None
-    checkpoint.refuse_misfit(method)
+    checkpoint.load_into(method)
 
 
 def refused(act: Callable[[], Any], folder: Path, words: str) -> None:

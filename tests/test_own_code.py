@@ -234,8 +234,8 @@ def test_a_run_folder_cannot_say_that_it_is_trusted(home: Path, tmp_path: Path) 
     ("argument", "answer"),
     [
         ("trust=my_pakage", "trust=my_pakage: there is no such package in the current folder, and none is installed"),
-        ("trust=my/pkg", "trust=my/pkg is not the name of a package"),
-        ("trust=", "trust= is not the name of a package"),
+        ("trust=my/pkg", "trust=my/pkg: there is no such package"),
+        ("trust=", "trust=: there is no such package"),
     ],
 )
 def test_a_wrong_name_is_told(home: Path, argument: str, answer: str) -> None:

@@ -142,7 +142,7 @@ def test_each_data_set_fits_or_the_line_names_those_that_do(method: str) -> None
     colored = {name for name in same if composed("~transform", f"data={name}")[0].data.get("channels") == 3}
     assert fitting == (colored if method == "colorization" else same)
     for line in filter(None, refused.values()):
-        assert (named := re.search(r"data that fits: ([\w, ]+)", line)), line
+        assert (named := re.search(r"data that fit: ([\w, ]+)", line)), line
         assert fitting <= set(named[1].split(", "))
 
 
@@ -172,7 +172,7 @@ def test_color_images_are_cropped_mirrored_and_recolored(method: str) -> None:
 
 def test_the_digits_views_are_refused_on_color_images() -> None:
     config = composed("method=simclr", "data=cifar10", "transform=digits")[0]
-    with pytest.raises(InputError, match=r"for images of 1 channel, and the data has 3; data that fits: digits,"):
+    with pytest.raises(InputError, match=r"for images of 1 channel\(s\), and the data has 3; data that fit: digits,"):
         validate_config(config)
 
 

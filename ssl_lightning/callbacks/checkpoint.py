@@ -8,7 +8,7 @@ from lightning import Trainer
 
 from ssl_lightning.callbacks.after_step import AfterStep
 from ssl_lightning.distributed import all_reduce_max
-from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.errors import NotSaved, TrainingInterrupted, warn
 from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.history import direction_of
@@ -100,10 +100,7 @@ class LastAndBest(AfterStep):
         trainer.save_checkpoint(path)
         failure: OSError | None = getattr(trainer.strategy.checkpoint_io, "failure", None)
         if failure is not None:
-            print(
-                f"\nwarning: {path} was not written ({failure.strerror}); training goes on, the one before it stays",
-                flush=True,
-            )
+            warn(f"{path} was not written ({failure.strerror}); training goes on, the one before it stays")
         if all_reduce_max(failure is not None):
             return False
         if path == self.run.last:
@@ -113,6 +110,5 @@ class LastAndBest(AfterStep):
     def _save_end(self, trainer: Trainer) -> None:
         if not self._save(trainer, self.run.last):
             raise NotSaved(
-                f"the end of this run could not be saved in {self.run.last}: make room, and resume it from the"
-                f" checkpoint before with: ssl-pretrain resume={self.run.path}"
+                f"the end of this run could not be saved: make room, then ssl-pretrain resume={self.run.path}"
             )

@@ -27,7 +27,7 @@ class Divergence(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.recent.append((trainer.global_step, outputs["loss"]))
         if len(self.recent) == 50:
-            self._look_at_losses(trainer)
+            self._look(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._look(trainer, pl_module)
@@ -35,26 +35,21 @@ class Divergence(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._look(trainer, pl_module)
 
-    def _look(self, trainer: Trainer, pl_module: Any) -> None:
-        self._look_at_losses(trainer)
-        if not all_finite(pl_module.parameters()):
-            raise _diverged("weights are", trainer.global_step, trainer)
-
-    def _look_at_losses(self, trainer: Trainer) -> None:
-        if not self.recent:
-            return
-        steps, losses = zip(*self.recent, strict=True)
-        self.recent.clear()
-        finite = torch.stack(losses).isfinite().tolist()
+    def _look(self, trainer: Trainer, pl_module: Any = None) -> None:
         latest = trainer.global_step + 1
-        first = next((step for step, good in zip(steps, finite, strict=True) if not good), latest)
+        finite = torch.stack([loss for _, loss in self.recent]).isfinite().tolist() if self.recent else []
+        first = next((step for (step, _), good in zip(self.recent, finite, strict=True) if not good), latest)
+        self.recent.clear()
         if ago := all_reduce_max(latest - first):
-            raise _diverged("the loss is", latest - ago, trainer)
-
-
-def _diverged(what: str, step: int, trainer: Trainer) -> InputError:
-    kept = " (its last checkpoint is from before)" if RunFolder(Path(trainer.default_root_dir)).last.exists() else ""
-    return InputError(
-        f"the training diverged: {what} not finite at step {step}{kept}; try a lower optimizer.lr, or"
-        " trainer.gradient_clip_val=1"
-    )
+            what, step = "the loss is", latest - ago
+        elif pl_module is not None and not all_finite(pl_module.parameters()):
+            what, step = "weights are", trainer.global_step
+        else:
+            return
+        kept = (
+            " (its last checkpoint is from before)" if RunFolder(Path(trainer.default_root_dir)).last.exists() else ""
+        )
+        raise InputError(
+            f"the training diverged: {what} not finite at step {step}{kept}; try a lower optimizer.lr, or"
+            " trainer.gradient_clip_val=1"
+        )

@@ -97,8 +97,6 @@ class Health(Callback):
             if self.stop:
                 raise InputError(f"{message}; stopped, as callbacks.health.stop=true asks")
             if rank() == 0:
-                print(
-                    f"\nWARNING: {message}. Try a lower learning rate, or another temperature or momentum.", flush=True
-                )
+                print(f"\nWARNING: {message}. Lower the learning rate, or change temperature or momentum.", flush=True)
             self.told = True
         self.suspected = bool(broken)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_lightning.errors import warn
 from ssl_lightning.figures.curves import curves_figure, map_figure, principal
 from ssl_lightning.figures.style import save
 from ssl_lightning.ranges import PositiveInt
@@ -116,7 +117,7 @@ class Pictures(Callback):
             save(figure, path, title(self.run, trainer.datamodule.seed))
             animate(path.with_suffix(".gif"))
         except OSError as error:  # a picture that cannot be written ends no run
-            print(f"\nwarning: {path} was not written ({error.strerror})")
+            warn(f"{path} was not written ({error.strerror})")
             return
         for logger in trainer.loggers:
             if isinstance(logger, TakesImages):

@@ -1,6 +1,7 @@
 """The arguments of a command become arguments of Hydra."""
 
 import os
+import re
 from pathlib import Path
 
 from ssl_lightning.config.choices import did_you_mean
@@ -13,27 +14,33 @@ from ssl_lightning.runs.folder import find_run, quoted
 from ssl_lightning.runs.stored_config import read_config
 
 
-def refuse_unknown_options(arguments: list[str]) -> None:
+def options_first(arguments: list[str]) -> list[str]:
+    """Hydra takes options before overrides alone, its users in any order.
+
+    Raises:
+        InputError: an option that there is not.
+    """
     from hydra._internal.utils import get_args_parser
 
-    known = [option for option in get_args_parser()._option_string_actions if option.startswith("--")]
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option.startswith("--") and not any(name.startswith(option) for name in known):
-            raise InputError(f"there is no option {option}; {did_you_mean(option, known)}")
+    parser = get_args_parser()
+    found, behind = parser.parse_known_args(arguments)
+    for option in (word.partition("=")[0] for word in behind if word.startswith("-")):
+        raise InputError(f"there is no option {option}; {did_you_mean(option, parser._option_string_actions)}")
+    overrides = [*found.overrides, *behind]
+    return [*(word for word in arguments if word not in overrides), *overrides]
 
 
 def with_sweep_folder(arguments: list[str]) -> list[str]:
     """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "resume_sweep" and value not in ("null", ""):
-            return resumed_arguments(value, [other for other in arguments if other != argument])
-    return arguments
+    given = next((argument for argument in arguments if re.match("resume_sweep=(?!null$).", argument)), None)
+    if given is None:
+        return arguments
+    return resumed_arguments(given.partition("=")[2], [other for other in arguments if other != given])
 
 
 def with_run_folder(arguments: list[str]) -> list[str]:
     """Checks every `run=`; turns `resume=RUN` into the composed config of that run, in its own folder."""
+    options: list[str] = []
     rest: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -45,14 +52,15 @@ def with_run_folder(arguments: list[str]) -> list[str]:
         if key == "resume" and value not in ("null", ""):
             run = find_run(value).path.resolve()
             _refuse_groups_and_hydra(run / ".hydra" / "config.yaml", arguments)
-            rest += [f"--config-path={run / '.hydra'}", "--config-name=config", f"hydra.run.dir={quoted(run)}"]
-            rest.append("hydra.output_subdir=null")  # the run writes its config itself, when it is known to fit
+            options = [f"--config-path={run / '.hydra'}", "--config-name=config"]
+            # the run writes its config itself, when it is known to fit
+            rest += [f"hydra.run.dir={quoted(run)}", "hydra.output_subdir=null"]
             argument = f"resume={quoted(run)}"
         if key == "logger" and any(other.startswith("resume=") for other in arguments):
             rest.append(f"hydra.searchpath=[{quoted(CONFIG_DIR)}]")  # the run's folder holds no choices
             argument = f"+{argument}"
         rest.append(argument)
-    return rest
+    return [*options, *rest]
 
 
 def with_one_length(arguments: list[str]) -> list[str]:
@@ -100,6 +108,4 @@ def _refuse_groups_and_hydra(config: Path, arguments: list[str]) -> None:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if (CONFIG_DIR / key).is_dir() and value and key != "logger":
-            raise InputError(
-                f"resume= keeps the choices of its run; give values (trainer.max_epochs=50), not {argument}"
-            )
+            raise InputError(f"resume= keeps the choices of its run: give values such as seed=1, not {argument}")

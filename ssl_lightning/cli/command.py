@@ -1,10 +1,10 @@
 """What all commands share: Hydra around a task, and one clear line for every mistake."""
 
-import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 
 import ssl_lightning
 from ssl_lightning.cli.arguments import (
+    options_first,
     refuse_launched_sweep,
-    refuse_unknown_options,
     verbatim,
     with_one_length,
     with_places,
     with_run_folder,
     with_sweep_folder,
 )
-from ssl_lightning.cli.help import register_choices
+from ssl_lightning.cli.help import choices
 from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
@@ -31,88 +31,75 @@ from ssl_lightning.config.validate import validate_options
 from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, one_line, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
-from ssl_lightning.launch.sweep_folder import SweepFailed
 from ssl_lightning.runs.folder import evaluation_folder, remove_empty
-
-Task = Callable[[DictConfig], Any]
-
 
 # Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone, which may lie in several places.
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 
 
-def command(name: str) -> Callable[[Task], Callable[[], None]]:
-    """Makes a console command of a task: the config `conf/<name>.yaml`, `resume=`, errors as one line.
+def command(name: str) -> Callable[..., None]:
+    """The console command `ssl-<name>`: the function `commands.<name>.<name>` on the config `conf/<name>.yaml`.
 
-    Exit status: 0 done, 2 a mistake in the input, 128 + signal when stopped, 1 anything else: a run that the machine
-        ended, jobs of a sweep that failed, or a defect (with its traceback).
+    It takes `resume=` and answers a mistake by one line. Exit status: 0 done, 2 a mistake in the input, 128 + signal
+    when stopped, 1 anything else: a run that the machine ended, jobs of a sweep that failed, or a defect (with its
+    traceback).
     """
 
-    def decorate(task: Task) -> Callable[[], None]:
-        @functools.wraps(task)
-        def main(prepared: bool = False) -> None:
-            """`prepared`: the arguments are those of Hydra already."""
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-            share_cores()
-            _register_resolvers()
-            register_choices()
-            show_in_one_line(name)
-            arguments = sys.argv[1:]
-            if "--version" in arguments:
-                print(f"ssl-lightning {ssl_lightning.__version__}")
-                return
-            try:
-                arguments = take_trust(arguments)
-                if not prepared:
-                    sys.argv[1:] = _prepared(arguments, name)
-                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(single)()
-            except TrainingInterrupted as interrupted:
+    def main(prepared: bool = False) -> None:
+        """`prepared`: the arguments are those of Hydra already."""
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+        share_cores()
+        _register_resolvers()
+        show_in_one_line(name)
+        arguments = sys.argv[1:]
+        if "--version" in arguments:
+            print(f"ssl-lightning {ssl_lightning.__version__}")
+            return
+        try:
+            arguments = take_trust(arguments)
+            sys.argv[1:] = arguments if prepared else _prepared(arguments, name)
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(task)()
+        except TrainingInterrupted as interrupted:
+            _exit_stopped(interrupted, name)
+        except KeyboardInterrupt:
+            _exit(name, "stopped", 130)
+        except Exception as error:
+            _exit_if_mistaken(error, name, arguments)
+            raise
+
+    def task(config: DictConfig) -> Any:
+        try:
+            validate_options(config, name)
+            return getattr(import_module(f"ssl_lightning.commands.{name}"), name)(config)
+        except TrainingInterrupted as interrupted:
+            if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
                 _exit_stopped(interrupted, name)
-            except KeyboardInterrupt:
-                _exit(name, "stopped", 130)
-            except SweepFailed as failed:
-                _exit(name, str(failed), 1)
-            except Exception as error:
-                _exit_if_mistaken(error, name, arguments)
+            raise
+        except Exception as error:
+            if HydraConfig.get().mode is RunMode.RUN:
+                _exit_if_mistaken(error, name, sys.argv[1:])
                 raise
-
-        @functools.wraps(task)
-        def single(config: DictConfig) -> Any:
-            try:
-                validate_options(config, name)
-                return task(config)
-            except TrainingInterrupted as interrupted:
-                if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
-                    _exit_stopped(interrupted, name)
+            line = mistake(error, name, sys.argv[1:])  # a sweep goes on, and tells at its end which jobs failed
+            if line is None:
+                traceback.print_exc()
                 raise
-            except Exception as error:
-                if HydraConfig.get().mode is RunMode.RUN:
-                    _exit_if_mistaken(error, name, sys.argv[1:])
-                    raise
-                line = mistake(error, name, sys.argv[1:])  # a sweep goes on, and tells at its end which jobs failed
-                if line is None:
-                    traceback.print_exc()
-                    raise
-                print(one_line(f"ssl-{name}: this job fails: {line}"), file=sys.stderr, flush=True)
-                raise InputError(line) from error
+            print(one_line(f"ssl-{name}: this job fails: {line}"), file=sys.stderr, flush=True)
+            raise InputError(line) from error
 
-        single.command = name  # type: ignore[attr-defined]
-        return main
-
-    return decorate
+    task.__module__ = f"ssl_lightning.{name}"  # from which Hydra takes the name of the job
+    return main
 
 
 def _register_resolvers() -> None:
     """What `conf/` calls by these names."""
-    OmegaConf.register_new_resolver("evaluation_folder", evaluation_folder, replace=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
-    for resolver in (tasks_per_node, gpus_per_node):
+    for resolver in (choices, evaluation_folder, tasks_per_node, gpus_per_node):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
 
 
 def _prepared(arguments: list[str], name: str) -> list[str]:
     """The arguments of a command as Hydra takes them."""
-    refuse_unknown_options(arguments)
+    arguments = options_first(arguments)
     if name == "pretrain":
         refuse_launched_sweep(arguments)
         arguments = with_sweep_folder(arguments)
@@ -131,20 +118,15 @@ def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
 
 
 def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
-    line = mistake(error, name, arguments)
-    if line is not None:
-        _remove_empty_folder(arguments)
-        _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
-
-
-def _remove_empty_folder(arguments: list[str]) -> None:
     """A refused command leaves no folder behind, unless it was to resume what is in it."""
-    resumed = any(argument.startswith("resume=") for argument in arguments)
-    composed = HydraConfig.instance().cfg
-    if composed is None or resumed or launched_rank() > 0:
+    line, composed = mistake(error, name, arguments), HydraConfig.instance().cfg
+    if line is None:
         return
-    if folder := OmegaConf.select(composed, "hydra.runtime.output_dir"):  # type: ignore[arg-type]
+    resumed = any(argument.startswith("resume=") for argument in arguments)
+    folder = composed and OmegaConf.select(composed, "hydra.runtime.output_dir")  # type: ignore[arg-type]
+    if folder and not resumed and launched_rank() == 0:
         remove_empty(Path(folder))
+    _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
 
 
 def _exit(name: str, line: str, status: int) -> None:

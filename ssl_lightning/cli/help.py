@@ -3,14 +3,8 @@
 import textwrap
 
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
-
-
-def register_choices() -> None:
-    """Makes `${choices:}` known to the template of `--help`."""
-    OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
 def choices() -> str:

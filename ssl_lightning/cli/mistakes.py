@@ -24,7 +24,7 @@ def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return _no_choice(group, choice, error.options)
     if "Config group override must be a string" in str(error):
-        return _unnamed_choice(arguments)
+        return f"a choice is a name, such as method=simclr, no number and not null: {' '.join(arguments)}"
     if isinstance(error, OverrideParseException):
         return _not_parsed(error.override)
     if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, InstantiationException):
@@ -35,15 +35,6 @@ def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None
 def _no_choice(group: str, choice: str, options: Iterable[str] | None) -> str:
     names = options or (file.stem for file in sorted((CONFIG_DIR / group).glob("*.yaml")))
     return f"there is no {group} '{choice}'; {did_you_mean(choice, (n for n in names if not n.startswith('_')))}"
-
-
-def _unnamed_choice(arguments: list[str]) -> str:
-    """A group is given a number or null."""
-    for argument in arguments:
-        group, _, choice = argument.lstrip("+").partition("=")
-        if (CONFIG_DIR / group).is_dir() and not (CONFIG_DIR / group / f"{choice}.yaml").is_file():
-            return _no_choice(group, choice, None) if group else _not_parsed(choice)
-    raise AssertionError
 
 
 def _not_parsed(override: str) -> str:

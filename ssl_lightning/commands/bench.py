@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +62,26 @@ def bench(config: DictConfig) -> float:
     if config.compile:
         method.compile_parts()
     data.train_dataloader()  # which refuses a batch that is larger than the set
-    device = trainer.strategy.root_device
-    console = Console()
-    batch_size = int(config.data.batch_size)
-    seconds: dict[str, np.ndarray] = {}
-    memory: dict[str, int] = {}
-    with console.status("data and transform alone"), _peak_memory(device, memory, "data"):
-        batches = _prepared(data, device)
-        seconds["data"] = _time(lambda: next(batches), config.warmup, config.steps, device)
-    with console.status("compute alone"), _peak_memory(device, memory, "compute"):
-        step = _step(method.to(device), next(batches), str(trainer.precision))
-        seconds["compute"] = _time(step, config.warmup, config.steps, device)
-    with console.status("end to end"), _peak_memory(device, memory, "end_to_end"):
+    device, batches = trainer.strategy.root_device, _prepared(data, trainer.strategy.root_device)
+
+    def end_to_end() -> np.ndarray:
         method.load_state_dict(build_method(config, data).state_dict())
         trainer.fit(method, data)
-        seconds["end_to_end"] = clock.seconds / config.steps
+        return clock.seconds / config.steps
+
+    parts: dict[str, Callable[[], np.ndarray]] = {
+        "data": lambda: _time(lambda: next(batches), config, device),
+        "compute": lambda: _time(_step(method.to(device), next(batches), trainer.precision_plugin), config, device),
+        "end_to_end": end_to_end,
+    }
+    console, batch_size = Console(), int(config.data.batch_size)
+    seconds: dict[str, np.ndarray] = {}
+    memory: dict[str, int] = {}
+    for name, measure in parts.items():
+        with console.status(name.replace("_", " ")):
+            _forget_peak(device)
+            seconds[name] = measure()
+            memory[name] = _peak(device)
     rates = {name: batch_size / float(wall) for name, (wall, _) in seconds.items()}
     result = {
         "samples_per_second": rates,
@@ -105,14 +110,12 @@ def _prepared(data: Any, device: torch.device) -> Iterator[dict[str, Any]]:
             step += 1
 
 
-def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], None]:
+def _step(method: Any, batch: dict[str, Any], precision: Any) -> Callable[[], None]:
     optimizer = method.optimizer(method.groups())
-    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
-    mixed = precision.endswith("mixed")
     method.train()
 
     def step() -> None:
-        with torch.autocast(method.device.type, dtype=dtype, enabled=mixed):
+        with precision.forward_context():
             loss = method.loss(batch)["loss"]
         optimizer.zero_grad()
         loss.backward()
@@ -122,14 +125,14 @@ def _step(method: Any, batch: dict[str, Any], precision: str) -> Callable[[], No
     return step
 
 
-def _time(call: Callable[[], Any], warmup: int, steps: int, device: torch.device) -> np.ndarray:
+def _time(call: Callable[[], Any], config: DictConfig, device: torch.device) -> np.ndarray:
     """(2,) seconds a call."""
-    for _ in range(warmup):
+    for _ in range(config.warmup):
         call()
     begin = _now(device)
-    for _ in range(steps):
+    for _ in range(config.steps):
         call()
-    return (_now(device) - begin) / steps
+    return (_now(device) - begin) / config.steps
 
 
 def _now(device: torch.device) -> np.ndarray:
@@ -139,18 +142,19 @@ def _now(device: torch.device) -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-@contextmanager
-def _peak_memory(device: torch.device, memory: dict[str, int], part: str) -> Iterator[None]:
-    """Notes the peak within the block: of tensors on a GPU, of the whole process on a CPU."""
+def _forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        yield
-        memory[part] = int(torch.cuda.max_memory_allocated(device))
-        return
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the peak anew
-    yield
-    memory[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the peak anew
+
+
+def _peak(device: torch.device) -> int:
+    """Bytes since: of tensors on a GPU, of the whole process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _show(console: Console, result: dict[str, Any], path: Path) -> None:

@@ -22,9 +22,10 @@ from ssl_lightning.config.validate import validate_arguments
 from ssl_lightning.errors import InputError, described, first_line
 from ssl_lightning.modules.backbones.image import transformers_model
 from ssl_lightning.modules.backbones.language_model import LanguageModel
+from ssl_lightning.runs.checkpoints import Checkpoint, read_checkpoint
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder, find_run
-from ssl_lightning.runs.load import load_data, load_weights
+from ssl_lightning.runs.load import load_data
 
 _OF_DATA = ("source", "root", "val_size", "batch_size", "num_workers", "probe", "probe_val_size")
 """What another data set brings along; all else is the preprocessing of the run."""
@@ -86,7 +87,7 @@ def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Evaluat
     data = load_data(run, composed)
     untrained, trained = (build_method(composed, data).to(device) for _ in range(2))
     checkpoint = run.checkpoint(str(config.checkpoint))
-    load_weights(trained, checkpoint, run, device)
+    Checkpoint(checkpoint, read_checkpoint(checkpoint, device)).load_into(trained)
     name = title(run, composed.seed) + (f" on {chosen_data()}" if chosen_data() else "")
     return Evaluated(name, trained, untrained, data, composed, str(checkpoint), run)
 

@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LambdaCallback
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.build import (
@@ -54,7 +55,15 @@ def train(config: DictConfig) -> float | None:
     metrics = Metrics(run.metrics, step)
     begins_trained = bool(parents(config))
     summary = RunSummary(run, metrics, config, begins_trained)
-    trainer = _trainer(config, run, metrics, summary, Header(run.path, step))
+    header = LambdaCallback(on_fit_start=lambda trainer, method: print_run_header(run.path, trainer, resumed=step))
+    callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
+    trainer: lightning.Trainer = instantiate(
+        config.trainer,
+        callbacks=[header, *callbacks, summary],
+        logger=[metrics, *instantiate(config.get("logger") or {}).values()],
+        default_root_dir=str(run.path),
+        _convert_="all",
+    )
     data = build_data(config)
     tokenizers = parent_runs(config) if checkpoint is None else [run.path]
     for folder in tokenizers[:1]:
@@ -62,7 +71,7 @@ def train(config: DictConfig) -> float | None:
     _prepare(data, trainer)
     method = build_method(config if checkpoint is None else with_own_networks(config, run.config), data)
     if checkpoint is not None:
-        checkpoint.refuse_misfit(method)
+        checkpoint.load_into(method)  # refused now, before the folder is touched
     if config.compile:
         method.compile_parts()
     lightning.seed_everything(config.seed, verbose=False)
@@ -70,7 +79,10 @@ def train(config: DictConfig) -> float | None:
         data.store(run.path)
         if checkpoint is None:
             store_networks(method, run.config)
-    _describe(config, data, trainer, summary)
+    composed: Any = OmegaConf.to_container(config, resolve=True)
+    facts = {"modality": data.modality.name, "provenance": summary.provenance(trainer)}
+    for logger in trainer.loggers:
+        logger.log_hyperparams({**composed, **facts})
     try:
         _fit(trainer, method, data, checkpoint, summary)
     except TrainingInterrupted as stop:
@@ -81,30 +93,6 @@ def train(config: DictConfig) -> float | None:
     next_command = _next_command(run, method, data)
     print_run_summary(run.path, trainer.global_step, metrics.latest, untrained, method.figures, next_command)
     return metrics.latest.get(config.objective) if config.objective else None
-
-
-class Header(lightning.Callback):
-    """Says what the run is about to do, once its optimizer is made."""
-
-    def __init__(self, run: Path, step: int | None) -> None:
-        self.run, self.step = run, step
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        print_run_header(self.run, trainer, resumed=self.step)
-
-
-def _trainer(
-    config: DictConfig, run: RunFolder, metrics: Metrics, summary: RunSummary, header: Header
-) -> lightning.Trainer:
-    callbacks = [callback for callback in instantiate(config.callbacks or {}).values() if callback is not None]
-    trainer: lightning.Trainer = instantiate(
-        config.trainer,
-        callbacks=[header, *callbacks, summary],
-        logger=[metrics, *instantiate(config.get("logger") or {}).values()],
-        default_root_dir=str(run.path),
-        _convert_="all",
-    )
-    return trainer
 
 
 def _prepare(data: Any, trainer: lightning.Trainer) -> None:
@@ -142,14 +130,6 @@ def _fit(
             logger.finalize("finished")
             if isinstance(logger, TakesResults):
                 logger.close(summary.status)
-
-
-def _describe(config: DictConfig, data: Any, trainer: lightning.Trainer, summary: RunSummary) -> None:
-    """Tells the loggers what the run is: its config, its modality, and where its figures come from."""
-    composed: Any = OmegaConf.to_container(config, resolve=True)
-    facts = {"modality": data.modality.name, "provenance": summary.provenance(trainer)}
-    for logger in trainer.loggers:
-        logger.log_hyperparams({**composed, **facts})
 
 
 def _next_command(run: RunFolder, method: Any, data: Any) -> str:

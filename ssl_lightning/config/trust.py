@@ -16,7 +16,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 from ssl_lightning.runs.stored_config import RUN_FOLDER, nodes
 
 _VARIABLE = "SSL_TRUST"
@@ -44,18 +44,13 @@ def take_trust(arguments: list[str]) -> list[str]:
             rest.append(argument)
             continue
         named = [name.strip(" '\"") for name in value.strip("[]").split(",")]
+        _search_current_folder()
         for name in named:
-            _refuse_unknown_package(name)
+            parts = name.split(".")
+            if not all(map(str.isidentifier, parts)) or importlib.util.find_spec(parts[0]) is None:
+                raise InputError(f"trust={name}: there is no such package in the current folder, and none is installed")
         os.environ[_VARIABLE] = ",".join(dict.fromkeys([*_packages(), *named]))
     return rest
-
-
-def _refuse_unknown_package(name: str) -> None:
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-        raise InputError(f"trust={name} is not the name of a package; give trust=my_package or trust=[one,other]")
-    _search_current_folder()
-    if importlib.util.find_spec(name.partition(".")[0]) is None:
-        raise InputError(f"trust={name}: there is no such package in the current folder, and none is installed")
 
 
 def _packages() -> list[str]:
@@ -75,28 +70,23 @@ def validate_targets(config: DictConfig) -> None:
         InputError: some `_target_` is not trusted, or is not there.
     """
     for key, target in targets(OmegaConf.to_container(config, resolve=False)):
-        _refuse_untrusted(f"{key}._target_={target}", target)
-
-
-def _refuse_untrusted(said: str, target: str) -> None:
-    if not _trusted(target):
-        package = target.partition(".")[0]
-        if package == "ssl_lightning":
+        said, package = f"{key}._target_={target}", target.partition(".")[0]
+        if not _trusted(target) and package == "ssl_lightning":
             raise InputError(f"{said} is none of the parts that a config builds and is not run")
-        raise InputError(
-            f"{said} is not from ssl_lightning and is not run; if you know and trust the package {package}, add"
-            f" trust={package}, or set {_VARIABLE}={package}"
-        )
-    try:
-        if target not in _names():
-            _search_current_folder()
-        found = get_object(target)
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise InputError(f"{said} cannot be found ({type(cause).__name__}: {' '.join(str(cause).split())})") from error
-    home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if target not in _names() and not _trusted(home):
-        raise InputError(f"{said} leads to {home}, outside what you trust, and is not run")
+        if not _trusted(target):
+            raise InputError(
+                f"{said} is not from ssl_lightning and is not run; if you know and trust the package {package}, add"
+                f" trust={package}, or set {_VARIABLE}={package}"
+            )
+        try:
+            if target not in _names():
+                _search_current_folder()
+            found = get_object(target)
+        except Exception as error:
+            raise InputError(f"{said} cannot be found ({described(error.__cause__ or error)})") from error
+        home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+        if target not in _names() and not _trusted(home):
+            raise InputError(f"{said} leads to {home}, outside what you trust, and is not run")
 
 
 def _trusted(target: str) -> bool:
@@ -129,20 +119,18 @@ def refuse_places(config: DictConfig, given: Sequence[str] | None = None) -> Non
         InputError: it stands or writes elsewhere.
     """
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    for key, target in targets(plain):
-        if not target.startswith(_WRITE):
-            continue
-        if not re.fullmatch(r"logger\.\w+|trainer\.profiler", key):
-            raise InputError(f"{key}._target_={target} is out of its place and is not run")
-        arguments: Any = OmegaConf.to_container(OmegaConf.select(config, key), resolve=False)
-        for name, value in arguments.items():
-            said = f"{key}.{name}={value}"
-            leads_out = re.search(r"[/\\~$]|\.\.", str(value)) or (value and _PLACE.search(name))
-            if given is not None and leads_out and name != "_target_" and value not in (RUN_FOLDER, own_entity()):
-                _refuse_unless_given(said, given)
-    for key, cache in caches(plain):
-        if given is not None:
-            _refuse_unless_given(f"{key}={cache}", given)
+    places = caches(plain)
+    for key, node in nodes(plain):
+        if isinstance(node, dict) and str(node.get("_target_")).startswith(_WRITE):
+            if not re.fullmatch(r"logger\.\w+|trainer\.profiler", key):
+                raise InputError(f"{key}._target_={node['_target_']} is out of its place and is not run")
+            for name, value in node.items():
+                out = may_lead_out(value) or (value and _PLACE.search(str(name)))
+                if out and name != "_target_" and value not in (RUN_FOLDER, own_entity()):
+                    places.append((f"{key}.{name}", value))
+    for name, value in places:
+        if given is not None and f"{name}={value}" not in given:
+            raise InputError(f"the run has {name}={value}, out of the run's folder; add it after resume= to mean it")
 
 
 def own_entity() -> str | None:
@@ -150,9 +138,9 @@ def own_entity() -> str | None:
     return os.environ.get("WANDB_ENTITY")
 
 
-def _refuse_unless_given(said: str, given: Sequence[str]) -> None:
-    if said not in given:
-        raise InputError(f"the run has {said}, out of the run's folder; add it after resume= to mean it")
+def may_lead_out(value: Any) -> bool:
+    """Whether a value could be the path of a place that is not below."""
+    return re.search(r"[/\\~$]|\.\.", str(value)) is not None
 
 
 def caches(plain: Any) -> list[tuple[str, str]]:

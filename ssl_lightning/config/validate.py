@@ -4,11 +4,11 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from hydra.utils import get_class, get_object
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -141,7 +141,7 @@ def validate_config(config: DictConfig) -> None:
             if part is not None and not OmegaConf.is_dict(part):
                 raise InputError(f"{group}.{name!s}={part} should be null or settings with a _target_")
     _validate_length(config.trainer)
-    method = _class(config.method._target_)
+    method = get_object(config.method._target_)
     if config.data.batch_size < method.min_batch_size:
         raise InputError(f"method {method.__name__} needs data.batch_size={method.min_batch_size} or more")
 
@@ -161,58 +161,53 @@ def validate_compatibility(config: DictConfig) -> None:
     Raises:
         InputError: they do not; the message names the choices that would.
     """
-    method, transform, data = (_class(config[part]._target_) for part in ("method", "transform", "data"))
-    for part, cls, declared in (
-        ("method", method, "requires"),
-        ("transform", transform, "produces"),
-        ("data", data, "provides"),
-    ):
-        if not hasattr(cls, declared):
-            raise InputError(f"{part} {cls.__name__} does not declare `{declared}`, the keys of a batch, as others do")
+    method, transform, data = (get_object(config[part]._target_) for part in ("method", "transform", "data"))
+    for made, declared in ((method, "requires"), (transform, "produces"), (data, "provides")):
+        if not hasattr(made, declared):
+            raise InputError(f"{made.__name__} does not declare `{declared}`, the keys of a batch, as others do")
     if not set(transform.requires) <= set(data.provides):
         raise _misfit(
             f"transform {transform.__name__} reads {', '.join(transform.requires)}, which data {data.__name__} does not"
-            " give; data that fits",
-            choices_that_fit("data", lambda made, _: set(transform.requires) <= set(made.provides)),
+            " give",
+            "data",
+            lambda made, _: set(transform.requires) <= set(made.provides),
         )
     wanted = config.transform.get("channels", getattr(transform, "channels", None))
     if wanted not in (None, config.data.get("channels")):
         raise _misfit(
-            f"the transform is for images of {_count(wanted, 'channel')}, and the data has {config.data.channels};"
-            " data that fits",
-            choices_that_fit("data", lambda made, node: "image" in made.provides and node.channels == wanted),
+            f"the transform is for images of {wanted} channel(s), and the data has {config.data.channels}",
+            "data",
+            lambda made, node: "image" in made.provides and node.channels == wanted,
         )
     if not set(method.requires) <= {*data.provides, *transform.produces}:
         raise _misfit(
-            f"method {method.__name__} reads {', '.join(method.requires)}, which {transform.__name__} does not make;"
-            " transforms that fit",
-            choices_that_fit("transform", lambda made, _: set(method.requires) <= {*data.provides, *made.produces}),
+            f"method {method.__name__} reads {', '.join(method.requires)}, which {transform.__name__} does not make",
+            "transform",
+            lambda made, _: set(method.requires) <= {*data.provides, *made.produces},
         )
-    made_views = _count_views(config.transform)
-    if "views" in method.requires and made_views and method.views not in (None, made_views):
+    views = _count_views(config.transform)
+    if "views" in method.requires and views and method.views not in (None, views):
         raise _misfit(
-            f"method {method.__name__} takes {_count(method.views, 'view')} of an image, and the transform makes"
-            f" {made_views}; transforms that fit",
-            choices_that_fit("transform", lambda _, node: _count_views(node) == method.views),
+            f"method {method.__name__} takes {method.views} view(s) of an image, and the transform makes {views}",
+            "transform",
+            lambda _, node: _count_views(node) == method.views,
         )
-    if not _is_of_kind(method.backbone_kind, get_object(config.backbone._target_), config.backbone):
+    kind = method.backbone_kind
+    if not _is_of_kind(kind, get_object(config.backbone._target_), config.backbone):
         given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
         raise _misfit(
-            f"method {method.__name__} needs a backbone of the kind '{method.backbone_kind}', not {given};"
-            " backbones that fit",
-            choices_that_fit("backbone", lambda made, node: _is_of_kind(method.backbone_kind, made, node)),
+            f"method {method.__name__} needs a backbone of the kind '{kind}', not {given}",
+            "backbone",
+            lambda made, node: _is_of_kind(kind, made, node),
         )
     channels = config.method.get("channels", config.data.get("channels"))
     if config.backbone.get("in_channels", channels) != channels:
         raise InputError(f"backbone.in_channels={config.backbone.in_channels}, but the data has {channels} channel(s)")
 
 
-def _misfit(line: str, fitting: list[str]) -> InputError:
-    return InputError(f"{line}: {', '.join(fitting) or 'none'}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number > 1 else ''}"
+def _misfit(line: str, group: str, fits: Callable[[Any, DictConfig], bool]) -> InputError:
+    named = "data" if group == "data" else f"{group}s"
+    return InputError(f"{line}; {named} that fit: {', '.join(choices_that_fit(group, fits)) or 'none'}")
 
 
 def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
@@ -224,10 +219,3 @@ def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:
 def _count_views(transform: DictConfig) -> int:
     """The views that the config of a transform lists; 0 where it lists none."""
     return sum(chain.get("count", 1) for chain in (transform.get("views") or {}).values())
-
-
-def _class(target: str) -> Any:
-    try:
-        return get_class(target)
-    except ValueError as error:
-        raise InputError(f"{target} is not a class") from error

@@ -11,7 +11,7 @@ from ssl_lightning.figures.metrics import FIGURES
 from ssl_lightning.figures.preflight import preflight
 from ssl_lightning.figures.table import print_lines, print_table
 from ssl_lightning.record import TakesResults
-from ssl_lightning.runs.description import choices
+from ssl_lightning.runs.description import describe
 from ssl_lightning.runs.folder import RunFolder
 
 _UNSUPERVISED = ("probe/effective_rank", "probe/uniformity", "probe/alignment")
@@ -23,7 +23,7 @@ def print_run_header(run: Path, trainer: Any, *, resumed: int | None) -> None:
     """What a run is about to do, and what its user might change; `resumed`: after so many steps, if it is."""
     method, found = trainer.lightning_module, preflight(trainer)
     weights = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    chosen = f"{choices(RunFolder(run)).get('data', '')} {trainer.datamodule.root}".strip()
+    chosen = f"{describe(RunFolder(run))[0].get('data', '')} {trainer.datamodule.root}".strip()
     rows = {
         "method": f"{type(method).__name__}, {weights / 1e6:.2f} M weights",
         **found,

@@ -16,8 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from omegaconf import DictConfig, open_dict
 
-from ssl_lightning.errors import TrainingInterrupted, described
-from ssl_lightning.launch.sweep_folder import SweepFailed, SweepStopped
+from ssl_lightning.errors import RunFailed, TrainingInterrupted, described
+from ssl_lightning.launch.sweep_folder import SweepStopped
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,7 @@ def raise_if_failed(jobs: Sequence[Job], folder: Path) -> None:
     """Ends a sweep in which jobs failed.
 
     Raises:
-        SweepFailed: at least one did.
+        RunFailed: at least one did.
     """
     if count := tell_failed(jobs):
-        raise SweepFailed(
-            f"{count} of {len(jobs)} jobs failed; try them again with: ssl-pretrain resume_sweep={folder}"
-        )
+        raise RunFailed(f"{count} of {len(jobs)} jobs failed; try them again with: ssl-pretrain resume_sweep={folder}")

@@ -1,6 +1,7 @@
 """Jobs of a sweep side by side on one machine: each is the command itself, with its own GPUs and threads."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,21 +62,17 @@ class LocalJob:
 
     def result(self, status: int) -> JobReturn:
         """What a job that ended with an exit status left in its folder, or how it failed."""
-        error = self._failure(status) if status else None
-        print(f"{self.name} failed: {error}" if error else f"{self.name} is finished", flush=True)
-        result = JobReturn(status=JobStatus.FAILED if error else JobStatus.COMPLETED)
+        number, lines = (
+            -status if status < 0 else status - 128,
+            self.log.read_text(errors="replace").strip().splitlines(),
+        )
+        last = re.sub("^ssl-[a-z]+: ", "", lines[-1])[:1000] if lines else f"exit status {status}"
+        why = f"it was ended by {signal.Signals(number).name}" if number in list(signal.Signals) else last
+        print(f"{self.name} failed: {why}; see {self.log}" if status else f"{self.name} is finished", flush=True)
+        if status:
+            return JobReturn(status=JobStatus.FAILED, _return_value=InputError(f"{why}; see {self.log}"))
         metrics = RunFolder(self.folder).read_results().get("metrics", {})
-        result.return_value = error or metrics.get(self.config.get("objective"))
-        return result
-
-    def _failure(self, status: int) -> InputError:
-        number = -status if status < 0 else status - 128
-        if number in list(signal.Signals):
-            return InputError(f"it was ended by {signal.Signals(number).name}; see {self.log}")
-        last = (self.log.read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
-        if status == 2:  # a mistake, in one line
-            return InputError(last.partition(": ")[2] if last.startswith("ssl-") else last)
-        return InputError(f"{last[:1000]}; see {self.log}")
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=metrics.get(self.config.get("objective")))
 
 
 def local_jobs(sweep: Any, overrides: Sequence[Sequence[str]], first: int) -> list[LocalJob]:

@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from ssl_lightning.errors import InputError, described
+from ssl_lightning.errors import InputError, RunFailed, described, warn
 from ssl_lightning.launch.jobs import Job, compose_job, run_jobs, tell_failed
-from ssl_lightning.launch.sweep_folder import SweepFailed, save_sweep
+from ssl_lightning.launch.sweep_folder import save_sweep
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 from ssl_lightning.runs.history import direction_of
 
@@ -61,11 +61,11 @@ class Search:
         self.fixed = [
             f"{key}={override.get_value_element_as_str()}"
             for key, override in named.items()
-            if not override.is_sweep_override() and not key.lstrip("+~").startswith("sweep.")
+            if not override.is_sweep_override()
         ]
         if not self.space:
             raise InputError(
-                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+                "sweep=optuna has nothing to search; give a key a range: 'optimizer.lr=interval(1e-4,0.1)'"
             )
         save_sweep(sweeper.config, self.folder)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -78,11 +78,7 @@ class Search:
                     raise ValueError(f"trial {trial.number} is of other ranges")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             damaged = journal.replace(journal.with_suffix(".damaged"))
-            print(
-                f"warning: {journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew"
-                " with the same trials, and trains none again that is finished",
-                flush=True,
-            )
+            warn(f"{journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew")
             self.study = _open(journal, wish)
 
     def run(self, *, n_trials: int, batch: int) -> list[Job]:
@@ -90,10 +86,13 @@ class Search:
 
         Raises:
             InputError: a run logs no such objective.
-            SweepFailed: no trial at all succeeded.
+            RunFailed: no trial at all succeeded.
             SweepStopped: a signal arrived.
         """
-        over = self._finish([trial for trial in self._trials(TrialState.RUNNING) if self._whole(trial)])
+        for trial in self._trials(TrialState.RUNNING):
+            if set(trial.params) != set(self.space):  # the search was killed while it was proposed: it is given up
+                self.study.tell(trial.number, state=TrialState.FAIL)
+        over = self._finish(self._trials(TrialState.RUNNING))
         while (room := n_trials - len(self._trials())) > 0:
             over += self._finish([self._ask() for _ in range(min(batch, room))])
         self._close()
@@ -101,13 +100,6 @@ class Search:
 
     def _trials(self, *states: Any) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=states or None)
-
-    def _whole(self, trial: Any) -> bool:
-        """Whether a trial has all its values; if not (the search was killed while it was proposed), it is given up."""
-        if set(trial.params) == set(self.space):
-            return True
-        self.study.tell(trial.number, state=TrialState.FAIL)
-        return False
 
     def _ask(self) -> Any:
         number = len(self._trials())
@@ -140,7 +132,7 @@ class Search:
         """The best trial: on the screen, in `optimization_results.yaml` as Hydra's sweepers write it, in a picture."""
         done = self._trials(TrialState.COMPLETE)
         if not done:
-            raise SweepFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
+            raise RunFailed(f"all {len(self._trials())} trials failed; their folders are in {self.folder}")
         best = self.study.best_trial
         results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
         write_atomically(self.folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.config.trust import own_entity
+from ssl_lightning.config.trust import may_lead_out, own_entity
 from ssl_lightning.errors import InputError, TrainingInterrupted, described
 from ssl_lightning.runs.folder import quoted, refuse_links_out
 from ssl_lightning.runs.stored_config import read_yaml
@@ -22,10 +22,6 @@ class SweepStopped(TrainingInterrupted):
 
     def __str__(self) -> str:
         return f"stopped; resume it with: ssl-pretrain resume_sweep={self.folder}"
-
-
-class SweepFailed(RuntimeError):
-    """The sweep is over and some of its jobs failed; the message says how many, what failed was told before."""
 
 
 def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
@@ -43,18 +39,12 @@ def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
     for argument in others:
         new = "=" in argument and not argument.startswith("-") and argument not in stored
         if new and not _key(argument).startswith(("hydra", "sweep.")):
-            raise InputError(
-                f"resume_sweep= keeps the overrides of its sweep; start a new sweep for {argument}"
-                " (hydra/launcher=..., hydra.launcher.KEY=... and sweep.n_trials=... can be changed)"
-            )
+            raise InputError(f"resume_sweep= keeps the overrides of its sweep; start a new sweep for {argument}")
     given = {"hydra.sweep.dir", "hydra.mode", "hydra.run.dir", *(_key(argument) for argument in others)}
     kept = [override for override in stored if _key(override) not in given]
     for override in kept:
         if not _is_harmless(override):
-            raise InputError(
-                f"{folder / 'multirun.yaml'} sets {override}, which is not taken from a folder; give it after"
-                " resume_sweep="
-            )
+            raise InputError(f"{folder} sets {override}, which is not taken from a folder; give it after resume_sweep=")
     more = [argument for argument in others if argument not in ("-m", "--multirun")]
     return ["-m", *more, *kept, f"hydra.sweep.dir={quoted(folder)}"]
 
@@ -62,9 +52,7 @@ def resumed_arguments(where: str, others: Sequence[str]) -> list[str]:
 def _find_sweep(where: str) -> Path:
     folder = Path(where).expanduser().resolve()
     if not folder.is_dir():
-        raise InputError(
-            f"there is no sweep at {where}; give the folder of a sweep, such as multirun/2026-01-01_12-00-00"
-        )
+        raise InputError(f"there is no sweep at {where}; give its folder, such as multirun/2026-01-01_12-00-00")
     if not (folder / "multirun.yaml").is_file():
         if (folder / ".hydra" / "config.yaml").is_file():
             raise InputError(f"{where} is a single run, not a sweep; resume it by resume={where}")
@@ -99,7 +87,7 @@ def _is_harmless(override: str) -> bool:
     key, value = _key(override), override.partition("=")[2]
     if "_target_" in override or key.split(".")[-1] in ("resume", "resume_sweep", "run", "submitit_folder", "cache"):
         return False
-    if key.startswith("logger.") and re.search(r"[/\\~$]|\.\.", value):  # where it writes
+    if key.startswith("logger.") and may_lead_out(value):
         return False
     if key.endswith(".entity") and value != own_entity():
         return False
@@ -124,13 +112,10 @@ def save_sweep(config: DictConfig, folder: Path) -> None:
     if (folder / "multirun.yaml").is_file():
         stored = read_yaml(folder / "multirun.yaml")["hydra"]["overrides"]["task"]
         before, now = (
-            sorted(override for override in overrides if _key(override) not in _ANEW)
+            " ".join(sorted(override for override in overrides if _key(override) not in _ANEW))
             for overrides in (stored, as_written(config.hydra.overrides.task))
         )
         if before != now:
-            raise InputError(
-                f"{folder} holds a sweep of {' '.join(before) or 'nothing'}, not {' '.join(now) or 'nothing'};"
-                " give another hydra.sweep.dir"
-            )
+            raise InputError(f"{folder} holds a sweep of {before}, not {now}; give another hydra.sweep.dir")
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")

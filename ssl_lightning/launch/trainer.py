@@ -90,16 +90,13 @@ class SyncedBatchNorm(lightning.Callback):
 class _WholeFitLoop(_FitLoop):
     """Lightning's, but a run that was killed after its last step is ended as any other, by all that ends a training."""
 
+    def __init__(self, trainer: lightning.Trainer) -> None:
+        super().__init__(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
+        self.epoch_loop = trainer.fit_loop.epoch_loop
+
     @property
     def skip(self) -> bool:
         return self.max_batches == 0 or self.trainer.limit_train_batches == 0
-
-
-def _fit_loop(trainer: lightning.Trainer) -> _WholeFitLoop:
-    before = trainer.fit_loop
-    loop = _WholeFitLoop(trainer, min_epochs=before.min_epochs, max_epochs=before.max_epochs)
-    loop.epoch_loop = before.epoch_loop
-    return loop
 
 
 class _Sharded(ModelParallelStrategy):
@@ -190,7 +187,7 @@ def make_trainer(
         )
     except (TypeError, ValueError, lightning.fabric.utilities.exceptions.MisconfigurationException) as error:
         raise InputError(f"the trainer refuses its options: {' '.join(str(error).split())}") from error
-    trainer.fit_loop = _fit_loop(trainer)
+    trainer.fit_loop = _WholeFitLoop(trainer)
     # Lightning's own news of SIGTERM would wait for the GPU at every batch; callbacks.graceful_stop tells all ranks.
     setattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
     return trainer

@@ -10,9 +10,9 @@ from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lightning.config.trust import own_entity
-from ssl_lightning.errors import InputError
-from ssl_lightning.runs.description import choices, title
-from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.errors import InputError, warn
+from ssl_lightning.runs.description import describe, title
+from ssl_lightning.runs.folder import RunFolder, write_atomically
 
 Figures = Mapping[str, float]
 
@@ -50,17 +50,20 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         import wandb
 
         self.run, self.stores_model = RunFolder(Path(folder)), log_model
-        self.named_here = name is None and not _id_file(self.run).exists()  # afterwards W&B's page may name it
+        id_file = self.run.path / "wandb_id"
+        self.named_here = name is None and not id_file.exists()  # afterwards W&B's page may name it
+        if getattr(rank_zero_only, "rank", 0) == 0 and not id_file.exists():
+            write_atomically(id_file, secrets.token_hex(4))
         sweep = self.run.path.resolve().parent
         if group is None and (sweep / "multirun.yaml").exists():
             group = sweep.name
-        chosen = choices(self.run)
+        self.choices = describe(self.run)[0]
         if tags is None:
-            tags = [chosen[key] for key in ("method", "data", "experiment") if chosen.get(key)]
+            tags = [self.choices[key] for key in ("method", "data", "experiment") if key in self.choices]
         super().__init__(
             save_dir=folder,
             project=project,
-            id=_id_of(self.run),
+            id=id_file.read_text().strip() if id_file.exists() else None,  # None where the first process is elsewhere
             name=name,
             mode=mode,
             group=group,
@@ -91,7 +94,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """A composed config as flat keys to compare by: `method: simclr`, `method/temperature: 0.2`."""
-        self.experiment.config.update({**_flatten_dict(dict(params)), **choices(self.run)}, allow_val_change=True)
+        self.experiment.config.update({**_flatten_dict(dict(params)), **self.choices}, allow_val_change=True)
         if self.named_here:
             self.experiment.name = title(self.run, params["seed"])
         if modality := params.get("modality"):
@@ -104,30 +107,20 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         `best`: of each held-out metric; the others have the last value alone.
         """
         last, untrained = results["metrics"], _without_intervals(results["controls"])
-        summary = {"status": results["status"], **last, **_under("best", best), **_beside(last, untrained)}
-        self.experiment.summary.update(summary)
+        gain = _gain(last, untrained)
+        compared = _under("best", best) | _under("untrained", untrained) | _under("gain", gain)
+        self.experiment.summary.update({"status": results["status"], **last, **compared})
         if results["status"] != "running":
-            names = dict.fromkeys([*untrained, *best])
-            rows = [
-                [name, last.get(name), best.get(name), untrained.get(name), summary.get(f"gain/{name}")]
-                for name in names
-            ]
+            columns = (last, best, untrained, gain)
+            rows = [[name, *(column.get(name) for column in columns)] for name in dict.fromkeys([*untrained, *best])]
             self.log_table("results", ["metric", "last", "best", "untrained encoder", "gain"], rows)
-            beside = Path(self.experiment.dir) / "results.json"
-            write_json(beside, dict(results))
-            self.experiment.save(str(beside), base_path=str(beside.parent), policy="now")
             if self.stores_model:
-                self._store_model()
+                import wandb
 
-    def _store_model(self) -> None:
-        """The checkpoints and what opens them, as an artifact that W&B keeps once a version."""
-        import wandb
-
-        artifact = wandb.Artifact(f"run-{self.version}", "model")
-        for file in (self.run.config, self.run.last, self.run.best):
-            if file.exists():
-                artifact.add_file(str(file), str(file.relative_to(self.run.path)))
-        self.experiment.log_artifact(artifact)
+                artifact = wandb.Artifact(f"run-{self.version}", "model")  # which W&B keeps once a version
+                for file in filter(Path.exists, (self.run.config, self.run.last, self.run.best)):
+                    artifact.add_file(str(file), str(file.relative_to(self.run.path)))
+                self.experiment.log_artifact(artifact)
 
     @rank_zero_only
     def close(self, status: str) -> None:
@@ -149,21 +142,23 @@ def log_evaluation(
         figures: PNG files.
     """
     if settings.get("entity") not in (None, own_entity()):
-        print(f"warning: the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
+        warn(f"the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
         return
     kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     try:
         summary = logger.experiment.summary
     except InputError as error:  # the evaluation itself is done and stored
-        print(f"warning: the evaluation is not tracked: {error}", flush=True)
+        warn(f"the evaluation is not tracked: {error}")
         return
     metrics, controls = results["metrics"], results["controls"]
     rows = [[name, value, controls.get(name)] for name, value in metrics.items()]
     logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
     for figure in figures:
         logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
-    summary.update(_under("evaluate", {**metrics, **_beside(metrics, _without_intervals(controls))}))
+    untrained = _without_intervals(controls)
+    compared = _under("untrained", untrained) | _under("gain", _gain(metrics, untrained))
+    summary.update(_under("evaluate", {**metrics, **compared}))
     logger.close("finished")
 
 
@@ -171,23 +166,9 @@ def _without_intervals(figures: Figures) -> Figures:
     return {name: value for name, value in figures.items() if not name.endswith(("_low", "_high"))}
 
 
-def _beside(metrics: Figures, untrained: Figures) -> Figures:
-    """`untrained/`: figures of the untrained encoder; `gain/`: what `metrics` have gained over them."""
-    gain = {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
-    return {**_under("untrained", untrained), **_under("gain", gain)}
+def _gain(metrics: Figures, untrained: Figures) -> Figures:
+    return {name: metrics[name] - value for name, value in untrained.items() if name in metrics}
 
 
 def _under(prefix: str, figures: Figures) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in figures.items()}
-
-
-def _id_of(run: RunFolder) -> str | None:
-    """The id under which W&B knows a run, drawn at its first start; None on other processes than the first."""
-    file = _id_file(run)
-    if getattr(rank_zero_only, "rank", 0) == 0 and not file.exists():
-        write_atomically(file, secrets.token_hex(4))
-    return file.read_text().strip() if file.exists() else None
-
-
-def _id_file(run: RunFolder) -> Path:
-    return run.path / "wandb_id"

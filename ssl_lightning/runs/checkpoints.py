@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
 
-from ssl_lightning.errors import InputError, described
+from ssl_lightning.errors import InputError, described, warn
 from ssl_lightning.runs.folder import RunFolder, written_beside
 
 
@@ -99,19 +98,18 @@ class Checkpoint:
         """Optimizer steps before it was written."""
         return int(self.content["global_step"])
 
-    def refuse_misfit(self, model: nn.Module) -> None:
-        """Looks at the names and shapes of all weights.
+    def load_into(self, method: Any) -> None:
+        """Gives a method the weights.
 
         Raises:
-            InputError: they are not those of the model.
+            InputError: they are those of another architecture, or not finite.
         """
-        free = getattr(model, "sized_by_data", ())
-        ours, theirs = (
-            {name: x.shape for name, x in state.items() if isinstance(x, Tensor) and name not in free}
-            for state in (model.state_dict(), self.content["state_dict"])
-        )
-        if different := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
-            raise InputError(f"{self.path} does not fit the model: {different[0]} and {len(different) - 1} more differ")
+        try:
+            method.load_state_dict(self.content["state_dict"])
+        except RuntimeError as error:
+            raise InputError(f"{self.path} does not fit the model of this run") from error
+        if not all(weight.isfinite().all() for weight in method.parameters()):
+            raise InputError(f"the weights in {self.path} are not finite: their training diverged")
 
 
 def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
@@ -130,9 +128,7 @@ def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
         if not _has(found.content, _TRAINING):
             raise InputError(f"{path} holds weights alone: no training can resume from it")
         if damaged:
-            rank_zero_only(print)(
-                f"warning: {'; '.join(damaged)}; resuming from {path.name}, step {found.step}", flush=True
-            )
+            rank_zero_only(warn)(f"{'; '.join(damaged)}; resuming from {path.name}, step {found.step}")
         return found
     if damaged:
         raise InputError("; ".join(damaged))

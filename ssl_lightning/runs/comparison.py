@@ -36,7 +36,6 @@ class Record:
 
     folder: Path
     problem: str = ""
-    status: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     overridden: Sequence[str] = ()
@@ -110,7 +109,6 @@ def read_run(folder: Path) -> Record:
         return Record(
             folder,
             "" if status == "finished" else f"{status} after {max(rows, default=0)} steps",
-            status,
             {plain(key): "null" if value is None else plain(value) for key, value in config.items()},
             {plain(key): plain(value) for key, value in {**method, **choices}.items()},
             [plain(override.partition("=")[0].lstrip("+")) for override in overrides],
@@ -138,14 +136,9 @@ def compare(records: Iterable[Record], asked: Sequence[str] = ()) -> Comparison:
     entries = [Entry(group, {key: group[0].setting(key) for key in columns}) for group in groups.values()]
     metrics = _shown(whole, asked)
     if metrics:
-        entries.sort(key=lambda entry: _rank(entry.mean(metrics[0]), direction_of(metrics[0])))
+        sign = 1 if direction_of(metrics[0]) == "min" else -1
+        entries.sort(key=lambda entry: sign * found[0] if (found := entry.mean(metrics[0])) else math.inf)
     return Comparison(metrics, entries, [record for record in known if record.problem])
-
-
-def _rank(found: tuple[float, float | None] | None, direction: str) -> float:
-    if found is None:
-        return math.inf
-    return found[0] if direction == "min" else -found[0]
 
 
 def _differing(runs: Sequence[Record]) -> list[str]:

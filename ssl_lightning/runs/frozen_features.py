@@ -1,6 +1,6 @@
 """Frozen features: of a split, each sample once, whatever the number of devices; and of whatever a user gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,14 @@ def part_features(method: Any, data: Any, part: Any, encode: Callable[[dict[str,
 @torch.no_grad()
 def features_of(method: Any, data: Any, part: Any, rows: Sequence[int]) -> Tensor:
     """(len(rows), D) float32 on the CPU, of some samples of a set; every rank computes the same."""
-    features = []
     with evaluating(method), unsharded(method):
-        for start in range(0, len(rows), data.batch_size):
-            batch = part.__getitems__(rows[start : start + data.batch_size])
-            batch = {name: value.to(method.device) for name, value in batch.items()}
-            features.append(embedded(method, data, batch).float().cpu())
-    return torch.cat(features)
+        return torch.cat([embedded(method, data, batch).float().cpu() for batch in _batches(method, data, part, rows)])
+
+
+def _batches(method: Any, data: Any, part: Any, rows: Any) -> Iterator[dict[str, Tensor]]:
+    for start in range(0, len(rows), data.batch_size):
+        batch = part.__getitems__(rows[start : start + data.batch_size])
+        yield {name: value.to(method.device) for name, value in batch.items()}
 
 
 class Encoder(nn.Module):
@@ -111,20 +112,17 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
     """
     part = data.train if data.val is None else data.val
     rows, key = spread(len(part), samples), data.modality.key
-    plain, first, second = [], [], []
+    paired = "views" in getattr(data.transform, "produces", ())
+    plain, pairs = [], []
     with torch.no_grad(), evaluating(method), unsharded(method):
-        for start in range(0, len(rows), data.batch_size):
-            batch = part.__getitems__(rows[start : start + data.batch_size])
-            batch = {name: value.to(method.device) for name, value in batch.items()}
+        for number, batch in enumerate(_batches(method, data, part, rows)):
             plain.append(embedded(method, data, batch).float())
-            paired = "views" in getattr(data.transform, "produces", ())
-            views = data.augment(batch, data.seed + start)["views"] if paired else []
+            views = data.augment(batch, data.seed + number * data.batch_size)["views"] if paired else []
             if len(views) > 1:
-                weight = next(method.parameters())
-                first.append(method.embed({key: views[0].to(weight.dtype)}, key))
-                second.append(method.embed({key: views[1].to(weight.dtype)}, key))
+                dtype = next(method.parameters()).dtype
+                pairs.append([method.embed({key: view.to(dtype)}, key) for view in views[:2]])
     h = torch.cat(plain)
     figures = {"probe/effective_rank": float(effective_rank(h)), "probe/uniformity": float(uniformity(h))}
-    if first:
-        figures["probe/alignment"] = float(alignment(torch.cat(first), torch.cat(second)))
+    if pairs:
+        figures["probe/alignment"] = float(alignment(*map(torch.cat, zip(*pairs, strict=True))))
     return figures

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_lightning.errors import warn
 from ssl_lightning.runs.folder import write_atomically
 from ssl_lightning.runs.history import direction_of, read_rows
 
@@ -29,13 +30,10 @@ class Metrics(Logger):
         self.path = path
         self.rows: dict[int, dict[str, float]] = {}
         if step is not None and path.exists():
-            self._read(step)
-
-    def _read(self, last: int) -> None:
-        rows, damaged, total = read_rows(self.path)
-        self.rows = {step: values for step, values in rows.items() if step <= last}
-        if damaged:
-            print(f"warning: {self.path} is damaged: {damaged} of its {total} rows cannot be read and are left out")
+            rows, damaged, total = read_rows(path)
+            self.rows = {number: values for number, values in rows.items() if number <= step}
+            if damaged:
+                warn(f"{path} is damaged: {damaged} of its {total} rows cannot be read and are left out")
 
     @property
     def name(self) -> str:
@@ -71,13 +69,12 @@ class Metrics(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        names = list(dict.fromkeys(name for step in sorted(self.rows) for name in self.rows[step]))
+        rows = [{"step": step, **self.rows[step]} for step in sorted(self.rows)]
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["step", *names])
-        for step in sorted(self.rows):
-            writer.writerow([step, *(self.rows[step].get(name, "") for name in names)])
+        writer = csv.DictWriter(text, dict.fromkeys(["step", *(name for row in rows for name in row)]))
+        writer.writeheader()
+        writer.writerows(rows)
         try:
             write_atomically(self.path, text.getvalue())
         except OSError as error:
-            print(f"warning: {self.path} cannot be written ({error.strerror}); its rows are kept until it can")
+            warn(f"{self.path} cannot be written ({error.strerror}); its rows are kept until it can")

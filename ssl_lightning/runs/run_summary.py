@@ -8,7 +8,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_lightning.errors import NotSaved, TrainingInterrupted
+from ssl_lightning.errors import NotSaved, TrainingInterrupted, warn
 from ssl_lightning.record import TakesResults, record, record_last
 from ssl_lightning.runs.description import store_description
 from ssl_lightning.runs.folder import RunFolder, remove_leftovers, write_atomically, write_json
@@ -48,28 +48,26 @@ class RunSummary(lightning.Callback):
         self.samples, self.training = state_dict["samples"], state_dict["training"]
         self.waiting, self.wall = state_dict["waiting"], state_dict["wall"]
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.status = "running"
         for step in sorted(self.metrics.rows):  # what others decide by, such as EarlyStopping, also after a resume
             record_last(trainer, self.metrics.rows[step])
         self._store_config()
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.opened = False
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.opened = False
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         now = time.perf_counter()
         if self.opened:
             self.samples += len(batch["index"]) * trainer.world_size
             self.training += now - self.marked
-            self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)  # type: ignore[attr-defined]
+            self.waiting += max(0.0, trainer.datamodule.fetched_at - self.marked)
         self.opened, self.marked = True, now
-        if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:  # type: ignore[attr-defined]
+        if trainer.global_step % trainer.log_every_n_steps == 0 and self.training:
             wall = self.state_dict()["wall"]
             record(trainer, {**self.rates(), "time/wall_seconds": wall, "epoch": trainer.current_epoch})
 
@@ -80,19 +78,19 @@ class RunSummary(lightning.Callback):
             "time/data_wait_fraction": self.waiting / max(self.training, 1e-9),
         }
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self.write(trainer)
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.write(trainer)
 
-    def end(self, trainer: lightning.Trainer, error: BaseException) -> None:
+    def end(self, trainer: Any, error: BaseException) -> None:
         """The training ended by `error`."""
         if self.status != "new":
             self.status = _STATUS.get(type(error), "failed")
             self.write(trainer)
 
-    def finish(self, trainer: lightning.Trainer) -> None:
+    def finish(self, trainer: Any) -> None:
         """The run is whole: its last checkpoint is written too."""
         self.status = "finished"
         self._store_config()
@@ -106,7 +104,7 @@ class RunSummary(lightning.Callback):
         store_description(self.run)
 
     @rank_zero_only
-    def write(self, trainer: lightning.Trainer) -> None:
+    def write(self, trainer: Any) -> None:
         """Both files, from what is known by now; a full disk costs a warning, not the run."""
         self.metrics.save()
         untrained: Mapping[str, float] = {} if self.begins_trained else self.metrics.rows.get(0, {})
@@ -121,11 +119,11 @@ class RunSummary(lightning.Callback):
         try:
             write_json(self.run.results, results)
         except OSError as error:
-            print(f"warning: {self.run.results} cannot be written ({error.strerror})")
+            warn(f"{self.run.results} cannot be written ({error.strerror})")
         for logger in trainer.loggers:
             if isinstance(logger, TakesResults):
                 logger.log_results(results, self.metrics.best())
 
-    def provenance(self, trainer: lightning.Trainer) -> dict[str, Any]:
+    def provenance(self, trainer: Any) -> dict[str, Any]:
         """Code, packages, hardware and config that the figures of the run come from."""
         return provenance(identity(self.config), str(trainer.precision), trainer.world_size, self.config.seed)

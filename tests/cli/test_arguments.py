@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_lightning.cli.arguments import with_places
+from ssl_lightning.cli.arguments import options_first, with_places
 
 
 def test_folders_that_stand_alone_are_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +19,8 @@ def test_folders_that_stand_alone_are_runs(tmp_path: Path, monkeypatch: pytest.M
     assert with_places(["a b's", "hydra.run.dir=x"]) == ["hydra.run.dir=x", "runs=['a b\\'s']"]
     assert with_places(["--cfg", "job", "nowhere"]) == ["--cfg", "job", "runs=['nowhere']"]
     assert with_places(["runs=[x]"]) == ["runs=[x]"]
+
+
+def test_options_and_overrides_come_in_any_order() -> None:
+    typed = ["seed=1,2", "-m", "method=moco", "--config-dir", "conf", "optimizer.lr=1"]
+    assert options_first(typed) == ["-m", "--config-dir", "conf", "seed=1,2", "method=moco", "optimizer.lr=1"]

@@ -51,10 +51,10 @@ MISTAKES = {
     "pretrain precision=8": "precision=8 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
     # choices and keys
-    "pretrain =5": "'=5' is not KEY=VALUE",
-    "pretrain method=5": "there is no method '5'; known: autoencoder, barlow_twins,",
+    "pretrain =5": "a choice is a name, such as method=simclr, no number and not null: =5",
+    "pretrain method=5": "a choice is a name, such as method=simclr, no number and not null: method=5",
     "pretrain method=": "there is no method ''; known: autoencoder, barlow_twins,",
-    "pretrain method=autoencoder decoder=null": "there is no decoder 'null'; known: conv, mlp",
+    "pretrain method=autoencoder decoder=null": "no number and not null: method=autoencoder decoder=null",
     "pretrain ''": "'' is not KEY=VALUE",
     "pretrain data.root=~/nowhere": "quote its value, and all of it for the shell, 'data.root=\"~/nowhere\"'",
     "pretrain data.root=bad/wëird\\ näme,\\ a=b": "'data.root=\"bad/wëird näme, a=b\"'",

@@ -132,7 +132,7 @@ def test_a_run_on_a_full_disk_ends_well_and_says_so(tmp_path):
     assert "Traceback" not in err
     assert "last.ckpt was not written" in out
     assert running.returncode == 1
-    assert "the end of this run could not be saved in" in err
+    assert "the end of this run could not be saved" in err
     assert RunFolder(tmp_path / "run").read_results()["status"] == "unsaved"
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
     again = command("pretrain", "resume=run", cwd=tmp_path)

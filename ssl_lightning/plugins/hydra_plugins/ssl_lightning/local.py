@@ -31,5 +31,5 @@ class LocalLauncher(Launcher):
         validate_arguments(self.config.hydra.launcher, "hydra.launcher")
         setup_globals()
         jobs = local_jobs(self, job_overrides, initial_job_idx)
-        command = getattr(self.task_function, "command", "pretrain")
+        command = str(self.config.hydra.job.config_name)
         return run_side_by_side(jobs, command=command, n_jobs=self.n_jobs, threads=self.threads)
