@@ -36,7 +36,7 @@ def decode_folder(folder: Path, files: Sequence[Source], size: int, channels: in
     whole = [file[0] if isinstance(file, tuple) else file for file in files if not isinstance(file, bytes)]
     if whole != files:
         name += f"-{digest(*(file if isinstance(file, bytes) else repr(file) for file in files))}"
-        whole = list(dict.fromkeys(whole))
+    whole = list(dict.fromkeys(whole))
     path, corrupt = decoded_once(folder, whole, cache, name, lambda beside: _build(beside, folder, files, shape))
     with reading(path):
         return DecodedFolder(np.load(path / "images.npy", mmap_mode="r"), corrupt)

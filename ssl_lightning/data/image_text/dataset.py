@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +35,8 @@ class Captions:
         self.start, self.size = offsets[:-1], np.minimum(np.diff(offsets), length)
         self.length, self.pad_id = length, tokenizer.pad_id
         if not self.size.all():
-            raise InputError(
-                f"the tokenizer finds nothing in the caption {self.corpus.text(int(self.size.argmin()))!r}"
-            )
+            empty = self.corpus.text(int(self.size.argmin()))
+            raise InputError(f"the tokenizer finds nothing in the caption {empty!r}")
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Numbers (D,) of all captions of the images at `rows` (B,)."""
@@ -49,21 +49,14 @@ class Captions:
 
 
 class PairDataset(ImageDataset):
-    """Images (N, C, H, W) uint8 and their captions; labels, classes and groups as those of `Dataset`.
+    """Images (N, C, H, W) uint8 and their captions; `columns` are the labels, classes and groups of `Dataset`.
 
     A batch has the first caption of each image as `tokens` (B, length). Where any image of the set has several, it has
     all as `captions` (B, M, length) too, of which the first `caption_count` (B,) are its own.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        captions: Sequence[Sequence[str]],
-        labels: np.ndarray | None = None,
-        classes: list[str] | None = None,
-        groups: np.ndarray | None = None,
-    ) -> None:
-        super().__init__(images, labels, classes, groups)
+    def __init__(self, images: np.ndarray, captions: Sequence[Sequence[str]], *columns: Any) -> None:
+        super().__init__(images, *columns)
         self.captions = Captions(captions)
 
     def read(self, rows: np.ndarray) -> dict[str, Tensor]:
