@@ -15,8 +15,6 @@ from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.two_towers import TwoTowers
 from ssl_lightning.ranges import AtLeastTwo, PositiveFloat, PositiveInt
 
-LARGEST_SCALE = 100.0
-
 
 class CLIP(TwoTowers, Method):
     """Each image finds its caption among those of the batch, and each caption its image.
@@ -55,4 +53,5 @@ class CLIP(TwoTowers, Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        self.space.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+        """Sec. 2.5: the logits are scaled by 100 at most."""
+        self.space.log_scale.clamp_(max=math.log(100))

@@ -4,8 +4,9 @@ Gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983) by torch's 
 discarded after its forward pass and computed again in the backward pass.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +24,16 @@ def grad_cached(
     """
     if size is None or size >= len(x):
         return function(x)
-    starts = list(range(0, len(x), size))
-    if len(x) - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    chunks = [x[start:end] for start, end in zip(starts, [*starts[1:], len(x)], strict=True)]
-
-    def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-        return contextlib.nullcontext(), _buffers_kept(module)
-
-    if torch.is_grad_enabled():
-        parts = [checkpoint(function, chunk, use_reentrant=False, context_fn=contexts) for chunk in chunks]
-    else:
-        parts = [function(chunk) for chunk in chunks]
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+    chunks = list(x.split(size))
+    if len(chunks[-1]) == 1:
+        chunks[-2:] = [x[-size - 1 :]]
+    cached = partial(
+        checkpoint, function, use_reentrant=False, context_fn=lambda: (nullcontext(), _buffers_kept(module))
+    )
+    return tuple(torch.cat(part) for part in zip(*map(cached, chunks), strict=True))
 
 
-@contextlib.contextmanager
+@contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
     """Restores the values of the buffers of `module` at the end, in place."""
     before = [(buffer, buffer.clone()) for buffer in module.buffers()]

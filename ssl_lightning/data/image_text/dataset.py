@@ -35,9 +35,8 @@ class Captions:
         self.start, self.size = offsets[:-1], np.minimum(np.diff(offsets), length)
         self.length, self.pad_id = length, tokenizer.pad_id
         if not self.size.all():
-            raise InputError(
-                f"the tokenizer finds nothing in the caption {self.corpus.text(int(self.size.argmin()))!r}"
-            )
+            empty = self.corpus.text(int(self.size.argmin()))
+            raise InputError(f"the tokenizer finds nothing in the caption {empty!r}")
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Numbers (D,) of all captions of the images at `rows` (B,)."""
@@ -50,7 +49,7 @@ class Captions:
 
 
 class PairDataset(ImageDataset):
-    """Images (N, C, H, W) uint8 and their captions; labels, classes and groups as those of `Dataset`.
+    """Images (N, C, H, W) uint8 and their captions; `columns` are the labels, classes and groups of `Dataset`.
 
     A batch has the first caption of each image as `tokens` (B, length). Where any image of the set has several, it has
     all as `captions` (B, M, length) too, of which the first `caption_count` (B,) are its own.
