@@ -32,7 +32,7 @@ from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.launch.sweep_folder import SweepFailed
-from ssl_lightning.runs.folder import evaluation_folder, remove_empty
+from ssl_lightning.runs.folder import output_folder, remove_empty
 
 Task = Callable[[DictConfig], Any]
 
@@ -104,7 +104,7 @@ def command(name: str) -> Callable[[Task], Callable[[], None]]:
 
 def _register_resolvers() -> None:
     """What `conf/` calls by these names."""
-    OmegaConf.register_new_resolver("evaluation_folder", evaluation_folder, replace=True)
+    OmegaConf.register_new_resolver("output_folder", output_folder, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
     for resolver in (tasks_per_node, gpus_per_node):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

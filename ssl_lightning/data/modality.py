@@ -117,6 +117,11 @@ class Modality:
         """Corruptions of raw batches by kind, from weak to strong; none, where there is no custom of the field."""
         return {}
 
+    @property
+    def augmentation(self) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+        """What a linear probe by SGD makes of raw inputs at each step; None: there is no custom of the field."""
+        return None
+
     def raw_control(self, data: Any, protocol: Protocol, device: torch.device) -> RawControl | None:
         """The protocol on the numbers of the inputs themselves; None if they are too many."""
         one = self._numbers(data.probe_train.__getitems__([0]))

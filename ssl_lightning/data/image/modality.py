@@ -17,6 +17,7 @@ from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.transforms.functional import central_square, contrast, gaussian_blur
+from ssl_lightning.transforms.ops import RandomResizedCrop
 from ssl_lightning.transforms.views import EvaluationView
 
 
@@ -64,6 +65,14 @@ class ImageModality(Modality):
         images = batch[self.key]
         squares = central_square(images.flatten(0, -4), self.image_size)
         return {**batch, self.key: function(squares, strength).unflatten(0, images.shape[:-3])}
+
+    @property
+    def augmentation(self) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+        """Random boxes, as He et al. 2020, https://arxiv.org/abs/1911.05722, Sec. 4.1.
+
+        Deviation: of at least 0.4 of the area and not mirrored, or a digit or a letter would be another one.
+        """
+        return RandomResizedCrop(self.image_size, scale=(0.4, 1.0), flip=0.0)
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return columns_figure(self.looked_at(columns), names)
