@@ -49,7 +49,8 @@ def probes(study: Study, budgets: LabelBudgets, raw: bool) -> Findings:
         if encoder is not None:
             with study.console.status(f"features: {name}"):
                 probe_train, test = (study.features(encoder, part) for part in (data.probe_train, data.test))
-            yield judged(name, protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test")))
+            groups = data.groups("test")
+            yield judged(name, protocol.on_rows(probe_train, test, data.num_classes, device, groups=groups))
     control = data.modality.raw_control(data, protocol, device) if raw else None
     if control is not None:
         yield judged(*control)

@@ -29,22 +29,15 @@ _MOST_BYTES = 2**33
 """Of all features that are kept; the ones that were not used for longest go first."""
 
 
-def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
-    """`features (N, D)`, `index (N,)` and, where the set has them, `labels (N,)` of 'probe_train', 'val' or 'test'.
-
-    The method's weights, buffers and training flags are as before, and so is the global random state.
-    """
-    return _extracted(method, partial(embedded, method, data), data.features_loader(split))
-
-
 def part_features(method: Any, data: Any, part: Any, encode: Encode | None = None) -> dict[str, Tensor]:
-    """The same of any set like those of `data`; `encode`: what takes the place of the embedding."""
-    return _extracted(method, encode or partial(embedded, method, data), data.loader_of(part))
+    """`features (N, D)`, `index (N,)` and, where it has them, `labels (N,)` of a set like those of `data`.
 
-
-def _extracted(method: Any, encode: Encode, batches: Any) -> dict[str, Tensor]:
+    The method's weights, buffers and training flags are as before, and so is the global random state. `encode`: what
+    takes the place of the embedding.
+    """
+    encode = encode or partial(embedded, method, data)
     with evaluating(method), unsharded(method):
-        return extract(encode, batches, method.device, gather_variable_length)
+        return extract(encode, data.loader_of(part), method.device, gather_variable_length)
 
 
 @dataclass
@@ -149,7 +142,7 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
     """Effective rank, uniformity and, where the transform makes two views, alignment of the frozen embedding.
 
     Of at most `samples` held-out samples, evenly spread, or training samples where none are held out. The method is
-    left as `split_features` leaves it.
+    left as `part_features` leaves it.
     """
     whole = data.train if data.val is None else data.val
     part = whole.subset(spread(len(whole), samples))

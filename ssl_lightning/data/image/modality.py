@@ -20,6 +20,12 @@ from ssl_lightning.transforms.functional import central_square, contrast, gaussi
 from ssl_lightning.transforms.ops import RandomResizedCrop
 from ssl_lightning.transforms.views import EvaluationView
 
+_AREA = (0.4, 1.0)
+"""Of random boxes for a linear probe, as in He et al. 2020, https://arxiv.org/abs/1911.05722, Sec. 4.1.
+
+Deviation: not from 0.08 on, and not mirrored: a digit or a letter would become another one.
+"""
+
 
 class ImageModality(Modality):
     """`image` (B, C, H, W) uint8; networks see `channels` of `image_size` squared, normalized by `mean` and `std`."""
@@ -31,6 +37,8 @@ class ImageModality(Modality):
     def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
         self.view = EvaluationView(image_size, mean, std)
+        if self.key == "image":
+            self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -65,14 +73,6 @@ class ImageModality(Modality):
         images = batch[self.key]
         squares = central_square(images.flatten(0, -4), self.image_size)
         return {**batch, self.key: function(squares, strength).unflatten(0, images.shape[:-3])}
-
-    @property
-    def augmentation(self) -> Callable[[Tensor, torch.Generator], Tensor] | None:
-        """Random boxes, as He et al. 2020, https://arxiv.org/abs/1911.05722, Sec. 4.1.
-
-        Deviation: of at least 0.4 of the area and not mirrored, or a digit or a letter would be another one.
-        """
-        return RandomResizedCrop(self.image_size, scale=(0.4, 1.0), flip=0.0)
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return columns_figure(self.looked_at(columns), names)

@@ -54,11 +54,6 @@ class VideoModality(ImageModality):
             raise InputError("the clips must have equally many frames")
         return {"video": torch.stack([self.decoded(clip) for clip in samples])}
 
-    @property
-    def augmentation(self) -> None:
-        """None."""
-        return None
-
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         return clip_figure(self.looked_at(columns))
 
