@@ -18,7 +18,7 @@ from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.record import TakesImages
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.frozen_features import features_of
+from ssl_lightning.runs.frozen_features import part_features
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.pretext import run_pretext_task
 
@@ -53,8 +53,8 @@ class Pictures(Callback):
         data = trainer.datamodule
         if trainer.is_global_zero:
             self._show_transform(trainer, pl_module)
-        if trainer.global_step == 0 and _is_mapped(data):
-            features = features_of(pl_module, data, data.val, self._chosen(data))
+        if trainer.global_step == 0 and self._is_mapped(trainer):
+            features = part_features(pl_module, data, self._mapped(data))["features"]
             if features.isfinite().all():
                 self.untrained = principal(F.normalize(features, dim=1), 50).half()  # all that the map is made of
 
@@ -69,9 +69,14 @@ class Pictures(Callback):
         if made:
             self._save_columns(trainer, "views", {key: seen, **made})
 
-    def _chosen(self, data: Any) -> list[int]:
+    def _is_mapped(self, trainer: Any) -> bool:
+        """Whether samples are held out, at least one for each process."""
+        return len(trainer.datamodule.val or ()) >= max(4, trainer.world_size)
+
+    def _mapped(self, data: Any) -> Any:
         """The samples of the validation set that are on the maps."""
-        return torch.randperm(len(data.val), generator=torch.Generator().manual_seed(0))[: self.points].tolist()
+        drawn = torch.randperm(len(data.val), generator=torch.Generator().manual_seed(0))[: self.points]
+        return data.val.subset(drawn.sort().values.numpy())
 
     def _spread(self, part: Any) -> dict[str, Tensor]:
         """`images` samples of a set, evenly spread over it."""
@@ -90,20 +95,19 @@ class Pictures(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         data = trainer.datamodule
-        if not _is_mapped(data):
+        if not self._is_mapped(trainer):
             return
         if pl_module.declares("show"):
             columns = run_pretext_task(pl_module, self._transformed(self._spread(data.val), data, pl_module), data.seed)
             if trainer.is_global_zero and all(column.isfinite().all() for column in columns.values()):
                 self._save_columns(trainer, "task", columns)
-        rows = self._chosen(data)
-        features = features_of(pl_module, data, data.val, rows)
+        found = part_features(pl_module, data, self._mapped(data))
+        features = found["features"]
         if not trainer.is_global_zero or not features.isfinite().all():
             return
-        labels = None if data.val.labels is None else torch.as_tensor(data.val.labels)[rows]
         maps = {} if self.untrained is None else {"untrained encoder": self.untrained}
         maps[f"after {trainer.global_step:,} steps"] = features
-        self._save(trainer, "embedding", map_figure(maps, labels, data.classes, self.map))
+        self._save(trainer, "embedding", map_figure(maps, found.get("labels"), data.classes, self.map))
 
     def _save_columns(self, trainer: Any, name: str, columns: dict[str, Tensor]) -> None:
         modality = trainer.datamodule.modality
@@ -122,7 +126,3 @@ class Pictures(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TakesImages):
                 logger.log_image(key=f"figures/{name}", images=[str(path)], step=trainer.global_step)
-
-
-def _is_mapped(data: Any) -> bool:
-    return data.val is not None and len(data.val) >= 4

@@ -10,7 +10,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.ranges import AtLeastTwo, PositiveInt
 from ssl_lightning.record import record
-from ssl_lightning.runs.frozen_features import split_features
+from ssl_lightning.runs.frozen_features import part_features
 
 Features = dict[str, torch.Tensor]
 
@@ -68,7 +68,7 @@ class Probe(Callback):
         if self.lacking:
             return
         data = trainer.datamodule
-        probe_train, val = (split_features(pl_module, data, split) for split in ("probe_train", "val"))
+        probe_train, val = (part_features(pl_module, data, part) for part in (data.probe_train, data.val))
         self.measured_at = trainer.global_step
         # every process has all features; one of them is enough to look
         figures = self._figures(probe_train, val, data, pl_module.device) if trainer.is_global_zero else {}

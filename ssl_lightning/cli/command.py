@@ -31,7 +31,7 @@ from ssl_lightning.config.validate import validate_options
 from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, one_line, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
-from ssl_lightning.runs.folder import evaluation_folder, remove_empty
+from ssl_lightning.runs.folder import output_folder, remove_empty
 
 # Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone, which may lie in several places.
 sys.path.append(str(Path(__file__).parents[1] / "plugins"))
@@ -92,7 +92,7 @@ def command(name: str) -> Callable[..., None]:
 
 def _register_resolvers() -> None:
     """What `conf/` calls by these names."""
-    for resolver in (choices, evaluation_folder, tasks_per_node, gpus_per_node):
+    for resolver in (choices, output_folder, tasks_per_node, gpus_per_node):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)  # it makes a folder
 

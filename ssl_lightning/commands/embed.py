@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
+from ssl_lightning.commands.evaluated import chosen_data, config_on
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.evaluation.features import spread
 from ssl_lightning.evaluation.knn import nearest
@@ -43,28 +44,27 @@ def embed(config: DictConfig) -> None:
     """
     run, out = find_run(config.run), Path(HydraConfig.get().runtime.output_dir)
     checkpoint = run.checkpoint(str(config.checkpoint))
-    method, data = load_method(run, str(config.checkpoint))
-    samples = _samples(config, data)
-    stamp = [checkpoint.stat().st_mtime_ns, str(config.input), config.split, list(samples.names)]
+    method, data = load_method(run, str(checkpoint), config_on(run, config.data))
+    samples, origin = _samples(config, data)
+    stamp = [checkpoint.stat().st_mtime_ns, origin, list(samples.names)]
     part = Part(out, hashlib.sha256(json.dumps(stamp).encode()).hexdigest())
     part.fill(method.to("cuda" if torch.cuda.is_available() else "cpu"), data, samples)
     features, unreadable = part.features, {int(row): why for row, why in part.state["unreadable"].items()}
     kept = [row for row in range(len(samples.names)) if row not in unreadable]
-    names, numbers = [samples.names[row] for row in kept], None
-    if samples.labels is not None:
-        numbers = torch.as_tensor(np.asarray(samples.labels)[kept])
+    names = [samples.names[row] for row in kept]
+    numbers = None if samples.labels is None else torch.as_tensor(np.asarray(samples.labels)[kept])
     labels = None if numbers is None else [samples.classes[number] for number in numbers]
     files = _write(out / f"embeddings.{config.format}", features, names, labels)
-    origin = {
+    description = {
         "run": str(run.path.resolve()),
         "checkpoint": str(checkpoint),
-        "input": config.input or f"{data.root}, {config.split}",
+        "input": origin,
         "samples": len(names),
         "width": features.shape[1],
         "unreadable": {samples.names[row]: why for row, why in unreadable.items()},
         "provenance": provenance(OmegaConf.to_yaml(config), "32-true", 1, 0),
     }
-    write_json(out / "embeddings.json", origin)
+    write_json(out / "embeddings.json", description)
     if config.neighbours and len(names) > 1:
         files += _write_neighbors(config, run, data, samples, features, kept, out)
     if config.map and len(names) > 3:
@@ -73,20 +73,20 @@ def embed(config: DictConfig) -> None:
         figure = map_figure(maps, None if numbers is None else numbers[some], samples.classes, config.map)
         files.append(save(figure, out / "map.png", f"{title(run, data.seed)}: map"))
     part.remove()
-    failed = "; ".join(f"{name}: {why}" for name, why in list(origin["unreadable"].items())[:3])
+    failed = "; ".join(f"{name}: {why}" for name, why in list(description["unreadable"].items())[:3])
     counted = f"{len(unreadable)} of {len(samples.names)} samples, such as {failed}" if failed else ""
     print_lines(Console(), {"left out": counted, "wrote": ", ".join(map(str, files))})
 
 
-def _samples(config: DictConfig, data: Any) -> Any:
-    """The user's, or those of a split of the run's data."""
-    for key, value in config.data.items():
-        if value is not None:
-            setattr(data, str(key), value)
-    if config.input is not None:
-        return data.modality.find_samples(str(config.input))
-    data.setup("test")
-    return data.samples(config.split)
+def _samples(config: DictConfig, data: Any) -> tuple[Any, str]:
+    """The user's, or those of a split of a data set; and where they come from."""
+    if config.input is None:
+        data.setup("test")
+        name = " ".join(filter(None, (chosen_data(), data.root)))
+        return data.samples(config.split), f"{name}, {config.split}"
+    if chosen_data():
+        raise InputError("input= and data= are both given: give one")
+    return data.modality.find_samples(str(config.input)), str(config.input)
 
 
 class Part:

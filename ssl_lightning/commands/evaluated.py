@@ -1,7 +1,6 @@
 """What is evaluated: the encoder of a run, a public one, or an exported file; each beside itself without training."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from ssl_lightning.commands.exported_encoder import BACKBONE
+from ssl_lightning.commands.study import Study
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.config.build import build_backbone, build_data, build_method, facts_for, load_config
 from ssl_lightning.config.choices import load_choice
@@ -29,19 +29,6 @@ from ssl_lightning.runs.load import load_data
 
 _OF_DATA = ("source", "root", "val_size", "batch_size", "num_workers", "probe", "probe_val_size")
 """What another data set brings along; all else is the preprocessing of the run."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """An encoder, the same without training, and the data; `weights` says where the first come from."""
-
-    title: str
-    trained: Any
-    untrained: Any
-    data: Any
-    config: DictConfig
-    weights: str
-    run: RunFolder | None = None
 
 
 class FrozenNetwork(nn.Module):
@@ -69,7 +56,7 @@ class FrozenNetwork(nn.Module):
         return self(batch[key])
 
 
-def evaluated(config: DictConfig, device: torch.device) -> Evaluated:
+def evaluated(config: DictConfig, device: torch.device) -> Study:
     """That of `config.run` or `config.encoder`, on the data of the run or of `config.data`.
 
     Raises:
@@ -81,18 +68,17 @@ def evaluated(config: DictConfig, device: torch.device) -> Evaluated:
     return _of_encoder(config, device) if config.run is None else _of_run(find_run(config.run), config, device)
 
 
-def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Evaluated:
-    composed = load_config(run.config)
-    composed.data = _data_config(composed.data, config.data)
+def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Study:
+    composed = config_on(run, config.data)
     data = load_data(run, composed)
     untrained, trained = (build_method(composed, data).to(device) for _ in range(2))
     checkpoint = run.checkpoint(str(config.checkpoint))
     Checkpoint(checkpoint, read_checkpoint(checkpoint, device)).load_into(trained)
     name = title(run, composed.seed) + (f" on {chosen_data()}" if chosen_data() else "")
-    return Evaluated(name, trained, untrained, data, composed, str(checkpoint), run)
+    return Study(trained, untrained, data, name, composed, str(checkpoint), run)
 
 
-def _of_encoder(config: DictConfig, device: torch.device) -> Evaluated:
+def _of_encoder(config: DictConfig, device: torch.device) -> Study:
     """A fresh network that was not trained either is its own control."""
     if "_target_" not in config.data:
         raise InputError(f"encoder={config.encoder} needs data: data=digits, or data=image_folder data.root=FOLDER")
@@ -105,7 +91,7 @@ def _of_encoder(config: DictConfig, device: torch.device) -> Evaluated:
     for pretrained in (False, config.pretrained):
         lightning.seed_everything(config.seed, verbose=False)
         networks.append(FrozenNetwork(_network(config.encoder, pretrained, composed, data)).to(device).eval())
-    return Evaluated(f"{config.encoder} on {chosen_data()}", networks[1], networks[0], data, composed, config.encoder)
+    return Study(networks[1], networks[0], data, f"{config.encoder} on {chosen_data()}", composed, config.encoder)
 
 
 def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) -> nn.Module:
@@ -163,13 +149,15 @@ def _exported(place: Path) -> tuple[dict[str, Any], Path]:
         raise InputError(f"{file} was not written by ssl-export format=safetensors ({first_line(error)})") from error
 
 
-def _data_config(own: DictConfig, given: DictConfig) -> DictConfig:
-    """The data of a run with what is given of another data set, or with another place or batch size.
+def config_on(run: RunFolder, given: DictConfig) -> DictConfig:
+    """The config of a run with what is given of another data set, or with another place or batch size.
 
     Raises:
         InputError: a data set of another kind.
     """
-    plain: Any = OmegaConf.to_container(given, resolve=False)
+    composed = load_config(run.config)
+    own, plain = composed.data, OmegaConf.to_container(given, resolve=False)
+    assert isinstance(plain, dict)
     if plain.get("_target_", own._target_) != own._target_:
         kinds = [target.rpartition(".")[2] for target in (given._target_, own._target_)]
         raise InputError(
@@ -178,7 +166,7 @@ def _data_config(own: DictConfig, given: DictConfig) -> DictConfig:
     for key in _OF_DATA:
         if plain.get(key) is not None or (key in plain and "_target_" in plain):
             OmegaConf.update(own, key, plain[key], merge=False)
-    return own
+    return composed
 
 
 def chosen_data() -> str:

@@ -81,17 +81,8 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
     columns = run_pretext_task(method.to(device), batch, config.seed, config)
     near, nearest = ({}, {}) if config.among is None else _nearest(method, data, given, config)
     columns |= nearest
-    return {
-        "input": str(config.input),
-        "files": [str(file) for file in given.files],
-        "left_out": given.left_out,
-        "columns": list(columns),
-        **near,
-        "figure": _drawn(
-            data.modality, columns, [file.name for file in given.files], path, title(run, config.seed)
-        ).name,
-        "checkpoint": str(run.checkpoint(checkpoint)),
-    }
+    drawn = _drawn(config, data.modality, given, columns, [file.name for file in given.files], path)
+    return {**drawn, "columns": list(columns), **near}
 
 
 @torch.no_grad()
@@ -147,22 +138,23 @@ def _from_both(config: DictConfig, path: Path) -> dict[str, Any]:
     numbers = [f"{rank}." for rank in range(1, len(names) + 1)]
     order = cosine[0].argsort(descending=True).tolist() if len(names) == 1 else range(len(captions))
     ranked = {captions[place]: images[cosine[:, place].argsort(descending=True)] for place in order}
+    drawn = _drawn(config, data.modality, given, ranked, numbers, path)
+    return {**drawn, "captions": captions, "similarities": cosine.tolist()}
+
+
+def _drawn(
+    config: DictConfig, modality: Any, given: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path
+) -> dict[str, Any]:
+    """Draws the columns beside `path`, also as a film where the modality moves; what is said of both ways."""
+    run, picture, film = find_run(config.run), path.with_suffix(".png"), path.with_suffix(".gif")
+    save(modality.draw(columns, names), picture, title(run, config.seed))
     return {
         "input": str(config.input),
         "files": [str(file) for file in given.files],
         "left_out": given.left_out,
-        "captions": captions,
-        "similarities": cosine.tolist(),
-        "figure": _drawn(data.modality, ranked, numbers, path, title(run, config.seed)).name,
-        "checkpoint": str(run.checkpoint(checkpoint)),
+        "figure": (film if modality.animate(columns, film) else picture).name,
+        "checkpoint": str(run.checkpoint(str(config.checkpoint))),
     }
-
-
-def _drawn(modality: Any, columns: dict[str, torch.Tensor], names: list[str], path: Path, title: str) -> Path:
-    """The file that was drawn: a film where the modality moves, for which there is a PNG, too."""
-    picture, film = path.with_suffix(".png"), path.with_suffix(".gif")
-    save(modality.draw(columns, names), picture, title)
-    return film if modality.animate(columns, film) else picture
 
 
 def _refuse_misfit(config: DictConfig) -> None:
@@ -171,16 +163,17 @@ def _refuse_misfit(config: DictConfig) -> None:
     Raises:
         InputError: a value that is missing, or one too many.
     """
-    pictures = not OmegaConf.is_missing(config, "input")
-    if pictures and not OmegaConf.is_missing(config, "text") and not str(config.text).strip(" |"):
+    given = {key: str(config[key]) for key in ("run", "input", "text") if not OmegaConf.is_missing(config, key)}
+    pictures, text = "input" in given, given.get("text", "")
+    if pictures and "text" in given and not text.strip(" |"):
         raise InputError('text= is empty: give captions to rank, as in text="a cat | a dog"')
-    if pictures and (OmegaConf.is_missing(config, "run") or not str(config.input).strip()):
+    if pictures and ("run" not in given or not given["input"].strip()):
         raise InputError("pictures need a run and a path: ssl-generate run=RUN input=image.png, or a folder of images")
-    if not pictures and (OmegaConf.is_missing(config, "text") or not str(config.text).strip()):
+    if not pictures and not text.strip():
         raise InputError(
             'text is missing: ssl-generate run=RUN text="...", or input=image.png where the run is of images'
         )
-    if OmegaConf.is_missing(config, "run") and config.checkpoint == "last":
+    if "run" not in given and config.checkpoint == "last":
         raise InputError("run is missing: ssl-generate run=RUN, or checkpoint= a folder or name of transformers")
 
 

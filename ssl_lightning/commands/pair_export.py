@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save_model
 
 from ssl_lightning.commands.text_model import save
 from ssl_lightning.runs.load import load_method
@@ -21,8 +21,7 @@ def export_pair(run: Any, checkpoint: str, folder: Path) -> dict[str, str]:
     tokenizer.model_max_length = method.text_backbone.max_length
     save(method.text_backbone.model, tokenizer, folder / "text")
     for name, part in {"image": method.backbone, "space": method.space}.items():
-        weights = {key: value.contiguous() for key, value in part.state_dict().items()}
-        save_file(weights, folder / f"{name}.safetensors")
+        save_model(part, str(folder / f"{name}.safetensors"))
     return {
         "wrote": f"{folder / 'text'}: AutoModel, AutoTokenizer",
         "images": f"{folder / 'image.safetensors'}: load_state_dict of the same network",

@@ -1,46 +1,37 @@
-"""The judges of methods on image-text pairs, as those of `evaluation_suite`: on the test set, next to the untrained
-encoders and to chance.
-"""
+"""The judges of methods on image-text pairs, on the test set, also beside chance; see `Study` for what a judge is."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssl_lightning.commands.evaluation_suite import Figures, Findings
-from ssl_lightning.evaluation.features import evaluating, extract
-from ssl_lightning.evaluation.protocol import Protocol
+from ssl_lightning.commands.study import Figures, Findings, Study
+from ssl_lightning.evaluation.features import evaluating
 from ssl_lightning.evaluation.retrieval import chance, figures, ranks
 from ssl_lightning.evaluation.zero_shot import class_embeddings, classify
-from ssl_lightning.figures.evaluation import CHANCE, THIS_RUN, UNTRAINED
+from ssl_lightning.figures.evaluation import CHANCE
 
 BATCH = 512  # texts that are encoded at a time
 
 
-@dataclass
-class Retrieval:
+def retrieval(study: Study) -> Findings:
     """Of each image the first of its captions, among all that differ, and of each caption the first of its images."""
+    if not study.trained.declares("encode_text"):
+        return
+    captions, rows = study.data.test.captions, study.data.test.rows
+    texts, text = np.unique([captions.corpus.text(n) for n in captions.of(rows)], return_inverse=True)
+    image = np.repeat(np.arange(len(rows)), captions.counts[rows])
+    right = torch.from_numpy(np.stack([image, text], axis=1)).unique(dim=0)
 
-    untrained: nn.Module
-    console: Console
+    def both(method: Any) -> Figures:
+        images, words = _encoded_images(study, method), encoded_texts(method, study.data, texts.tolist())
+        return _both(figures(ranks(images, words, right)), figures(ranks(words, images, right.flip(1))))
 
-    def __call__(self, method: Any, data: Any) -> Findings:
-        if not method.declares("encode_text"):
-            return
-        captions, rows = data.test.captions, data.test.rows
-        texts, text = np.unique([captions.corpus.text(n) for n in captions.of(rows)], return_inverse=True)
-        image = np.repeat(np.arange(len(rows)), captions.counts[rows])
-        right = torch.from_numpy(np.stack([image, text], axis=1)).unique(dim=0)
-        for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
-            with self.console.status(f"retrieval: {name}"):
-                images, words = encoded_images(subject, data), encoded_texts(subject, data, texts.tolist())
-                yield name, _both(figures(ranks(images, words, right)), figures(ranks(words, images, right.flip(1))))
-        image_right, text_right = (right[:, side].bincount() for side in (0, 1))
-        yield CHANCE, _both(chance(image_right, len(texts)), chance(text_right, len(rows)))
+    yield from study.compared("retrieval", both)
+    image_right, text_right = (right[:, side].bincount() for side in (0, 1))
+    yield CHANCE, _both(chance(image_right, len(texts)), chance(text_right, len(rows)))
 
 
 def _both(image_to_text: Figures, text_to_image: Figures) -> Figures:
@@ -48,32 +39,26 @@ def _both(image_to_text: Figures, text_to_image: Figures) -> Figures:
     return {f"test/{way}_{name}": value for way, found in ways.items() for name, value in found.items()}
 
 
-@dataclass
-class ZeroShot:
+def zero_shot(study: Study) -> Findings:
     """Accuracy of classes that are described in words, by `data.prompts`; of images with labels."""
+    data = study.data
+    if not study.trained.declares("encode_text") or data.probe_train is None:
+        return
+    names = list(data.class_names or data.classes)
 
-    protocol: Protocol
-    untrained: nn.Module
-    console: Console
+    def accuracy(method: Any) -> Figures:
+        classes = class_embeddings(partial(encoded_texts, method, data), names, data.prompts)
+        return study.accuracy("test/zero_shot_accuracy", classify(_encoded_images(study, method), classes))
 
-    def __call__(self, method: Any, data: Any) -> Findings:
-        if not method.declares("encode_text") or data.probe_train is None:
-            return
-        names, labels = list(data.class_names or data.classes), torch.as_tensor(data.test.labels)
-        for name, subject in {THIS_RUN: method, UNTRAINED: self.untrained}.items():
-            with self.console.status(f"zero-shot: {name}"):
-                classes = class_embeddings(partial(encoded_texts, subject, data), names, data.prompts)
-                predicted = classify(encoded_images(subject, data), classes)
-            yield name, self.protocol.judge("test/zero_shot_accuracy", predicted, labels, data.groups("test"))
-        yield CHANCE, {f"test/zero_shot_accuracy{end}": 1 / len(names) for end in ("", "_low", "_high")}
+    yield from study.compared("zero-shot", accuracy)
+    yield CHANCE, {f"test/zero_shot_accuracy{end}": 1 / len(names) for end in ("", "_low", "_high")}
 
 
-def encoded_images(method: Any, data: Any) -> Tensor:
+def _encoded_images(study: Study, method: Any) -> Tensor:
     """The test images in the space of images and texts (N, K), on the CPU."""
-    with evaluating(method):
-        view = data.modality.evaluation_view
-        batches = data.features_loader("test")
-        return extract(lambda batch: method.encode_image(view(batch)["image"]), batches, method.device)["features"]
+    view = study.data.modality.evaluation_view
+    encode = lambda batch: method.encode_image(view(batch)["image"])  # noqa: E731
+    return study.features(method, study.data.test, "space of images and texts", encode)["features"]
 
 
 @torch.no_grad()

@@ -1,92 +1,93 @@
-"""What a suite measures beyond its protocol, of frozen encoders; see `evaluation_suite` for what a judge is."""
+"""What a suite measures beyond its protocol, of frozen encoders; see `Study` for what a judge is."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from ssl_lightning.commands.evaluation_suite import Figures, Findings
-from ssl_lightning.evaluation.features import evaluating, spread
+from ssl_lightning.commands.study import Figures, Findings, Study
+from ssl_lightning.evaluation.class_retrieval import retrieval
+from ssl_lightning.evaluation.clustering import cluster_figures
+from ssl_lightning.evaluation.features import evaluating, groups_of, spread
+from ssl_lightning.evaluation.knn import knn_predict
 from ssl_lightning.evaluation.layers import pooled, stages, watched
-from ssl_lightning.evaluation.protocol import Protocol
-from ssl_lightning.evaluation.suite import Suite
-from ssl_lightning.figures.evaluation import THIS_RUN, UNTRAINED
-from ssl_lightning.runs.frozen_features import FrozenFeatures, embedded, label_free_figures, part_features
+from ssl_lightning.evaluation.linear_probe import LinearProbe
+from ssl_lightning.runs.frozen_features import embedded, label_free_figures
 
 
-@dataclass
-class SuiteJudges:
-    """The judges of a `suite`; the control of each is the untrained encoder."""
+def suite_judges(study: Study) -> list[Callable[[Study], Findings]]:
+    """The judges of its suite, by what the data has."""
+    labeled = [neighborhoods, robustness, layers] if study.data.probe_train is not None else []
+    return [partial(_compared, figures) for figures in (*labeled, health)]
 
-    suite: Suite
-    protocol: Protocol
-    features: FrozenFeatures
-    console: Console
 
-    def __iter__(self) -> Iterator[Any]:
-        return (partial(self._compare, what) for what in ("neighborhoods", "robustness", "layers", "health"))
+def _compared(figures: Callable[[Study, Any], Figures], study: Study) -> Findings:
+    return study.compared(figures.__name__, partial(figures, study))
 
-    def _compare(self, what: str, method: Any, data: Any) -> Findings:
-        if data.probe_train is not None or what == "health":
-            for name in (THIS_RUN, UNTRAINED):
-                with self.console.status(f"{what}: {name}"):
-                    yield name, getattr(self, what)(name, self.features.encoders[name], data)
 
-    def neighborhoods(self, name: str, encoder: Any, data: Any) -> Figures:
-        """kNN with more neighbors; clusters, and retrieval, in the test set."""
-        probe_train, test = (
-            {key: values.to(encoder.device) for key, values in self.features(name, split).items()}
-            for split in ("probe_train", "test")
-        )
-        return self.suite.on_features(self.protocol, probe_train, test, data.num_classes, data.groups("test"))
+def neighborhoods(study: Study, encoder: Any) -> Figures:
+    """kNN with more neighbors; clusters, and retrieval, in the test set."""
+    data, protocol, k, groups = study.data, study.protocol, study.suite.knn_k, study.data.groups("test")
+    found = [study.features(encoder, part) for part in (data.test, data.probe_train)]
+    x, y, x_train, y_train = (part[key].to(encoder.device) for part in found for key in ("features", "labels"))
+    predicted = knn_predict(x, x_train, y_train, data.num_classes, k, protocol.knn_temperature)
+    figures = protocol.judge(f"probe/knn_{k}_accuracy", predicted, y, groups)
+    figures |= cluster_figures(x, y, data.num_classes, study.suite.starts)
+    ranked = retrieval(x, y, study.suite.recalls, groups)
+    query = ranked.pop("query").cpu()
+    for name, values in ranked.items():
+        figures |= protocol.mean(f"retrieval/{name}", values, None if groups is None else groups[query])
+    return figures
 
-    def robustness(self, name: str, encoder: Any, data: Any) -> Figures:
-        """Accuracies on corrupted samples of the test set, by kind and strength, of a linear probe fitted on clean.
 
-        `robustness/KIND_accuracy`: the mean over all strengths; KIND "clean": the same samples as they are.
-        """
-        kinds = data.modality.corruptions
-        if not kinds:
-            return {}
-        figures: Figures = {}
-        test = _some(data.test, self.suite.samples)
-        probe = self._linear_probe(self.features(name, "probe_train"), data.num_classes, encoder.device)
-        for kind, corruptions in {"clean": [dict], **kinds}.items():
-            correct = []
-            for strength, corrupt in enumerate(corruptions, 1):
-                seen = partial(_embedded_after, corrupt, encoder, data)
-                correct.append(_correct(probe, part_features(encoder, data, test, seen)))
-                judged = self.protocol.mean(f"robustness/{kind}_{strength}_accuracy", correct[-1], _groups(test))
-                figures |= judged if kind in kinds else {}
-            mean = torch.stack(correct).double().mean(dim=0)
-            figures |= self.protocol.mean(f"robustness/{kind}_accuracy", mean, _groups(test))
-        return figures
+def robustness(study: Study, encoder: Any) -> Figures:
+    """Accuracies on corrupted samples of the test set, by kind and strength, of a linear probe fitted on clean.
 
-    def layers(self, name: str, encoder: Any, data: Any) -> Figures:
-        """Accuracy of a linear probe on the output of each stage or block of the encoder, averaged over positions."""
-        train, test = _some(data.probe_train, self.suite.train_samples), _some(data.test, self.suite.samples)
-        encode = _Layers(encoder, data, train)
-        if not encode.stages:
-            return {}
-        seen, seen_test = (part_features(encoder, data, part, encode) for part in (train, test))
-        figures: Figures = {}
-        for number, (x, x_test) in enumerate(zip(encode.split(seen), encode.split(seen_test), strict=True), 1):
-            correct = _correct(self._linear_probe(x, data.num_classes, encoder.device), x_test)
-            figures |= self.protocol.mean(f"layers/{number}_accuracy", correct, _groups(test))
-        return figures
+    `robustness/KIND_accuracy`: the mean over all strengths; KIND "clean": the same samples as they are.
+    """
+    data, protocol, kinds = study.data, study.protocol, study.data.modality.corruptions
+    if not kinds:
+        return {}
+    figures: Figures = {}
+    test = _some(data.test, study.suite.samples)
+    probe = _linear_probe(study, study.features(encoder, data.probe_train), encoder.device)
+    for kind, corruptions in {"clean": [dict], **kinds}.items():
+        correct = []
+        for strength, corrupt in enumerate(corruptions, 1):
+            encode = partial(_embedded_after, corrupt, encoder, data)
+            correct.append(_correct(probe, study.features(encoder, test, f"{kind} {strength}", encode)))
+            judged = protocol.mean(f"robustness/{kind}_{strength}_accuracy", correct[-1], groups_of(test))
+            figures |= judged if kind in kinds else {}
+        mean = torch.stack(correct).double().mean(dim=0)
+        figures |= protocol.mean(f"robustness/{kind}_accuracy", mean, groups_of(test))
+    return figures
 
-    def health(self, name: str, encoder: Any, data: Any) -> Figures:
-        """What needs no labels."""
-        return label_free_figures(encoder, data)
 
-    def _linear_probe(self, seen: dict[str, Tensor], num_classes: int, device: torch.device) -> Any:
-        rows = spread(len(seen["labels"]), self.suite.train_samples)
-        x, y = (seen[key][rows].to(device) for key in ("features", "labels"))
-        return self.protocol.linear_probe(x, y, num_classes)[0]
+def layers(study: Study, encoder: Any) -> Figures:
+    """Accuracy of a linear probe on the output of each stage or block of the encoder, averaged over positions."""
+    train, test = _some(study.data.probe_train, study.suite.train_samples), _some(study.data.test, study.suite.samples)
+    encode = _Layers(encoder, study.data, train)
+    if not encode.stages:
+        return {}
+    seen, seen_test = (encode.split(study.features(encoder, part, "layers", encode)) for part in (train, test))
+    figures: Figures = {}
+    for number, (x, x_test) in enumerate(zip(seen, seen_test, strict=True), 1):
+        correct = _correct(_linear_probe(study, x, encoder.device), x_test)
+        figures |= study.protocol.mean(f"layers/{number}_accuracy", correct, groups_of(test))
+    return figures
+
+
+def health(study: Study, encoder: Any) -> Figures:
+    """What needs no labels."""
+    return label_free_figures(encoder, study.data)
+
+
+def _linear_probe(study: Study, seen: dict[str, Tensor], device: torch.device) -> LinearProbe:
+    rows = spread(len(seen["labels"]), study.suite.train_samples)
+    x, y = (seen[key][rows].to(device) for key in ("features", "labels"))
+    return study.protocol.linear_probe(x, y, study.data.num_classes)[0]
 
 
 class _Layers:
@@ -94,13 +95,16 @@ class _Layers:
 
     def __init__(self, encoder: Any, data: Any, part: Any) -> None:
         self.encoder, self.data = encoder, data
-        self.widths: list[int] = []
         self.channels_last = any(getattr(module, "output_fmt", "") == "NHWC" for module in encoder.modules())
         batch = {key: value.to(encoder.device) for key, value in part.__getitems__([0]).items()}
         with evaluating(encoder), torch.no_grad():
             self.stages = stages(encoder, lambda: embedded(encoder, data, batch))
+            self.widths = [output.shape[1] for output in self._outputs(batch)]
 
     def __call__(self, batch: dict[str, Any]) -> Tensor:
+        return torch.cat(self._outputs(batch), dim=1)
+
+    def _outputs(self, batch: dict[str, Any]) -> list[Tensor]:
         inputs = self.data.modality.evaluation_view(batch)[self.data.modality.key]
         pad = self.data.modality.facts.get("pad_id")
         visible = None if pad is None else inputs != pad
@@ -111,8 +115,7 @@ class _Layers:
 
         with watched(self.stages, see):
             embedded(self.encoder, self.data, batch)
-        self.widths = [found[stage].shape[1] for stage in self.stages]
-        return torch.cat([found[stage] for stage in self.stages], dim=1)
+        return [found[stage] for stage in self.stages]
 
     def split(self, seen: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         """What was extracted, stage by stage."""
@@ -123,14 +126,10 @@ def _embedded_after(corrupt: Any, encoder: Any, data: Any, batch: dict[str, Any]
     return embedded(encoder, data, corrupt(batch))
 
 
-def _correct(probe: Any, seen: dict[str, Tensor]) -> Tensor:
+def _correct(probe: LinearProbe, seen: dict[str, Tensor]) -> Tensor:
     """(N,) bool."""
     return probe.predict(seen["features"].to(probe.weight.device)).cpu() == seen["labels"]
 
 
 def _some(part: Any, count: int) -> Any:
     return part.subset(spread(len(part), count))
-
-
-def _groups(part: Any) -> Tensor | None:
-    return None if part.groups is None else torch.as_tensor(part.groups)

@@ -10,8 +10,8 @@ from hydra.utils import get_class
 
 from ssl_lightning.config.build import load_config
 from ssl_lightning.config.choices import methods_that_declare
-from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones.text import Head
+from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.modules.backbones.text import Head, auto_class
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.load import load_method
 
@@ -107,27 +107,26 @@ def _of_checkpoint(name: str) -> TextModel:
     where = str(place) if place.exists() else name
     try:
         config = transformers.AutoConfig.from_pretrained(where, trust_remote_code=False)
-        head, auto = _head(config, name)
-        model = auto.from_pretrained(where, dtype=torch.float32, trust_remote_code=False).eval()
+        head = _head(config, name)
+        model = auto_class(head).from_pretrained(where, dtype=torch.float32, trust_remote_code=False).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"checkpoint={name} cannot be opened by transformers: {first}") from error
+        why = first_line(error) or type(error).__name__
+        raise InputError(f"checkpoint={name} cannot be opened by transformers: {why}") from error
     longest = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
     return TextModel(model, tokenizer, head, min(n for n in (*longest, tokenizer.model_max_length) if n))
 
 
-def _head(config: Any, name: str) -> tuple[Head, Any]:
-    import transformers
+def _head(config: Any, name: str) -> Head:
     from transformers.models.auto import modeling_auto as known
 
     made = (config.architectures or ["no architecture that its config names"])[0]
     if config.is_encoder_decoder:
-        return "seq2seq", transformers.AutoModelForSeq2SeqLM
+        return "seq2seq"
     if made in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values() or made.endswith("ForPreTraining"):
-        return "masked", transformers.AutoModelForMaskedLM
+        return "masked"
     if made in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
-        return "causal", transformers.AutoModelForCausalLM
+        return "causal"
     raise InputError(f"checkpoint={name} is {made}, which has no head that makes text")

@@ -79,14 +79,16 @@ def _fill(text: TextModel, config: DictConfig) -> dict[str, Any]:
     )
     given = inputs["input_ids"][0].cpu()
     filled = given.masked_scatter(given == tokenizer.mask_token_id, ids[:, 0])
-    masks, headings, columns = [], [], []
-    for number, (row, values) in enumerate(zip(ids.tolist(), probabilities.tolist(), strict=True), start=1):
-        words = [_word(tokenizer, token) for token in row]
-        keys = ("word", "token", "probability")
-        masks.append([dict(zip(keys, guess, strict=True)) for guess in zip(words, row, values, strict=True)])
-        headings += [f"{_MASK} {number}" if len(ids) > 1 else _MASK, "probability"]
-        columns += [words, [f"{p:.2%}" for p in values]]
-    rows = list(zip(*columns, strict=True))
+    masks = [
+        [{"word": _word(tokenizer, t), "token": t, "probability": p} for t, p in zip(*guesses, strict=True)]
+        for guesses in zip(ids.tolist(), probabilities.tolist(), strict=True)
+    ]
+    numbers = range(1, 1 + len(masks)) if len(masks) > 1 else [""]
+    headings = [heading for number in numbers for heading in (f"{_MASK} {number}".strip(), "probability")]
+    rows = [
+        [cell for guess in rank for cell in (guess["word"], f"{guess['probability']:.2%}")]
+        for rank in zip(*masks, strict=True)
+    ]
     print_table(Console(), config.text, headings, rows)
     return {"masks": masks, "filled": _decode(tokenizer, filled.tolist())}
 

@@ -70,6 +70,7 @@ class Evaluate(TypedDict):
     raw: bool
     labels: list[AtLeastTwo]
     draws: PositiveInt
+    sgd_probe: bool
     finetune: bool
     finetune_steps: PositiveInt
     data: GivenData

@@ -11,11 +11,13 @@ import torch
 from lightning import LightningDataModule
 from torch import nn
 
+from ssl_lightning.data.cache import cache_folder
 from ssl_lightning.data.loader import Loader
 from ssl_lightning.data.modality import Batch, Modality, Samples
 from ssl_lightning.data.sampler import BatchSampler, mix
 from ssl_lightning.data.splits import held_out, resolve_size
 from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.features import groups_of
 from ssl_lightning.randomness import seed_generators
 from ssl_lightning.ranges import NonNegativeInt, PositiveFraction, PositiveInt, Seed, Size
 
@@ -102,8 +104,7 @@ class DataModule(LightningDataModule):
 
     def groups(self, split: str) -> torch.Tensor | None:
         """(N,): which samples of a split come from one original, in its order; None if none or all do."""
-        groups = getattr(self, split).groups
-        return None if groups is None or len(np.unique(groups)) == 1 else torch.as_tensor(groups)
+        return groups_of(getattr(self, split))
 
     def _open(self, split: str) -> Any:
         if split not in self._sets:
@@ -187,11 +188,17 @@ class DataModule(LightningDataModule):
 
     def features_loader(self, split: str) -> Loader:
         """This process's share of "train", "probe_train", "val" or "test", in order, each sample once."""
-        dataset = self._part(split)
-        sampler = BatchSampler(
-            len(dataset), self.batch_size, self._rank, self._world_size, shuffle=False, drop_last=False
-        )
-        return self._loader(dataset, sampler, keep_workers=False)
+        return self.loader_of(self._part(split))
+
+    def loader_of(self, part: Any) -> Loader:
+        """The same of any set like its own."""
+        sampler = BatchSampler(len(part), self.batch_size, self._rank, self._world_size, shuffle=False, drop_last=False)
+        return self._loader(part, sampler, keep_workers=False)
+
+    @property
+    def features_cache(self) -> Path:
+        """Where features of its samples are kept."""
+        return cache_folder() / "features"
 
     def samples(self, split: str) -> Samples:
         """All of "train", "probe_train", "val" or "test"; their names are their places in the whole set."""

@@ -56,6 +56,8 @@ class Modality:
     """Of the files that it is read from, in lower case."""
     raw_name: ClassVar[str] = "raw input"
     """Of the control that learned nothing."""
+    augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    """What a linear probe by SGD makes of raw inputs at each step; None: there is no custom of the field."""
 
     @property
     def sample_shape(self) -> tuple[int, ...] | None:
@@ -125,7 +127,8 @@ class Modality:
         probe_train, test = (
             extract(self._numbers, data.features_loader(split), "cpu") for split in ("probe_train", "test")
         )
-        return self.raw_name, protocol.on_rows(probe_train, test, data.num_classes, device, data.groups("test"))
+        groups = data.groups("test")
+        return self.raw_name, protocol.on_rows(probe_train, test, data.num_classes, device, groups=groups)
 
     def _numbers(self, batch: Batch) -> Tensor:
         return self.evaluation_view(batch)[self.key].flatten(1)

@@ -65,6 +65,12 @@ def spread(total: int, count: int) -> np.ndarray:
     return np.arange(min(total, count)) * total // max(1, min(total, count))
 
 
+def groups_of(dataset: Any) -> Tensor | None:
+    """(N,): which samples of a set come from one original, in its order; None if none or all do."""
+    groups = dataset.groups
+    return None if groups is None or len(np.unique(groups)) == 1 else torch.as_tensor(groups)
+
+
 def fingerprint(dataset: Any, samples: int = 1000) -> str:
     """Twelve hexadecimal digits of a set: its size, its labels, and so many of its samples, evenly spread."""
     batch = dataset.__getitems__(spread(len(dataset), samples))

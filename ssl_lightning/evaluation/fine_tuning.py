@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,36 +17,40 @@ Fetch = Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """A recipe for fine-tuning a copy of an encoder, the same for pretrained and untrained encoders.
+class Regime:
+    """`epochs` passes over all labels, but at least `min_steps` and at most `max_steps` steps."""
 
-    AdamW, with warm-up over a tenth of the steps and then a cosine to zero, for `epochs` passes over the labels, but at
-    least `min_steps` and at most `max_steps` steps. The learning rate is the best of `rates` on a held-out fifth of at
-    most `choice_samples` labels; a tie goes to the smaller rate.
-    """
-
-    rates: tuple[float, ...] = (3e-4, 1e-3)
     epochs: int = 5
     min_steps: int = 200
     max_steps: int = 5000
     batch_size: int = 32
+
+    def steps(self, count: int) -> int:
+        """With so many labels."""
+        return min(self.max_steps, max(self.min_steps, self.epochs * max(1, count // self.batch_size)))
+
+    def batches(self, rows: Tensor) -> Iterator[Tensor]:
+        """Rows (B,) for each step, of `rows` (N,), shuffled in each pass, which leaves a narrower last batch out."""
+        size = min(self.batch_size, len(rows))
+        epoch_steps = len(rows) // size
+        for step in range(self.steps(len(rows))):
+            if step % epoch_steps == 0:
+                order = rows[torch.randperm(len(rows))]
+            begin = step % epoch_steps * size
+            yield order[begin : begin + size]
+
+
+@dataclass(frozen=True)
+class FineTuning(Regime):
+    """A recipe for fine-tuning a copy of an encoder, the same for pretrained and untrained encoders.
+
+    AdamW, with warm-up over a tenth of the steps and then a cosine to zero. The learning rate is the best of `rates` on
+    a held-out fifth of at most `choice_samples` labels; a tie goes to the smaller rate.
+    """
+
+    rates: tuple[float, ...] = (3e-4, 1e-3)
     weight_decay: float = 0.05
     choice_samples: int = 1000
-
-    def predict(
-        self,
-        encoder: nn.Module,
-        fetch: Fetch,
-        labels: Tensor,
-        rows: Tensor,
-        fetch_test: Fetch,
-        test_size: int,
-        num_classes: int,
-        seed: int = 0,
-    ) -> Tensor:
-        """Predicted classes (test_size,) of a test set, on the CPU, after `fit`."""
-        model = self.fit(encoder, fetch, labels, rows, num_classes, seed)
-        return classes(model, fetch_test, torch.arange(test_size))
 
     def fit(
         self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, seed: int = 0
@@ -71,9 +75,7 @@ class FineTuning:
         self, encoder: nn.Module, fetch: Fetch, labels: Tensor, rows: Tensor, num_classes: int, rate: float, seed: int
     ) -> nn.Module:
         torch.manual_seed(seed)
-        size = min(self.batch_size, len(rows))
-        epoch_steps = len(rows) // size
-        steps = min(self.max_steps, max(self.min_steps, self.epochs * epoch_steps))
+        steps = self.steps(len(rows))
         body = copy.deepcopy(encoder).requires_grad_().train()  # unfreezes teachers too
         with evaluating(body), torch.no_grad():
             h = body(fetch(rows[:1]))
@@ -81,11 +83,7 @@ class FineTuning:
         weights = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _scale(step, steps))
-        for step in range(steps):
-            if step % epoch_steps == 0:
-                order = rows[torch.randperm(len(rows))]
-            begin = step % epoch_steps * size
-            chosen = order[begin : begin + size]
+        for chosen in self.batches(rows):
             loss = F.cross_entropy(model(fetch(chosen)).float(), labels[chosen].to(h.device))
             optimizer.zero_grad()
             loss.backward()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,20 +75,10 @@ class Protocol(Versioned):
         return fit_linear(features, labels, num_classes, l2, self.linear_tolerance), l2
 
     def on_rows(
-        self,
-        probe_train: dict[str, Tensor],
-        test: dict[str, Tensor],
-        num_classes: int,
-        device: torch.device | str = "cpu",
-        groups: Tensor | None = None,
+        self, probe_train: dict[str, Tensor], *given: Any, **options: Any
     ) -> Callable[[Tensor, int], dict[str, float]]:
         """`run` as a function of (rows (N,) of `probe_train`, seed); the probes draw nothing from the seed."""
-
-        def figures(rows: Tensor, seed: int) -> dict[str, float]:
-            part = {name: values[rows] for name, values in probe_train.items()}
-            return self.run(part, test, num_classes, device, groups=groups)
-
-        return figures
+        return lambda rows, seed: self.run({key: x[rows] for key, x in probe_train.items()}, *given, **options)
 
     def judge(self, name: str, predicted: Tensor, labels: Tensor, groups: Tensor | None = None) -> dict[str, float]:
         """`name`: the accuracy of `predicted` (N,) against `labels` (N,); `_low` and `_high` of its interval."""

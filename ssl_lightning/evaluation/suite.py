@@ -3,12 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ssl_lightning.evaluation.class_retrieval import retrieval
-from ssl_lightning.evaluation.clustering import cluster_figures
-from ssl_lightning.evaluation.knn import knn_predict
-from ssl_lightning.evaluation.protocol import Protocol, Versioned
+from ssl_lightning.evaluation.protocol import Versioned
 
 
 @dataclass(frozen=True)
@@ -26,26 +21,6 @@ class Suite(Versioned):
     starts: int = 5
     samples: int = 2000
     train_samples: int = 10_000
-
-    def on_features(
-        self,
-        protocol: Protocol,
-        probe_train: dict[str, Tensor],
-        test: dict[str, Tensor],
-        num_classes: int,
-        groups: Tensor | None = None,
-    ) -> dict[str, float]:
-        """kNN with more neighbors; clusters and retrieval in the test set. Sets are as `features.extract` gives."""
-        x, y = test["features"], test["labels"]
-        train = (probe_train["features"], probe_train["labels"])
-        predicted = knn_predict(x, *train, num_classes, self.knn_k, protocol.knn_temperature)
-        figures = protocol.judge(f"probe/knn_{self.knn_k}_accuracy", predicted, y, groups)
-        figures |= cluster_figures(x, y, num_classes, self.starts)
-        found = retrieval(x, y, self.recalls, groups)
-        query = found.pop("query")
-        for name, values in found.items():
-            figures |= protocol.mean(f"retrieval/{name}", values, None if groups is None else groups[query.cpu()])
-        return figures
 
 
 SUITES = {"v1": Suite("v1")}

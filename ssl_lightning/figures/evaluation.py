@@ -1,7 +1,6 @@
 """An evaluation as people look at it: tables and dots, each figure compared with its controls."""
 
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from ssl_lightning.figures.metrics import measured_label
 from ssl_lightning.figures.style import PALETTE, save, styled
 from ssl_lightning.figures.table import print_lines, print_table
 
@@ -21,10 +21,7 @@ Figures = dict[str, dict[str, float]]
 
 _COLORS = {THIS_RUN: PALETTE[0], UNTRAINED: PALETTE[4], POOLED: PALETTE[5]}
 _OTHER = "#999999"
-_CURVE = re.compile(r"(robustness)/(\w+)_(\d+)_accuracy|(layers)/(\d+)_accuracy")
-_KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "corrupted:"}
-_WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "knn 200": "kNN, k = 200"}
-_UNITS = {"percent": "% of labels", "a_class": "a class"}
+_CURVE = re.compile(r"(robustness/\w+_|layers/)(\d+)_accuracy")
 
 
 def show(console: Console, figures: Figures, out: Path, samples: int, title: str) -> None:
@@ -44,28 +41,11 @@ def show(console: Console, figures: Figures, out: Path, samples: int, title: str
     print_lines(console, {"wrote": ", ".join(map(str, written))})
 
 
-def by_metric(figures: Figures, names: Iterable[str]) -> Figures:
-    """The same figures of some metrics: by metric, by what is judged."""
-    return {name: {source: found[name] for source, found in figures.items() if name in found} for name in names}
-
-
 def _print(console: Console, title: str, figures: Figures, names: list[str]) -> None:
     """A row for each metric, a column for each of what was judged by any of them."""
     sources = {source: found for source, found in figures.items() if found.keys() & set(names)}
-    rows = [[_title(name), *(_cell(measured, name) for measured in sources.values())] for name in names]
+    rows = [[measured_label(name), *(_cell(measured, name) for measured in sources.values())] for name in names]
     print_table(console, title, ["", *sources], rows)
-
-
-def _title(name: str) -> str:
-    """`probe/linear_accuracy_100` is "linear, 100 labels"; `retrieval/recall_5` is "retrieval R@5"."""
-    kind, _, what = name.partition("/")
-    if kind in ("test", "val"):
-        return what.replace("_", " ") + (", squared, of pixels in [0, 1]" if name.endswith("_error") else "")
-    what, _, few = what.partition("accuracy")
-    what = re.sub("recall_", "R@", what).replace("_", " ").strip() or ("accuracy" if kind == "cluster" else "")
-    number, _, unit = few.strip("_").partition("_")
-    few = f"{number} {_UNITS.get(unit, 'labels')}" if number else ""
-    return ", ".join(filter(None, (f"{_KINDS.get(kind, kind)} {_WORDS.get(what, what)}".strip(), few)))
 
 
 def _cell(measured: dict[str, float], name: str) -> str:
@@ -105,7 +85,7 @@ def _dots(axes: Any, figures: Figures, names: list[str]) -> None:
             errors = np.abs(values[:, 1:] - values[:, :1]).T
             color = _COLORS.get(source, _OTHER)
             axes.errorbar(values[:, 0], places, xerr=errors, fmt="o", color=color, markersize=4, label=source)
-    axes.set_yticks(range(len(names)), [_title(name) for name in names], fontsize=8)
+    axes.set_yticks(range(len(names)), [measured_label(name) for name in names], fontsize=8)
     axes.set(xlabel="%", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(figures), frameon=False)
@@ -114,14 +94,14 @@ def _dots(axes: Any, figures: Figures, names: list[str]) -> None:
 def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
     """Of each source a color, of each kind of corruption a style, with the interval shaded."""
     for source, measured in figures.items():
-        kinds: dict[str, list[tuple[int, str]]] = {}
-        for name in (name for name in names if name in measured):
-            *_, kind, strength = [part for part in _CURVE.fullmatch(name).groups() if part]  # type: ignore[union-attr]
-            kinds.setdefault(kind, []).append((int(strength), name))
-        for style, (kind, places) in zip(("-", "--", ":", "-."), kinds.items(), strict=False):
-            x = [place for place, _ in places]
-            values, low, high = ([100 * measured[f"{n}{end}"] for _, n in places] for end in ("", "_low", "_high"))
-            label = source if kind == "layers" else f"{source}, {kind}"
+        kinds: dict[str, list[int]] = {}
+        for kind, strength in (_CURVE.fullmatch(name).groups() for name in names if name in measured):  # type: ignore[union-attr]
+            kinds.setdefault(kind, []).append(int(strength))
+        for style, (kind, x) in zip(("-", "--", ":", "-."), kinds.items(), strict=False):
+            values, low, high = (
+                [100 * measured[f"{kind}{place}_accuracy{end}"] for place in x] for end in ("", "_low", "_high")
+            )
+            label = ", ".join(filter(None, (source, kind.partition("/")[2].strip("_"))))
             axes.plot(x, values, style, color=_COLORS[source], marker="o", markersize=3, label=label)
             axes.fill_between(x, low, high, color=_COLORS[source], alpha=0.12, linewidth=0)
             axes.set_xticks(x)
@@ -130,7 +110,7 @@ def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
 
 
 @styled
-def confusion_figure(labels: Any, predicted: Any, classes: Sequence[str]) -> Figure:
+def confusion_figure(labels: Any, predicted: Any, classes: Any) -> Figure:
     """Percent of each class (row) that were predicted as each class (column)."""
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels, predicted), 1)

@@ -1,5 +1,7 @@
 """How metrics are called and written, on every table and picture."""
 
+import re
+
 FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
     "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
@@ -12,23 +14,36 @@ FIGURES = {
 }
 """Of any method: label and format."""
 
-
-_PARTS = {"evaluate/": "test ", "val/": "held-out ", "train/": "training ", "probe/": "", "health/": ""}
+_PLACES = {"val": "held-out ", "train": "training ", "probe": "", "health": ""}
+_KINDS = {"cluster": "k-means", "finetune": "fine-tuned", "probe": "", "robustness": "corrupted:"}
+_WORDS = {"nmi": "NMI", "ari": "ARI", "map": "mAP", "knn": "kNN", "sgd": "linear by SGD", "knn 200": "kNN, k = 200"}
+_UNITS = {"percent": "% of labels", "a_class": "a class"}
 
 
 def label(metric: str) -> str:
-    """ "kNN accuracy" of `probe/knn_accuracy`, "test kNN accuracy" of `evaluate/probe/knn_accuracy`."""
-    for prefix, word in _PARTS.items():
-        if metric.startswith(prefix):
-            name = metric.removeprefix("evaluate/")
-            known = FIGURES[name][0].partition(" (")[0] if name in FIGURES else name.partition("/")[2].replace("_", " ")
-            return word + known
-    return metric.replace("_", " ")
+    """ "kNN accuracy" of `probe/knn_accuracy`, "test kNN" of `evaluate/probe/knn_accuracy`."""
+    place, _, name = metric.partition("/")
+    if place == "evaluate":
+        return f"test {measured_label(name)}"
+    known = FIGURES[metric][0].partition(" (")[0] if metric in FIGURES else name.replace("_", " ")
+    return _PLACES[place] + known if place in _PLACES else metric.replace("_", " ")
+
+
+def measured_label(metric: str) -> str:
+    """Of what `ssl-evaluate` measures: "linear, 100 labels" of `probe/linear_accuracy_100`."""
+    kind, _, what = metric.partition("/")
+    if kind in ("test", "val"):
+        return what.replace("_", " ") + (", squared, of pixels in [0, 1]" if metric.endswith("_error") else "")
+    what, _, few = what.partition("accuracy")
+    what = what.replace("recall_", "R@").replace("_", " ").strip() or ("accuracy" if kind == "cluster" else "")
+    number, _, unit = few.strip("_").partition("_")
+    few = f"{number} {_UNITS.get(unit, 'labels')}" if number else ""
+    return ", ".join(filter(None, (f"{_KINDS.get(kind, kind)} {_WORDS.get(what, what)}".strip(), few)))
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric is written in percent."""
-    return any(word in metric for word in ("accuracy", "recall", "purity"))
+    return bool(re.search(r"accuracy|recall|purity|cluster/|retrieval/", metric))
 
 
 def written(metric: str, value: float, half: float | None = None) -> str:

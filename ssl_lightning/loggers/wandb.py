@@ -131,34 +131,44 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
 
 def log_evaluation(
-    run: RunFolder, settings: Mapping[str, Any], results: Mapping[str, Any], figures: list[Path]
+    run: RunFolder, settings: Mapping[str, Any], results: Mapping[str, Any], named: str, figures: list[Path], key: str
 ) -> None:
-    """Adds an evaluation to the W&B run of its training.
+    """Adds an evaluation to the W&B run of its training, by the id that the run folder keeps.
+
+    W&B puts the tables of the runs of a project below each other, so each row says whose it is.
 
     Args:
         run: the run that was evaluated.
         settings: `logger.wandb` of its config.
-        results: as in `results.json`: `metrics` and `controls` by name.
+        results: as in `results.json`.
+        named: what was evaluated.
         figures: PNG files.
+        key: under which all of it stands: "evaluate", or another one of other data.
     """
     if settings.get("entity") not in (None, own_entity()):
         warn(f"the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
         return
-    kept = {key: value for key, value in settings.items() if key not in ("_target_", "folder")}
+    kept = {name: value for name, value in settings.items() if name not in ("_target_", "folder")}
     logger = WandbLogger(str(run.path), **kept)
     try:
         summary = logger.experiment.summary
     except InputError as error:  # the evaluation itself is done and stored
         warn(f"the evaluation is not tracked: {error}")
         return
-    metrics, controls = results["metrics"], results["controls"]
-    rows = [[name, value, controls.get(name)] for name, value in metrics.items()]
-    logger.log_table("evaluate/results", ["metric", "this run", "untrained encoder"], rows)
+    metrics, controls, raw = results["metrics"], results["controls"], results["raw"] or {}
+    ends = ("", "_low", "_high")
+    rows = [
+        [named, name, *(metrics.get(name + end) for end in ends), controls.get(name), raw.get(name)]
+        for name in _without_intervals(metrics)
+    ]
+    columns = ["run", "metric", "this run", "low", "high", "untrained encoder", "raw input"]
+    logger.log_table(f"{key}/results", columns, rows)
     for figure in figures:
-        logger.log_image(f"evaluate/{figure.stem}", [str(figure)])
+        logger.log_image(f"{key}/{figure.stem}", [str(figure)])
+    protocol = {name: results["protocol"][name] for name in ("name", "hash", "suite", "data")}
     untrained = _without_intervals(controls)
     compared = _under("untrained", untrained) | _under("gain", _gain(metrics, untrained))
-    summary.update(_under("evaluate", {**metrics, **compared}))
+    summary.update({f"{key}/protocol": protocol, **_under(key, {**metrics, **compared})})
     logger.close("finished")
 
 

@@ -131,11 +131,11 @@ def refuse_links_out(folder: Path) -> None:
                 raise InputError(f"{path} is neither a file nor a folder; remove it")
 
 
-def evaluation_folder(run: str | None, encoder: str | None, data: str | None) -> str:
-    """Where an evaluation writes: in the folder of its run, or below `outputs/`; `data`: another data set's name."""
+def output_folder(command: str, run: str | None, encoder: str | None, data: str | None) -> str:
+    """Where a command writes: in the folder of its run, or below `outputs/`; `data`: another data set's name."""
     if run:
-        return str(Path(run, f"evaluate_{data}" if data else "evaluate"))
-    return str(Path("outputs", re.sub(r"[^\w.-]+", "_", f"evaluate_{encoder}_{data}")))
+        return str(Path(run, f"{command}_{data}" if data else command))
+    return str(Path("outputs", re.sub(r"[^\w.-]+", "_", f"{command}_{encoder}_{data}")))
 
 
 def remove_empty(path: Path) -> None:

@@ -1,66 +1,100 @@
 """Frozen features: of a split, each sample once, whatever the number of devices; and of whatever a user gives."""
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import ssl_lightning
 from ssl_lightning.distributed import gather_variable_length, unsharded
 from ssl_lightning.errors import InputError
-from ssl_lightning.evaluation.features import evaluating, extract, spread
+from ssl_lightning.evaluation.features import evaluating, extract, fingerprint, spread
 from ssl_lightning.evaluation.health import alignment, effective_rank, uniformity
+from ssl_lightning.runs.folder import written_beside
+
+Encode = Callable[[dict[str, Any]], Tensor]
+"""From a raw batch to (B, D)."""
+
+_MOST_BYTES = 2**33
+"""Of all features that are kept; the ones that were not used for longest go first."""
 
 
-def split_features(method: Any, data: Any, split: str) -> dict[str, Tensor]:
-    """`features (N, D)`, `index (N,)` and, where the set has them, `labels (N,)` of 'probe_train', 'val' or 'test'.
+def part_features(method: Any, data: Any, part: Any, encode: Encode | None = None) -> dict[str, Tensor]:
+    """`features (N, D)`, `index (N,)` and, where it has them, `labels (N,)` of a set like those of `data`.
 
-    The method's weights, buffers and training flags are as before, and so is the global random state.
+    The method's weights, buffers and training flags are as before, and so is the global random state. `encode`: what
+    takes the place of the embedding.
     """
+    encode = encode or partial(embedded, method, data)
     with evaluating(method), unsharded(method):
-        return extract(
-            lambda batch: embedded(method, data, batch),
-            data.features_loader(split),
-            method.device,
-            gather_variable_length,
-        )
+        return extract(encode, data.loader_of(part), method.device, gather_variable_length)
 
 
 @dataclass
 class FrozenFeatures:
-    """Features of `encoders`, by name, on the splits of `data`: each extracted once, when it is first asked for."""
+    """`part_features` that are extracted once and kept, in `data.features_cache` also for later commands.
 
-    encoders: dict[str, Any]
+    What is kept is known by its content: weights, settings and source code of the encoder, samples and view.
+    """
+
     data: Any
-    found: dict[tuple[str, str], dict[str, Tensor]] = field(default_factory=dict)
+    stamps: dict[Any, bytes] = field(default_factory=dict)
+    found: dict[Path, dict[str, Tensor]] = field(default_factory=dict)
 
-    def __call__(self, name: str, split: str) -> dict[str, Tensor]:
-        if (name, split) not in self.found:
-            self.found[name, split] = split_features(self.encoders[name], self.data, split)
-        return self.found[name, split]
-
-
-def part_features(method: Any, data: Any, part: Any, encode: Callable[[dict[str, Any]], Tensor]) -> dict[str, Tensor]:
-    """The same of any set like those of `data`, on this process alone; `encode`: from a raw batch to (B, D)."""
-    batches = (part.__getitems__(rows) for rows in torch.arange(len(part)).split(data.batch_size))
-    with evaluating(method):
-        return extract(encode, batches, method.device)
-
-
-@torch.no_grad()
-def features_of(method: Any, data: Any, part: Any, rows: Sequence[int]) -> Tensor:
-    """(len(rows), D) float32 on the CPU, of some samples of a set; every rank computes the same."""
-    with evaluating(method), unsharded(method):
-        return torch.cat([embedded(method, data, batch).float().cpu() for batch in _batches(method, data, part, rows)])
+    def __call__(self, encoder: Any, part: Any, view: str = "", encode: Encode | None = None) -> dict[str, Tensor]:
+        """`view`: says what `encode` does."""
+        if encoder not in self.stamps:
+            self.stamps[encoder] = _stamp(encoder, self.data.modality)
+        known = [self.stamps[encoder], fingerprint(part).encode(), view.encode()]
+        file = self.data.features_cache / f"{hashlib.sha256(b' '.join(known)).hexdigest()[:24]}.safetensors"
+        if file not in self.found:
+            try:
+                os.utime(file)
+                self.found[file] = load_file(file)
+            except (OSError, SafetensorError):
+                self.found[file] = part_features(encoder, self.data, part, encode)
+                _keep(self.found[file], file)
+        return self.found[file]
 
 
-def _batches(method: Any, data: Any, part: Any, rows: Any) -> Iterator[dict[str, Tensor]]:
-    for start in range(0, len(rows), data.batch_size):
-        batch = part.__getitems__(rows[start : start + data.batch_size])
-        yield {name: value.to(method.device) for name, value in batch.items()}
+def _stamp(encoder: nn.Module, modality: Any) -> bytes:
+    """Digest of all that makes the features of a sample: weights, settings of the parts, and the source code."""
+    made, sources = hashlib.sha256(), set(Path(ssl_lightning.__file__).parent.rglob("*.py"))
+    for part in (*encoder.modules(), modality):
+        plain = {key: value for key, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
+        plain.pop("training", None)
+        made.update(f"{type(part)} {sorted(plain.items())}".encode())
+        sources.add(Path(inspect.getfile(type(part))))
+    for name, weight in encoder.state_dict().items():
+        made.update(f"{name} {weight.device.type}".encode())
+        made.update(weight.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for source in sorted(sources):
+        made.update(source.read_bytes())
+    return made.digest()
+
+
+def _keep(features: dict[str, Tensor], file: Path) -> None:
+    """Writes a file, for which others make room."""
+    try:
+        with written_beside(file) as beside:
+            save_file(features, beside)
+        size = 0
+        for kept in sorted(file.parent.glob("*.safetensors"), key=lambda kept: kept.stat().st_mtime, reverse=True):
+            size += kept.stat().st_size
+            if size > _MOST_BYTES:
+                kept.unlink()
+    except OSError as error:
+        print(f"warning: features are not kept in {file.parent} ({error.strerror})", flush=True)
 
 
 class Encoder(nn.Module):
@@ -107,22 +141,22 @@ def embedded(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
 def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, float]:
     """Effective rank, uniformity and, where the transform makes two views, alignment of the frozen embedding.
 
-    Of at most `samples` held-out samples, evenly spread, or training samples where none are held out; every rank
-    measures the same. The method is left as `split_features` leaves it.
+    Of at most `samples` held-out samples, evenly spread, or training samples where none are held out. The method is
+    left as `part_features` leaves it.
     """
-    part = data.train if data.val is None else data.val
-    rows, key = spread(len(part), samples), data.modality.key
-    paired = "views" in getattr(data.transform, "produces", ())
-    plain, pairs = [], []
-    with torch.no_grad(), evaluating(method), unsharded(method):
-        for number, batch in enumerate(_batches(method, data, part, rows)):
-            plain.append(embedded(method, data, batch).float())
-            views = data.augment(batch, data.seed + number * data.batch_size)["views"] if paired else []
-            if len(views) > 1:
-                dtype = next(method.parameters()).dtype
-                pairs.append([method.embed({key: view.to(dtype)}, key) for view in views[:2]])
-    h = torch.cat(plain)
+    whole = data.train if data.val is None else data.val
+    part = whole.subset(spread(len(whole), samples))
+    h = part_features(method, data, part)["features"]
     figures = {"probe/effective_rank": float(effective_rank(h)), "probe/uniformity": float(uniformity(h))}
-    if pairs:
-        figures["probe/alignment"] = float(alignment(*map(torch.cat, zip(*pairs, strict=True))))
+    if "views" in getattr(data.transform, "produces", ()):
+        pairs = part_features(method, data, part, partial(_two_views, method, data))["features"]
+        if pairs.shape[1] == 2 * h.shape[1]:
+            figures["probe/alignment"] = float(alignment(*pairs.chunk(2, dim=1)))
     return figures
+
+
+def _two_views(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
+    """(B, 2 D): two views of a raw batch, embedded side by side; (B, D) where the transform makes but one."""
+    views, weight = data.augment(batch, data.seed + int(batch["index"][0]))["views"], next(method.parameters())
+    key = data.modality.key
+    return torch.cat([method.embed({key: view.to(weight.dtype)}, key) for view in views[:2]], dim=1)

@@ -9,15 +9,15 @@ from ssl_lightning.runs.checkpoints import Checkpoint, read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
 
-def load_method(run: RunFolder, checkpoint: str = "last") -> tuple[Any, Any]:
+def load_method(run: RunFolder, checkpoint: str = "last", config: DictConfig | None = None) -> tuple[Any, Any]:
     """The trained method, in evaluation mode on the CPU, and the data module, whose data is not opened.
 
-    `checkpoint`: last, best, or a path.
+    `checkpoint`: last, best, or a path. `config`: that of the run, with other data.
 
     Raises:
         InputError: no checkpoint, one of another architecture, or a run without what its data stored in it.
     """
-    config = load_config(run.config)
+    config = config or load_config(run.config)
     data = build_data(config)
     data.restore(run.path)
     method = build_method(config, data)

@@ -45,7 +45,7 @@ from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.evaluation.health import effective_rank
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.optim.groups import parameter_groups
-from ssl_lightning.runs.frozen_features import split_features
+from ssl_lightning.runs.frozen_features import part_features
 from ssl_lightning.runs.provenance import git_commit, hardware
 
 NORMALIZE = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
@@ -216,7 +216,7 @@ def evaluated(backbone: nn.Module, config: DictConfig, data: Any) -> dict[str, f
     """kNN and linear accuracy of a backbone, and the effective rank of its embeddings, on the test set."""
     method = build_method(config)
     method.backbone.load_state_dict(backbone.state_dict())
-    bank, test = (split_features(method, data, split) for split in ("probe_train", "test"))
+    bank, test = (part_features(method, data, part) for part in (data.probe_train, data.test))
     found = PROTOCOLS["v1"].run(bank, test, data.num_classes)
     rank = float(effective_rank(test["features"][:2048]))
     return {**{name: found[name] for name in METRICS}, "effective_rank": rank}

@@ -27,7 +27,7 @@ from ssl_lightning.evaluation.features import spread
 from ssl_lightning.evaluation.health import alpha_req, lidar
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.folder import RunFolder
-from ssl_lightning.runs.frozen_features import label_free_figures, split_features
+from ssl_lightning.runs.frozen_features import label_free_figures, part_features
 from ssl_lightning.runs.load import load_data, load_method
 
 TUNED = {
@@ -48,7 +48,7 @@ VIEWS, SAMPLES = 8, 300
 def measured(run: RunFolder) -> dict[str, float]:
     method, _ = load_method(run)
     data = load_data(run, load_config(run.config))
-    probe_train, val = (split_features(method, data, split) for split in ("probe_train", "val"))
+    probe_train, val = (part_features(method, data, part) for part in (data.probe_train, data.val))
     probes = PROTOCOLS["v1"].run(probe_train, val, data.num_classes, groups=data.groups("val"))
     free = label_free_figures(method, data)
     part = data.val.__getitems__(spread(len(data.val), SAMPLES))

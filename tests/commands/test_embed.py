@@ -127,6 +127,29 @@ def test_the_data_of_a_run(run: RunFolder, tmp_path: Path) -> None:
     assert (tmp_path / "map.png").stat().st_size > 1000
 
 
+def test_another_data_set_is_seen_as_the_run_sees_its_own(run: RunFolder, tmp_path: Path) -> None:
+    for split, name in ((split, name) for split in ("train", "test") for name in ("bright", "dark")):
+        folder = tmp_path / "images" / split / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 30), (200 * (name == "bright"), 10 * number, 0)).save(folder / f"{number}.png")
+    place = (f"data.root={tmp_path}/images", f"data.source.cache={tmp_path}/cache", "split=test", "neighbours=1")
+    out = embedded(run, tmp_path / "out", "data=image_folder", *place)
+    found = np.load(out / "embeddings.npz")
+    assert (found["names"].tolist(), found["labels"].tolist()) == (list("012345"), ["bright"] * 3 + ["dark"] * 3)
+    files = [
+        tmp_path / "images" / "test" / name / f"{number}.png" for name in ("bright", "dark") for number in range(3)
+    ]
+    expected = ssl_lightning.load(run.path)(files)
+    np.testing.assert_allclose(found["features"], expected.numpy(), rtol=1e-4, atol=1e-5)
+    origin = json.loads((out / "embeddings.json").read_text())
+    assert origin["input"] == f"image_folder {tmp_path}/images, test"
+    assert (out / "map.png").stat().st_size > 1000
+    for mistake, answer in ((f"input={tmp_path}", "input= and data= are both given"), ("data=vowels", "is a Audio")):
+        with pytest.raises(InputError, match=answer):
+            embedded(run, tmp_path, "data=digits", mistake)
+
+
 def test_texts_and_their_neighbors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
     run = write_text_run(tmp_path / "run", "mlm")

@@ -8,7 +8,8 @@ from methods.recipe import make_method
 from rich.console import Console
 from torch import nn
 
-from ssl_lightning.commands.evaluation_suite import Reconstruction, predictions
+from ssl_lightning.commands.judges import predictions, reconstruction
+from ssl_lightning.commands.study import Study
 from ssl_lightning.data.image.datamodule import ImageDataModule
 from ssl_lightning.data.image.digits import digit_glyphs, digits
 from ssl_lightning.data.video.datamodule import VideoDataModule
@@ -31,7 +32,7 @@ def data() -> ImageDataModule:
 
 def errors(judge: Any, method: Any, data: Any, metric: str) -> dict[str, float]:
     """By what is judged: the only metric of a judge."""
-    found = dict(judge(method, data))
+    found = dict(judge(Study(method, method, data)))
     assert all(list(figures) == [metric] for figures in found.values())
     return {name: figures[metric] for name, figures in found.items()}
 
@@ -47,7 +48,7 @@ def test_pca_itself_has_the_error_of_pca(data: ImageDataModule) -> None:
     layers = {"encoder": encoder[-1], "decoder": method.decoder[0]}
     layers["encoder"].weight.data, layers["encoder"].bias.data = directions.T, -mean @ directions
     layers["decoder"].weight.data, layers["decoder"].bias.data = directions, mean
-    found = errors(Reconstruction(Console(quiet=True)), method, data, "test/reconstruction_error")
+    found = errors(reconstruction, method, data, "test/reconstruction_error")
     assert list(found) == ["this run", "PCA, 5 components", "mean image"]
     assert found["this run"] == pytest.approx(found["PCA, 5 components"], rel=1e-4)
     assert found["this run"] < 0.8 * found["mean image"]
@@ -58,7 +59,7 @@ def test_errors_are_of_pixels_of_0_to_1(data: ImageDataModule) -> None:
     method.backbone, method.decoder = MLP(1, 12, [], 5), mlp_decoder(5, 1, 12, [])
     for p in method.decoder.parameters():
         nn.init.zeros_(p)  # paints 0, which is the mean of the config
-    found = errors(Reconstruction(Console(quiet=True)), method, data, "test/reconstruction_error")
+    found = errors(reconstruction, method, data, "test/reconstruction_error")
     test = torch.from_numpy(data.test.images) / 255
     assert found["this run"] == pytest.approx((test - 0.1).square().mean().item(), rel=1e-5)
 
@@ -84,5 +85,6 @@ def test_next_frames_beside_their_controls(capsys: pytest.CaptureFixture, tmp_pa
 
 
 def test_what_does_not_paint(data: ImageDataModule) -> None:
-    assert list(Reconstruction(Console(quiet=True))(make_method("simclr"), data)) == []
-    assert list(predictions(make_method("simclr"), data)) == []
+    method = make_method("simclr")
+    study = Study(method, method, data)
+    assert list(reconstruction(study)) == list(predictions(study)) == []

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from ssl_lightning.commands.evaluate import evaluate
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, mistake_behind
-from ssl_lightning.runs.folder import RunFolder, evaluation_folder
+from ssl_lightning.runs.folder import RunFolder, output_folder
 
 QUICK = ("labels=[]", "raw=false", "draws=2")
 DIGITS = ("data=digits", "data.source.copies=1", "data.val_size=1200", "data.batch_size=16")
@@ -79,6 +79,17 @@ def test_every_figure_stands_beside_its_control(run: RunFolder) -> None:
     assert right == pytest.approx(metrics["finetune/accuracy"])
     assert any(key.endswith("weight") for key in load_file(kept / "finetuned.safetensors"))
     assert all((kept / "figures" / f"{name}.png").stat().st_size > 1000 for name in ("evaluation", "confusion"))
+
+
+def test_a_linear_probe_by_sgd_on_augmented_samples(run: RunFolder, vit: RunFolder) -> None:
+    found = evaluated(run, *QUICK, "sgd_probe=true", "finetune_steps=60")
+    linear = found["metrics"]["probe/linear_accuracy"]
+    assert linear - 0.25 < found["metrics"]["probe/sgd_accuracy"] < linear + 0.05
+    assert found["controls"]["probe/sgd_accuracy_low"] <= found["controls"]["probe/sgd_accuracy"]
+    small = ("backbone.width=4", "backbone.hidden_dim=16", "backbone.depth=1", "data.batch_size=4", "data.val_size=8")
+    clips = train(run.path.parent / "clips", "method=next_frame", *TINY[:5], *small)
+    with pytest.raises(InputError, match="sgd_probe=true is for images with labels of which some are held out"):
+        evaluated(clips, *QUICK, "sgd_probe=true")
 
 
 def test_an_exported_encoder_is_what_the_run_was(run: RunFolder, vit: RunFolder, tmp_path: Path) -> None:
@@ -164,6 +175,6 @@ def test_code_beside_a_stranger_s_model_does_not_run(tmp_path: Path, monkeypatch
 
 
 def test_where_an_evaluation_writes() -> None:
-    assert evaluation_folder("RUN", None, None) == "RUN/evaluate"
-    assert evaluation_folder("RUN", None, "mnist") == "RUN/evaluate_mnist"
-    assert evaluation_folder(None, "timm:vit/x", "mnist") == "outputs/evaluate_timm_vit_x_mnist"
+    assert output_folder("evaluate", "RUN", None, None) == "RUN/evaluate"
+    assert output_folder("evaluate", "RUN", None, "mnist") == "RUN/evaluate_mnist"
+    assert output_folder("evaluate", None, "timm:vit/x", "mnist") == "outputs/evaluate_timm_vit_x_mnist"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.fine_tuning import FineTuning, classes
 
 RECIPE = FineTuning(rates=(1e-2,), min_steps=60, batch_size=16)
 
@@ -27,8 +27,8 @@ def points(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def predict(recipe: FineTuning, encoder: nn.Module, seed: int = 0) -> tuple[Tensor, Tensor]:
     x, y = points(200, 0)
     x_test, y_test = points(100, 1)
-    found = recipe.predict(encoder, lambda r: x[r], y, torch.arange(200), lambda r: x_test[r], 100, 2, seed)
-    return found, y_test
+    model = recipe.fit(encoder, lambda r: x[r], y, torch.arange(200), 2, seed)
+    return classes(model, lambda r: x_test[r], torch.arange(100)), y_test
 
 
 def test_the_encoder_learns_and_stays_as_it_was() -> None:

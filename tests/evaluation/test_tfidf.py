@@ -26,8 +26,10 @@ def test_two_texts_are_enough() -> None:
 
 def test_the_penalty_of_few_texts_is_not_chosen_on_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[float] = []
-    real = tfidf.LogisticRegression
-    monkeypatch.setattr(tfidf, "LogisticRegression", lambda C, **more: (chosen.append(C), real(C=C, **more))[1])
+    fit = tfidf.LogisticRegression.fit
+    monkeypatch.setattr(
+        tfidf.LogisticRegression, "fit", lambda self, *given: (chosen.append(self.C), fit(self, *given))[1]
+    )
     tfidf_predict(TEXTS[:6], LABELS[:6], ["good"])
     assert chosen == [1.0]
     tfidf_predict(TEXTS, LABELS, ["good"])

@@ -7,12 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from runs.harness import TINY, WATCHED, command, train
-from runs.warm import start
-
-from ssl_lightning.loggers.wandb import log_evaluation
-from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
     *TINY,
@@ -41,11 +36,15 @@ def log_records(content: bytes) -> Iterator[bytes]:
 
 def wandb_records(folder: Path) -> list:
     """All records that W&B's client wrote to its offline files in `folder`, in order."""
-    from wandb.proto import wandb_internal_pb2
-
     files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
     assert files
-    return [wandb_internal_pb2.Record.FromString(data) for file in files for data in log_records(file.read_bytes())]
+    return [record for file in files for record in parsed(file)]
+
+
+def parsed(file: Path) -> list:
+    from wandb.proto import wandb_internal_pb2
+
+    return [wandb_internal_pb2.Record.FromString(data) for data in log_records(file.read_bytes())]
 
 
 def history(records: list) -> dict[str, list]:
@@ -120,6 +119,33 @@ def test_a_tracked_sweep_says_what_each_run_is_and_how_it_compares(tmp_path):
     other = of_kind(wandb_records(tmp_path / "multirun" / "1"), "run")[-1]
     assert other.run_id == (tmp_path / "multirun" / "1" / "wandb_id").read_text() != shown.run_id
     assert other.display_name == "simclr digits seed=1"
+    check_that_its_evaluation_joins(run, shown.run_id)
+
+
+def check_that_its_evaluation_joins(run: Path, run_id: str) -> None:
+    """Table, pictures and summary of `ssl-evaluate` in a second offline file of the same W&B run."""
+    trained = set(run.glob("wandb/offline-run-*"))
+    done = command("evaluate", f"run={run}", "labels=[10]", "draws=2", "finetune=true", "finetune_steps=1", cwd=run)
+    assert done.returncode == 0, done.stderr
+    (folder,) = set(run.glob("wandb/offline-run-*")) - trained
+    (file,) = folder.glob("run-*.wandb")
+    records, results = parsed(file), json.loads((run / "evaluate" / "results.json").read_text())
+    shown = of_kind(records, "run")[-1]
+    assert (shown.run_id, shown.display_name) == (run_id, "")  # which leaves the name as it is
+    summary = updated(records, "summary")
+    accuracy, control = (results[part]["probe/knn_accuracy"] for part in ("metrics", "controls"))
+    assert summary["evaluate/probe/knn_accuracy"] == pytest.approx(accuracy)
+    assert summary["evaluate/gain/probe/knn_accuracy"] == pytest.approx(accuracy - control)
+    assert {"evaluate/protocol", "evaluate/finetune/accuracy", "evaluate/probe/linear_accuracy_10"} <= summary.keys()
+    assert {"evaluate/evaluation/_type", "evaluate/confusion/_type"} <= summary.keys()
+    (table,) = folder.glob("files/media/table/evaluate/*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["run", "metric", "this run", "low", "high", "untrained encoder", "raw input"]
+    rows = {row[1]: row for row in content["data"]}
+    figures = [results["metrics"][f"probe/knn_accuracy{end}"] for end in ("", "_low", "_high")]
+    raw = results["raw"]["probe/knn_accuracy"]
+    assert rows["probe/knn_accuracy"] == ["simclr digits seed=0", "probe/knn_accuracy", *figures, control, raw]
+    assert not any(name.endswith(("_low", "_high")) for name in rows)
 
 
 def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id(tmp_path):
@@ -134,25 +160,6 @@ def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id
     assert next(of for of in of_kind(records, "run") if of.display_name).display_name == "simclr digits seed=0"
     assert max(history(records)["trainer/global_step"]) == 28
     assert updated(records, "config")["method"] == "simclr"
-
-
-def test_an_evaluation_joins_the_run_of_its_training(tmp_path):
-    (tmp_path / "wandb_id").write_text("abcd1234")
-    figure = tmp_path / "evaluation.png"
-    Image.new("RGB", (8, 8)).save(figure)
-    results = {"metrics": {"probe/knn_accuracy": 0.75}, "controls": {"probe/knn_accuracy": 0.5}}
-    settings = {"_target_": "x", "folder": "y", "project": "photos", "mode": "offline"}
-    logging = start(log_evaluation, RunFolder(tmp_path), settings, results, [figure])
-    logging.join()  # as where `ssl-evaluate` ends: then W&B's files are whole
-    assert logging.exitcode == 0
-    records = wandb_records(tmp_path)
-    shown = of_kind(records, "run")[-1]
-    assert (shown.run_id, shown.project) == ("abcd1234", "photos")
-    summary = updated(records, "summary")
-    assert summary["evaluate/gain/probe/knn_accuracy"] == 0.25
-    assert summary["evaluate/evaluation/_type"] == "images/separated"
-    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/evaluate/*.json")
-    assert json.loads(table.read_text())["data"] == [["probe/knn_accuracy", 0.75, 0.5]]
 
 
 def test_without_a_login_one_line_says_what_to_do(tmp_path):

@@ -17,7 +17,7 @@ from ssl_lightning.launch.trainer import make_trainer
 from ssl_lightning.methods.base import Method
 from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.optim.schedules import constant, momentum_cosine
-from ssl_lightning.runs.frozen_features import split_features
+from ssl_lightning.runs.frozen_features import part_features
 
 STEPS = 6
 
@@ -124,7 +124,7 @@ def test_groups_have_rates_and_a_schedule_of_weight_decay_of_their_own(tmp_path:
 
 def test_embed_may_use_the_whole_batch() -> None:
     data, method = make_data(), Codes()
-    found = split_features(method, data, "val")
+    found = part_features(method, data, data.val)
     images = data.modality.evaluation_view(data.val.__getitems__(range(100)))
     expected = method(images["image"]) * images["index"][:, None]
     torch.testing.assert_close(found["features"], expected.detach()[images["index"].argsort()])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.evaluation.fine_tuning import FineTuning
+from ssl_lightning.evaluation.fine_tuning import FineTuning, classes
 from ssl_lightning.methods.moco import MoCo
 from ssl_lightning.modules.backbones.image import timm_model
 from ssl_lightning.modules.norm import SplitBatchNorm
@@ -143,9 +143,8 @@ def test_fine_tuning_takes_batches_of_any_size() -> None:
     """A loaded encoder has whole batch normalization; only pretraining splits it."""
     x, labels = views(30)[0], torch.arange(30) % 2
     recipe = FineTuning(rates=(1e-3,), min_steps=2, max_steps=2, batch_size=15)
-    fetch = x.__getitem__
-    found = recipe.predict(make_method("moco"), fetch, labels, torch.arange(30), fetch, 30, 2)
-    assert found.shape == (30,)
+    model = recipe.fit(make_method("moco"), x.__getitem__, labels, torch.arange(30), 2)
+    assert classes(model, x.__getitem__, torch.arange(30)).shape == (30,)
 
 
 def test_without_batch_norm_any_batch_will_do() -> None:

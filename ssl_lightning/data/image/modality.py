@@ -17,7 +17,14 @@ from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.transforms.functional import central_square, contrast, gaussian_blur
+from ssl_lightning.transforms.ops import RandomResizedCrop
 from ssl_lightning.transforms.views import EvaluationView
+
+_AREA = (0.4, 1.0)
+"""Of random boxes for a linear probe, as in He et al. 2020, https://arxiv.org/abs/1911.05722, Sec. 4.1.
+
+Deviation: not from 0.08 on, and not mirrored: a digit or a letter would become another one.
+"""
 
 
 class ImageModality(Modality):
@@ -30,6 +37,8 @@ class ImageModality(Modality):
     def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
         self.view = EvaluationView(image_size, mean, std)
+        if self.key == "image":
+            self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -81,8 +81,8 @@ def image_text(
             known = ", ".join(sorted(set(sides))[:10])
             raise InputError(f"{source} needs rows with {split_column}={test_value} and others; it has {known}")
     chosen = np.flatnonzero(test == (split == "test"))
-    known = {"labels": labels, "classes": classes, "groups": groups}
-    return PairDataset(images, table["captions"], **known).subset(chosen)
+    dataset = PairDataset(images, table["captions"], labels=labels, classes=classes, groups=groups)
+    return dataset.subset(chosen)
 
 
 def _rows(source: Path, files: str, columns: list[str], part: str, name: str | None) -> Rows:

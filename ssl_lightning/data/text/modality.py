@@ -28,6 +28,7 @@ class TextModality(Modality):
     name = "text"
     key = "tokens"
     option = "text"
+    raw_name = "TF-IDF"
 
     def __init__(self, make: Callable[[], Tokenizer], length: int) -> None:
         self.make, self.length = make, length
@@ -82,4 +83,4 @@ class TextModality(Modality):
             predicted = tfidf_predict([texts[row] for row in rows], labels[rows], test_texts, seed)
             return protocol.judge("probe/linear_accuracy", predicted, test_labels)
 
-        return "TF-IDF", figures
+        return self.raw_name, figures

@@ -119,6 +119,11 @@ class MLP(nn.Sequential):
         self.out_dim = out_dim
 
 
+def _not_loaded(name: str, error: Exception) -> InputError:
+    without = "backbone.pretrained=false (of ssl-evaluate: pretrained=false)"
+    return InputError(f"the weights of {name} cannot be loaded, for which a network is needed ({error}); use {without}")
+
+
 def resnet(
     name: str = "resnet18",
     in_channels: PositiveInt = 3,
@@ -142,7 +147,7 @@ def resnet(
     try:
         net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
     except OSError as error:
-        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+        raise _not_loaded(name, error) from error
     if stem == "cifar":
         net.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
         net.maxpool = nn.Identity()
@@ -188,7 +193,7 @@ def timm_model(
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise InputError(f"the weights of {name} cannot be loaded ({error}); use backbone.pretrained=false") from error
+        raise _not_loaded(name, error) from error
     embed: Any = getattr(net, "patch_embed", None)
     size = embed.img_size[0] if getattr(embed, "strict_img_size", False) else image_size
     if image_size not in (None, size):

@@ -115,7 +115,7 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
         fields["activation_function"] = "gelu_pytorch_tanh"
     try:
         config = known[architecture](**{name: x for name, x in fields.items() if hasattr(default, name)} | options)
-        return _auto(head).from_config(config, attn_implementation="sdpa")
+        return auto_class(head).from_config(config, attn_implementation="sdpa")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"transformers refuses {architecture} with head={head}: {first_line(error)}") from error
 
@@ -138,7 +138,7 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = _auto(head).from_pretrained(
+        model = auto_class(head).from_pretrained(
             pretrained, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
@@ -165,7 +165,8 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
     return model
 
 
-def _auto(head: Head) -> Any:
+def auto_class(head: Head) -> Any:
+    """What transformers opens a checkpoint by."""
     import transformers
 
     return getattr(transformers, _AUTO[head])
