@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from runs.harness import TINY, WATCHED, command, process
+from runs.harness import TINY, WATCHED, assert_same_weights, command, process
 from runs.warm import Command
 
 import ssl_lightning.cli.command
@@ -194,10 +194,7 @@ def test_ctrl_c_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(tmp
     time.sleep(0.1)
     result = command("pretrain", "resume=stopped", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    ours, theirs = (
-        read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("whole", "stopped")
-    )
-    assert all((ours[key] == theirs[key]).all() for key in ours)
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
 
 
