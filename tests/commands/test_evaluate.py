@@ -59,7 +59,7 @@ def test_text_beside_tf_idf_with_all_and_with_few_labels(
 
 
 def test_fine_tuning_learns_what_words_tell(labeled_run: RunFolder) -> None:
-    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true", "finetune_steps=100")
+    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true", "finetune_steps=40")
     for part in ("metrics", "controls"):
         assert found[part]["finetune/accuracy"] > 0.9
     assert found["raw"] is None

@@ -26,7 +26,7 @@ from ssl_lightning.launch.sweep_folder import resumed_arguments, save_sweep
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder, quoted
 
-LONG = (*ALONE, "trainer.max_epochs=6", "callbacks.progress.every_n_seconds=0")
+LONG = (*ALONE, "trainer.max_epochs=4", "callbacks.progress.every_n_seconds=0")
 SIDE_BY_SIDE = ("-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep")
 
 
@@ -58,23 +58,21 @@ def test_a_killed_sweep_goes_on_with_what_is_not_finished(tmp_path):
     running.communicate(timeout=60)
     before = files_below(tmp_path / "sweep/0")
     assert jobs(tmp_path / "sweep") == ["0", "1"]
-    assert read_checkpoint(tmp_path / "sweep/1/checkpoints/last.ckpt")["global_step"] < 42
+    assert read_checkpoint(tmp_path / "sweep/1/checkpoints/last.ckpt")["global_step"] < 28
     result = command("pretrain", "resume_sweep=sweep", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "sweep/0 is already finished: train/loss = " in result.stdout
     assert "sweep/1 (resumed at step " in result.stdout
     assert files_below(tmp_path / "sweep/0") == before
     assert jobs(tmp_path / "sweep") == ["0", "1", "2"]
-    for number, seed in enumerate((1, 2, 3)):
+    for number, seed in ((1, 2), (2, 3)):
         whole = train(tmp_path / f"whole{seed}", *LONG, f"seed={seed}")
         assert_same_weights(whole.path, tmp_path / "sweep" / str(number))
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
-    running = start_process(
-        "pretrain", "-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path
-    )
+    running = start_process("pretrain", *SIDE_BY_SIDE, cwd=tmp_path)
     read_until(running, "job 1 (seed=2) writes")
     logs = [tmp_path / f"sweep/{number}/output.log" for number in (0, 1)]
     while not all("step 20/" in log.read_text() for log in logs):
@@ -96,9 +94,7 @@ def test_ctrl_c_stops_jobs_side_by_side_and_they_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_takes_no_other_with_it_side_by_side(tmp_path):
-    running = start_process(
-        "pretrain", "-m", *LONG, "seed=1,2", "hydra/launcher=local", "hydra.sweep.dir=sweep", cwd=tmp_path
-    )
+    running = start_process("pretrain", *SIDE_BY_SIDE, cwd=tmp_path)
     log = tmp_path / "sweep/0/output.log"
     while not log.exists() or "step 1/" not in log.read_text():
         assert running.poll() is None

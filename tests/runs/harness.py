@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from composition import whole
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from runs.warm import Command
 
 from ssl_lightning.runs.checkpoints import read_checkpoint
@@ -31,13 +31,17 @@ TINY = (
 )
 """A run on real digits that takes about a second: 7 steps an epoch, 2 epochs."""
 
-WATCHED = (*TINY, "callbacks.probe.linear_samples=100", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
+WATCHED = (*TINY, "callbacks.probe.linear_samples=20", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
 """The same with the observers, but for the pictures."""
 
 
 def run_here(name: str, folder: Path, *overrides: str) -> None:
     """`ssl-<name>` with these overrides in this process; it writes to `folder`."""
-    config = whole(*overrides, name=name).copy()
+    run_composed(name, folder, whole(*overrides, name=name).copy())
+
+
+def run_composed(name: str, folder: Path, config: DictConfig) -> None:
+    """The same with its composed config, Hydra's part included."""
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)
