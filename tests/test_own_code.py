@@ -104,10 +104,9 @@ CONF = {
     """,
 }
 OWN = ("--config-dir", "my/conf", "method=siamese")
-QUICK = (
-    "trainer=cpu", "trainer.log_every_n_steps=2", "data.batch_size=30", "trainer.max_epochs=2",
-    "callbacks.probe.linear_samples=50",
-)  # fmt: skip
+STEPS = ("trainer=cpu", "trainer.log_every_n_steps=2", "data.batch_size=30")
+QUICK = (*STEPS, "trainer.max_epochs=2", "callbacks.probe.linear_samples=50")
+SHORT = (*STEPS, "trainer.max_epochs=1", "callbacks=minimal")
 TRUST = "trust=my_pkg"
 
 
@@ -171,7 +170,7 @@ def test_bench_measures_it(home: Path) -> None:
 
 
 def test_it_is_resumed_by_its_composed_config(home: Path) -> None:
-    done = command("pretrain", *OWN, *QUICK, TRUST, "trainer.max_epochs=1", "hydra.run.dir=short", cwd=home)
+    done = command("pretrain", *OWN, *SHORT, TRUST, "hydra.run.dir=short", cwd=home)
     assert done.returncode == 0, done.stderr
     done = command("pretrain", "resume=short", "trainer.max_epochs=2", TRUST, cwd=home)
     assert done.returncode == 0, done.stderr
@@ -181,7 +180,7 @@ def test_it_is_resumed_by_its_composed_config(home: Path) -> None:
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=local",)], ids=["one by one", "side by side"])
 def test_a_sweep_of_it_is_run_and_resumed(home: Path, launcher: tuple[str, ...]) -> None:
     sweep = f"sweep{len(launcher)}"
-    where = (*OWN, *QUICK, TRUST, *launcher)
+    where = (*OWN, *SHORT, TRUST, *launcher)
     done = command("pretrain", "-m", *where, "seed=1,2", f"hydra.sweep.dir={sweep}", cwd=home)
     assert done.returncode == 0, done.stderr
     assert [results(home / sweep / job)["status"] for job in "01"] == ["finished", "finished"]
@@ -193,7 +192,7 @@ def test_a_sweep_of_it_is_run_and_resumed(home: Path, launcher: tuple[str, ...])
 
 def test_two_processes_train_it(home: Path) -> None:
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-    done = command("pretrain", *OWN, *QUICK, *two, TRUST, "hydra.run.dir=two", cwd=home, interpreters=True)
+    done = command("pretrain", *OWN, *SHORT, *two, TRUST, "hydra.run.dir=two", cwd=home, interpreters=True)
     assert done.returncode == 0, done.stderr
     assert results(home / "two")["provenance"]["devices"] == 2
 

@@ -81,7 +81,15 @@ def small_data() -> ImageDataModule:
     view = Chain(affine=RandomAffine(degrees=15))
     transform = MultiView({"first": view, "second": view}, **pixels)
     return ImageDataModule(
-        digits, "", transform, image_size=28, channels=1, batch_size=64, val_size=100, fraction=0.03, **pixels
+        partial(digits, copies=1),
+        "",
+        transform,
+        image_size=28,
+        channels=1,
+        batch_size=64,
+        val_size=100,
+        fraction=0.2,
+        **pixels,
     )
 
 
@@ -141,9 +149,9 @@ def test_our_callbacks_work_in_a_plain_trainer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("monitor", ["train/loss", "val/loss", "probe/knn_accuracy"])
 def test_early_stopping_finds_our_metrics(tmp_path: Path, monitor: str) -> None:
     never = EarlyStopping(monitor, patience=1, mode="min", min_delta=math.inf)
-    trainer = plain(tmp_path, Probe(times=1, linear_samples=50), never, epochs=6)
+    trainer = plain(tmp_path, Probe(times=1, linear_samples=50), never, epochs=4)
     trainer.fit(small_method(), small_data())
-    assert 0 < trainer.current_epoch < 6
+    assert 0 < trainer.current_epoch < 4
 
 
 def test_early_stopping_from_the_command_line_stops_two_processes_alike(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task
 
 from ssl_lightning.callbacks.pictures import Pictures
 from ssl_lightning.config.build import build_data
-from ssl_lightning.config.paths import CONFIG_DIR
 
 DRAWN = {
     "simclr": {"image", "view 1", "view 2"},
@@ -30,10 +29,7 @@ def test_what_a_transform_makes_is_drawn(method, tmp_path, monkeypatch):
         "tokenizer=byte",
         "data.length=32",
     )
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose(
-            "pretrain", [f"method={method}", *(text if method.endswith("lm") else ("data.source.copies=1",))]
-        )
+    config = task(f"method={method}", *(text if method.endswith("lm") else ("data.source.copies=1",)))
     data, drawn, pictures = build_data(config), {}, Pictures(images=3)
     data.setup()
     monkeypatch.setattr(pictures, "_save_columns", lambda trainer, name, columns: drawn.update(columns))

@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from cluster.slurm import Cluster, until
-from runs.harness import TINY, command
+from runs.harness import TINY, assert_same_weights, command
 
-from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slurm
@@ -21,17 +19,6 @@ RUN = (*TINY, "callbacks=minimal", "trainer.max_epochs=20")
 WITH_WORKERS = (*RUN, "data.num_workers=1")
 SWEEP = (*PRETRAIN, "-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_per_cpu=1G")
 """The command of a sweep, as on any cluster but for the small node."""
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(RunFolder(folder).last)["state_dict"]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    ours, theirs = weights(one), weights(other)
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        assert torch.equal(value, theirs[name]), name
 
 
 def undisturbed(folder: Path, *overrides: str) -> Path:
@@ -80,7 +67,7 @@ def test_one_job_of_an_array_is_signalled_requeues_itself_and_the_sweep_waits(cl
         assert process.wait(120) == 0
     assert folders(sweep) == ["0", "1"]
     assert [cluster.job(f"{submitted}_{job}")["Restarts"] for job in "01"] == ["0", "1"]
-    assert_same(whole, sweep / "1")
+    assert_same_weights(whole, sweep / "1")
     assert "Traceback" not in logs(sweep)
 
 
@@ -120,7 +107,7 @@ srun --cpus-per-task=$SLURM_CPUS_PER_TASK --kill-on-bad-exit=1 {" ".join((*PRETR
     assert sorted(path.name for path in (tmp_path / "outputs" / "simclr_digits").iterdir()) == sorted(
         path.name for path in folder.values()
     )
-    assert_same(folder[whole], folder[stopped])
+    assert_same_weights(folder[whole], folder[stopped])
 
 
 def test_the_time_limit_requeues_a_job_as_often_as_it_may(cluster: Cluster, tmp_path: Path) -> None:

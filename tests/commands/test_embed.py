@@ -11,15 +11,11 @@ import pytest
 import soundfile
 import torch
 from commands.text_runs import TEXTS, write_text_run
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 from PIL import Image
-from runs.harness import TINY, train
+from runs.harness import TINY, run_here, train
 
 import ssl_lightning
 from ssl_lightning.commands import embed as command
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.audio.modality import AudioModality
 from ssl_lightning.data.video.modality import VideoModality
 from ssl_lightning.errors import InputError
@@ -48,12 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def embedded(run: RunFolder, out: Path, *overrides: str) -> Path:
     """`ssl-embed` in this process."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("embed", [f"run={run.path}", "data.batch_size=4", *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(out)
-    HydraConfig.instance().set_config(config)
-    command.embed(config)
+    run_here("embed", out, f"run={run.path}", "data.batch_size=4", *overrides)
     return out
 
 

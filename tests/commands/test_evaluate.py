@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import torch
 from commands.text_runs import write_text_run
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 from PIL import Image
-from runs.harness import TINY, command, train
+from runs.harness import TINY, command, run_here, train
 
-from ssl_lightning.commands.evaluate import evaluate
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 
@@ -23,12 +18,7 @@ from ssl_lightning.runs.folder import RunFolder
 def evaluated(run: RunFolder, *overrides: str) -> dict[str, Any]:
     """`results.json` of `ssl-evaluate` in this process."""
     out = run.path / "evaluate"
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("evaluate", [f"run={run.path}", *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(out)
-    HydraConfig.instance().set_config(config)
-    evaluate(config)
+    run_here("evaluate", out, f"run={run.path}", *overrides)
     return json.loads((out / "results.json").read_text())
 
 
@@ -69,7 +59,7 @@ def test_text_beside_tf_idf_with_all_and_with_few_labels(
 
 
 def test_fine_tuning_learns_what_words_tell(labeled_run: RunFolder) -> None:
-    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true", "finetune_steps=100")
+    found = evaluated(labeled_run, "labels=[]", "raw=false", "finetune=true", "finetune_steps=40")
     for part in ("metrics", "controls"):
         assert found[part]["finetune/accuracy"] > 0.9
     assert found["raw"] is None

@@ -8,12 +8,9 @@ import torch
 import transformers
 from commands.text_runs import LENGTH, TEXTS, write_text_run
 from composition import task
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
+from runs.harness import run_here
 
-from ssl_lightning.commands.export import export
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.load import load_method
@@ -38,12 +35,7 @@ CASES = [
 def run_export(run: RunFolder, *overrides: str) -> Path:
     """`ssl-export` in this process; the folder that it wrote."""
     folder = run.path / "export"
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("export", [f"run='{run.path}'", *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(config)
-    export(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+    run_here("export", folder, f"run='{run.path}'", *overrides)
     return folder
 
 

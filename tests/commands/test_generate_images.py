@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 from commands.text_runs import write_text_run
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from composition import task
+from omegaconf import OmegaConf
 from PIL import Image
-from runs.harness import command, train
+from runs.harness import command, run_here, train
 
-from ssl_lightning.commands.generate import generate
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.image.digits import digits
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.images import columns_figure, unnormalized
@@ -62,12 +59,7 @@ def pictures(tmp_path: Path) -> Path:
 def run_generate(out: Path, *overrides: str, given: Path | str | None = None, text: str | None = None) -> dict:
     words = list(overrides)
     words += [f"{key}={quoted(value)}" for key, value in (("input", given), ("text", text)) if value is not None]
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("generate", words, return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(out)
-    HydraConfig.instance().set_config(config)
-    generate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+    run_here("generate", out, *words)
     (written,) = out.glob("*.json")
     return json.loads(written.read_text())
 
@@ -169,10 +161,9 @@ def test_wrong_pairings(run: RunFolder, pictures: Path, tmp_path: Path) -> None:
         run_generate(tmp_path, f"run='{run.path}'", given=pictures, text="a")
     with pytest.raises(InputError, match="pictures need a run and a path"):
         run_generate(tmp_path, "checkpoint=gpt2", given=pictures)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        simclr = RunFolder(tmp_path / "simclr")
-        simclr.config.parent.mkdir(parents=True)
-        OmegaConf.save(compose("pretrain"), simclr.config)
+    simclr = RunFolder(tmp_path / "simclr")
+    simclr.config.parent.mkdir(parents=True)
+    OmegaConf.save(task(), simclr.config)
     with pytest.raises(
         InputError, match=r"trained SimCLR, which cannot show its task on a picture; methods .*mae.*simmim"
     ):

@@ -10,15 +10,12 @@ import pytest
 import transformers
 from commands.text_runs import LENGTH, write_text_run
 from composition import task
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
+from runs.harness import run_here
 
 from ssl_lightning.commands.export import save
-from ssl_lightning.commands.generate import generate
 from ssl_lightning.commands.text_model import text_model
 from ssl_lightning.commands.text_tasks import pieces
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, quoted
 from ssl_lightning.runs.load import load_method
@@ -32,12 +29,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_generate(out: Path, *overrides: str, text: str | None = None) -> dict[str, Any]:
     """`ssl-generate` in this process; what it wrote to its newest file."""
     words = [*overrides, *([] if text is None else [f"text={quoted(text)}"])]
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("generate", words, return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(out)
-    HydraConfig.instance().set_config(config)
-    generate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+    run_here("generate", out, *words)
     newest = max(out.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     return json.loads(newest.read_text())
 

@@ -11,16 +11,11 @@ import torch
 from commands.test_evaluate import evaluated
 from commands.test_export import run_export
 from commands.test_export_encoder import TINY
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from omegaconf import open_dict
 from PIL import Image
-from runs.harness import train
+from runs.harness import run_here, train
 from safetensors.torch import load_file, save_file
 
-from ssl_lightning.commands.evaluate import evaluate
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.runs.folder import RunFolder, output_folder
 
@@ -42,12 +37,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def of_encoder(encoder: str, out: Path, *overrides: str) -> dict[str, Any]:
     """`results.json` of `ssl-evaluate encoder=...` in this process."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("evaluate", [f"encoder={encoder}", *QUICK, *overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(out)
-    HydraConfig.instance().set_config(config)
-    evaluate(config)
+    run_here("evaluate", out, f"encoder={encoder}", *QUICK, *overrides)
     return json.loads((out / "results.json").read_text())
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runs.harness import train
+from composition import whole
+from omegaconf import DictConfig
+from runs.harness import run_composed
 from runs.warm import start
 
 from ssl_lightning.callbacks.health import Health
@@ -47,14 +49,14 @@ def _kill_at(place: str, count: int) -> None:
     setattr(owner, name, counted)
 
 
-def _run(folder: Path, overrides: tuple[str, ...], kill: tuple[str, int] | None, environment: dict[str, str]) -> None:
+def _run(folder: Path, config: DictConfig, kill: tuple[str, int] | None, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     os.chdir(folder.parent)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     if kill is not None:
         _kill_at(*kill)
-    train(folder, *overrides)
+    run_composed("pretrain", folder, config)
 
 
 def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None, world_size: int = 1, rank: int = 0) -> bool:
@@ -68,7 +70,7 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None, worl
         if world_size > 1:
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}
             environment |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(world_size)}
-        arguments = (folder, overrides, kill if number == rank else None, environment)
+        arguments = (folder, whole(*overrides), kill if number == rank else None, environment)
         processes.append(start(_run, *arguments))
     if kill is not None:  # as the process that watches a run does: where one is gone, the others end
         processes[rank].join()

@@ -7,14 +7,12 @@ import pytest
 import torch
 from launch.killing import run
 from launch.test_killed import SMALL, assert_same, go_on_until_the_end, known, state
-from runs.harness import WATCHED, command
+from runs.harness import TINY, WATCHED, command, weights
 from runs.harness import train as run_alone
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.launch.trainer import make_trainer
-from ssl_lightning.runs.checkpoints import read_checkpoint
-from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
     *WATCHED,
@@ -30,7 +28,7 @@ def train(folder: Path, strategy: str, *options: str) -> dict[str, Tensor]:
     """The state of the method at the end of a run of two processes."""
     method = next((option.partition("=")[2] for option in options if option.startswith("method=")), "simclr")
     assert run(folder, *known(method, OPTIONS), f"trainer={strategy}", *TWO, *options, world_size=2)
-    return read_checkpoint(RunFolder(folder).last)["state_dict"]
+    return weights(folder)
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -108,8 +106,7 @@ def test_precision_that_cannot_be_sharded() -> None:
 
 
 def test_a_command(tmp_path: Path) -> None:
-    done = command(
-        "pretrain", *OPTIONS[1:], "trainer=fsdp", *TWO, "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path
-    )
+    short = (*TINY[1:], "callbacks=minimal", "trainer.max_epochs=1")
+    done = command("pretrain", *short, "trainer=fsdp", *TWO, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr

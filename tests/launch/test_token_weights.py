@@ -7,8 +7,8 @@ import pytest
 import torch
 from launch.killing import run
 from launch.test_killed import CORPUS, TEXT
+from runs.harness import weights
 
-from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
@@ -40,7 +40,7 @@ def losses(folder: Path) -> list[float]:
 def test_the_same_weights(tmp_path: Path, one: Path, world_size: int, options: tuple[str, ...]) -> None:
     parts = tmp_path / "parts"
     assert run(parts, *OPTIONS, *options, world_size=world_size)
-    expected, found = (read_checkpoint(RunFolder(folder).last)["state_dict"] for folder in (one, parts))
+    expected, found = weights(one), weights(parts)
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-8)
     if world_size > 1:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task
 from hydra.utils import instantiate
-from methods.recipe import CONFIG_DIR, make_batch, make_method
+from methods.recipe import make_batch, make_method
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,8 +36,7 @@ def lightly_byol(method: Method, x1: Tensor, x2: Tensor) -> Tensor:
 def test_steps_are_those_of_the_source(
     name: str, source: Callable[..., Tensor], lr: float, weight_decay: float
 ) -> None:
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("pretrain", [f"experiment={name}_cifar10"])
+    config = task(f"experiment={name}_cifar10")
     extra = {"symmetric": config.method.symmetric, "temperature": config.method.temperature} if name == "moco" else {}
     method = make_method(name, **extra, **({"bn_splits": 1} if extra else {})).double()
     views = make_batch(name, dtype=torch.float64)["views"]

@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+import torch
+from composition import whole
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from runs.warm import Command
 
-from ssl_lightning.commands.pretrain import pretrain
-from ssl_lightning.config.paths import CONFIG_DIR
+from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
 TINY = (
@@ -30,20 +31,27 @@ TINY = (
 )
 """A run on real digits that takes about a second: 7 steps an epoch, 2 epochs."""
 
-WATCHED = (*TINY, "callbacks.probe.linear_samples=100", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
+WATCHED = (*TINY, "callbacks.probe.linear_samples=20", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
 """The same with the observers, but for the pictures."""
 
 
-def train(folder: Path, *overrides: str) -> RunFolder:
-    """`ssl-pretrain` with these overrides in this process; the run is in `folder`."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("pretrain", [*overrides, f"hydra.run.dir={folder}"], return_hydra_config=True)
+def run_here(name: str, folder: Path, *overrides: str) -> None:
+    """`ssl-<name>` with these overrides in this process; it writes to `folder`."""
+    run_composed(name, folder, whole(*overrides, name=name).copy())
+
+
+def run_composed(name: str, folder: Path, config: DictConfig) -> None:
+    """The same with its composed config, Hydra's part included."""
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)
-    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    pretrain(task)
+    run = getattr(import_module(f"ssl_lightning.commands.{name}"), name)
+    run(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+
+
+def train(folder: Path, *overrides: str) -> RunFolder:
+    """`ssl-pretrain` in this process; the run is in `folder`."""
+    run_here("pretrain", folder, *overrides)
     return RunFolder(folder)
 
 
@@ -70,6 +78,36 @@ def start_process(name: str, *arguments: str, cwd: Path, **environment: str) -> 
         text=True,
         start_new_session=True,
     )
+
+
+def read_until(process: subprocess.Popen | Command, *words: str) -> None:
+    """Reads what a command says up to lines that hold the words, one after the other."""
+    for word in words:
+        said = ""
+        while word not in said:
+            ended = process.poll() is not None
+            said = process.stdout.readline()
+            assert said or not ended, f"ended without saying '{word}': {process.stderr.read()}"
+            if not said:
+                time.sleep(0.01)
+
+
+def files_below(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """When each file below a folder was written, and what is in it."""
+    return {str(f): (f.stat().st_mtime_ns, f.read_bytes()) for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the last checkpoint of a run."""
+    return read_checkpoint(RunFolder(folder).last)["state_dict"]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Two runs ended alike, bit for bit."""
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
 
 
 def _ended(running: Command | subprocess.Popen, timeout: float) -> subprocess.CompletedProcess:
