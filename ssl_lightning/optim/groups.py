@@ -34,15 +34,11 @@ def parameter_groups(module: nn.Module, outputs: Iterable[nn.Module] = ()) -> li
     others = [layer for layer in module.modules() if not _is_linear(layer)]
     not_hidden = {id(p) for layer in others for p in layer.parameters(recurse=False)}
     not_hidden |= {id(p) for layer in ends for p in layer.parameters()}
-    hidden: list[nn.Parameter] = []
-    other: list[nn.Parameter] = []
-    vectors: list[nn.Parameter] = []
-    for p in trained:
-        (vectors if p.ndim <= 1 else other if id(p) in not_hidden else hidden).append(p)
-    groups = [
-        {"params": hidden, "hidden": True},
-        {"params": other, "hidden": False},
-        {"params": vectors, "hidden": False, "weight_decay": 0.0, "always_adapt": False},
+    vectors = {"weight_decay": 0.0, "always_adapt": False}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1 and id(p) not in not_hidden], "hidden": True},
+        {"params": [p for p in trained if p.ndim > 1 and id(p) in not_hidden], "hidden": False},
+        {"params": [p for p in trained if p.ndim <= 1], "hidden": False, **vectors},
     ]
     return [group for group in groups if group["params"]]
 

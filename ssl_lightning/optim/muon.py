@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Interval
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.hardware import cpu_has_bfloat16
@@ -54,7 +54,7 @@ def orthogonalize(matrices: Tensor, steps: int = len(POLYNOMIALS)) -> Tensor:
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-class MuonAdamW(Optimizer):
+class MuonAdamW(AdamW):
     """Muon on the parameter groups with `hidden: True` (see `parameter_groups`), AdamW on the others.
 
     A convolution's weight (O, I, h, w) counts as the matrix (O, I*h*w), in any memory format. Matrices of equal shape
@@ -82,31 +82,24 @@ class MuonAdamW(Optimizer):
         eps: NonNegativeFloat = 1e-8,
         steps: Annotated[int, Interval(ge=1, le=len(POLYNOMIALS))] = len(POLYNOMIALS),
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "betas": tuple(betas),
-            "eps": eps,
-            "hidden": False,
-            "steps": steps,
-        }
-        super().__init__(params, defaults)
-        self._engines: dict[Tensor, AdamW] = {}
+        super().__init__(params, lr, betas, eps, weight_decay, fused=True)
+        self._step_supports_amp_scaling = False  # Muon's part does not divide by the scale of float16
+        for group in self.param_groups:
+            group.update(momentum=momentum, steps=steps, hidden=group.get("hidden", False))
         if not any(group["hidden"] for group in self.param_groups):
             raise InputError("MuonAdamW got no weight of a hidden layer: pass parameter_groups(module), or use adamw")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
+        every = self.param_groups
+        self.param_groups = [group for group in every if not group["hidden"]]
+        try:
+            loss = super().step(closure)
+        finally:
+            self.param_groups = every
+        for group in every:
             if group["hidden"]:
                 self._step_muon([p for p in group["params"] if p.grad is not None], group)
-            else:
-                self._step_adamw(group["params"], group)
         return loss
 
     def _step_muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
@@ -126,13 +119,3 @@ class MuonAdamW(Optimizer):
             rate = 0.2 * group["lr"] * max(stacked.shape[1:]) ** 0.5
             moved = [matrix.view(shape) for matrix in stacked.unbind()]
             torch._foreach_add_([params[i] for i in indices], moved, alpha=-rate)
-
-    def _step_adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """torch's AdamW, built once per group: building it takes as long as ten steps of a small model."""
-        first = params[0]
-        if first not in self._engines:
-            self._engines[first] = AdamW(params, fused=True)
-        engine = self._engines[first]
-        engine.state = self.state
-        engine.param_groups[0].update({key: group[key] for key in ("lr", "betas", "eps", "weight_decay")})
-        engine.step()

@@ -5,21 +5,12 @@ https://arxiv.org/abs/1608.03983 (one cycle).
 """
 
 import math
-from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, NonNegativeInt
-
-
-def _warmup_length(total_steps: int, steps_per_epoch: int, warmup_epochs: float, warmup_steps: int) -> int:
-    if total_steps < 1:
-        raise InputError(f"a schedule needs at least one step, got total_steps={total_steps}")
-    if warmup_epochs and warmup_steps:
-        raise InputError(f"give warmup_epochs={warmup_epochs} or warmup_steps={warmup_steps}, not both")
-    return min(total_steps, warmup_steps or round(warmup_epochs * steps_per_epoch))
 
 
 def warmup_cosine(
@@ -33,12 +24,17 @@ def warmup_cosine(
     """Linear warm-up to the full rate, then half a cosine down to `final_fraction` of it at `total_steps`.
 
     Step it once per optimizer step. A warm-up of W steps gives the factors 1/(W+1) ... W/(W+1) and then 1, so the first
-    step is not zero. A run shorter than its warm-up only warms up. After `total_steps` the rate is constant.
+    step is not zero. A run shorter than its warm-up only warms up. After `total_steps` the rate is constant. Parameter
+    groups with `scheduled: False` keep the full rate.
 
     Raises:
         InputError: both warm-ups are given.
     """
-    warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
+    if total_steps < 1:
+        raise InputError(f"a schedule needs at least one step, got total_steps={total_steps}")
+    if warmup_epochs and warmup_steps:
+        raise InputError(f"give warmup_epochs={warmup_epochs} or warmup_steps={warmup_steps}, not both")
+    warmup = min(total_steps, warmup_steps or round(warmup_epochs * steps_per_epoch))
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -46,7 +42,8 @@ def warmup_cosine(
         progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
         return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    return _scale(optimizer, factor)
+    groups = optimizer.param_groups
+    return LambdaLR(optimizer, [factor if group.get("scheduled", True) else lambda step: 1.0 for group in groups])
 
 
 def constant(
@@ -57,14 +54,7 @@ def constant(
     warmup_steps: NonNegativeInt = 0,
 ) -> LambdaLR:
     """Linear warm-up as in `warmup_cosine`, then the full rate."""
-    warmup = _warmup_length(total_steps, steps_per_epoch, warmup_epochs, warmup_steps)
-    return _scale(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
-
-
-def _scale(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
-    """Scales the rates of all parameter groups but those with `scheduled: False`."""
-    groups = optimizer.param_groups
-    return LambdaLR(optimizer, [factor if group.get("scheduled", True) else lambda step: 1.0 for group in groups])
+    return warmup_cosine(optimizer, total_steps, steps_per_epoch, warmup_epochs, warmup_steps, final_fraction=1.0)
 
 
 def linear(progress: float, start: float, end: float) -> float:
