@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning import distributed
-from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32, no_autocast
+from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
 
 
-def _check(first: Tensor, second: Tensor) -> None:
-    if first.ndim != 2 or first.shape != second.shape:
-        raise InputError(
-            f"a contrastive loss needs two (B, K) tensors, got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+def _with_all_views(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Logits (2B, W * 2B) of each view (B, K) with those of all ranks, without itself, and its own place among them."""
+    z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
+    logits = z @ distributed.gather(z).T / temperature
+    own = torch.arange(len(z), device=z.device) + distributed.rank() * len(z)
+    return logits.scatter(1, own[:, None], float("-inf")), own
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -29,17 +29,10 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
     The authors' code adds the means over both halves: its learning rate belongs to twice this loss.
     """
-    _check(z1, z2)
+    refuse_other_shapes(z1, z2)
     with no_autocast(z1):
-        z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
-        candidates = distributed.gather(z)  # (W * 2B, K), rank by rank
-        logits = z @ candidates.T / temperature  # (2B, W * 2B)
-        anchor = torch.arange(len(z), device=z.device)
-        offset = distributed.rank() * len(z)
-        is_self = torch.zeros_like(logits, dtype=torch.bool)
-        is_self[anchor, anchor + offset] = True
-        positive = (anchor + len(z1)) % len(z) + offset
-        return F.cross_entropy(logits.masked_fill(is_self, float("-inf")), positive)
+        logits, own = _with_all_views(z1, z2, temperature)
+        return F.cross_entropy(logits, own.roll(len(z1)))
 
 
 def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
@@ -49,7 +42,7 @@ def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     sample, its negatives are the keys of all other samples on all ranks. The loss is the mean over this rank's queries.
     Equal embeddings give log(B W). It is lightly's `NTXentLoss` without the negatives within a view.
     """
-    _check(q, k)
+    refuse_other_shapes(q, k)
     with no_autocast(q):
         q = F.normalize(at_least_float32(q), dim=1)
         candidates = distributed.gather(F.normalize(at_least_float32(k), dim=1))  # (W * B, K)
@@ -65,17 +58,12 @@ def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: f
     of a view are all other views of its class on all ranks. With a class of its own for every sample it is `nt_xent`.
     The authors' code multiplies it by temperature / 0.07.
     """
-    _check(z1, z2)
+    refuse_other_shapes(z1, z2)
     with no_autocast(z1):
-        z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
+        logits, own = _with_all_views(z1, z2, temperature)
         label = torch.cat([label, label])
-        candidates, labels = distributed.gather(z), distributed.gather(label)
-        anchor = torch.arange(len(z), device=z.device)
-        is_self = torch.zeros(len(z), len(candidates), dtype=torch.bool, device=z.device)
-        is_self[anchor, anchor + distributed.rank() * len(z)] = True
-        logits = (z @ candidates.T / temperature).masked_fill(is_self, float("-inf"))
-        positive = (label[:, None] == labels) & ~is_self
-        log_p = (logits - logits.logsumexp(dim=1, keepdim=True)).masked_fill(~positive, 0)
+        positive = (label[:, None] == distributed.gather(label)).scatter(1, own[:, None], False)
+        log_p = logits.log_softmax(dim=1).masked_fill(~positive, 0)
         return -(log_p.sum(dim=1) / positive.sum(dim=1)).mean()
 
 
@@ -85,9 +73,7 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> T
     `q`, `k`: (B, K) queries and keys of the same samples, normalized here. `queue`: (Q, K) earlier keys of unit length,
     all of them negatives; it must not hold the keys of this batch yet. `k` and `queue` get no gradient.
     """
-    _check(q, k)
-    if queue.ndim != 2 or queue.shape[1] != q.shape[1]:
-        raise InputError(f"the queue must be (Q, {q.shape[1]}) like the queries' width, got {tuple(queue.shape)}")
+    refuse_other_shapes(q, k)
     with no_autocast(q):
         q = F.normalize(at_least_float32(q), dim=1)
         k = F.normalize(at_least_float32(k.detach()), dim=1)

@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32, no_autocast
+from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
@@ -13,8 +12,7 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     Chen and He 2020, https://arxiv.org/abs/2011.10566. `p`: (B, K) predictions; `z`: (B, K) projections, which get no
     gradient.
     """
-    if p.ndim != 2 or p.shape != z.shape:
-        raise InputError(f"a cosine loss needs two (B, K) tensors, got {tuple(p.shape)} and {tuple(z.shape)}")
+    refuse_other_shapes(p, z)
     with no_autocast(p):
         p = F.normalize(at_least_float32(p), dim=1)
         z = F.normalize(at_least_float32(z.detach()), dim=1)

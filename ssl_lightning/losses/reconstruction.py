@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.losses.precision import at_least_float32, refuse_other_shapes
 
 
 def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,7 +20,7 @@ def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:
     """MAE: mean squared error over the pixels of the masked patches, both (B, M, P): scalar."""
-    _check(predicted, target, "masked_mse")
+    refuse_other_shapes(predicted, target, axes=3)
     return F.mse_loss(at_least_float32(predicted), at_least_float32(target.detach()))
 
 
@@ -32,7 +31,7 @@ def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     True at least once per image. The loss is the mean over images of each image's mean, so it can be averaged over
     ranks. If all images have equally many masked patches, as in the paper, it is the mean over all masked pixels.
     """
-    _check(predicted, target, "masked_l1")
+    refuse_other_shapes(predicted, target, axes=3)
     error = (at_least_float32(predicted) - at_least_float32(target.detach())).abs().mean(dim=2)
     weight = masked.to(error.dtype)
     return ((error * weight).sum(dim=1) / weight.sum(dim=1)).mean()
@@ -44,13 +43,6 @@ def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     Assran et al. 2023, https://arxiv.org/abs/2301.08243. Layer norm and smooth L1 follow the authors' code; the paper's
     Eq. 1 has the squared distance.
     """
-    _check(predicted, target, "smooth_l1")
+    refuse_other_shapes(predicted, target, axes=predicted.ndim)
     target = at_least_float32(target.detach())
     return F.smooth_l1_loss(at_least_float32(predicted), F.layer_norm(target, target.shape[-1:]))
-
-
-def _check(predicted: Tensor, target: Tensor, name: str) -> None:
-    if predicted.shape != target.shape:
-        raise InputError(
-            f"{name} needs two tensors of equal shape, got {tuple(predicted.shape)} and {tuple(target.shape)}"
-        )

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning.distributed import gather
-from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32, no_autocast
+from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor:
@@ -20,7 +19,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor
     projections of two views of the same samples, standardized here over the global batch with the biased variance, as
     by their batch normalization. Equal views with uncorrelated dimensions give about 0.
     """
-    _check(z1, z2)
+    refuse_other_shapes(z1, z2)
     with no_autocast(z1):
         z1, z2 = (_standardized(gather(at_least_float32(z))) for z in (z1, z2))
         correlation = z1.T @ z2 / len(z1)  # (K, K)
@@ -39,7 +38,7 @@ def vicreg(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     samples. `invariance` (Eq. 5) is a mean over samples and dimensions, as in the authors' code; `variance` (Eq. 1) is
     the mean of both views, as in their code, where Eq. 6 has the sum; `covariance` (Eq. 4) is the sum of both views.
     """
-    _check(z1, z2)
+    refuse_other_shapes(z1, z2)
     with no_autocast(z1):
         z1, z2 = (gather(at_least_float32(z)) for z in (z1, z2))
         return {
@@ -85,8 +84,3 @@ def w_mse(views: list[Tensor], order: Tensor, group_size: int) -> Tensor:
         white = [torch.cat([F.normalize(whitened(part), dim=1) for part in parts]) for parts in everyone]
         pairs = [(a, b) for i, a in enumerate(white) for b in white[i + 1 :]]
         return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in pairs]).mean()
-
-
-def _check(z1: Tensor, z2: Tensor) -> None:
-    if z1.ndim != 2 or z1.shape != z2.shape:
-        raise InputError(f"the loss needs two (B, K) tensors, got {tuple(z1.shape)} and {tuple(z2.shape)}")

@@ -187,5 +187,3 @@ def test_wide_embeddings_of_a_network_under_autocast(dtype: torch.dtype) -> None
 def test_wrong_inputs_are_named() -> None:
     with pytest.raises(InputError, match=r"\(4, 3\) and \(5, 3\)"):
         nt_xent(draw(4, 3), draw(5, 3), 0.1)
-    with pytest.raises(InputError, match=r"must be \(Q, 3\)"):
-        info_nce_queue(draw(4, 3), draw(4, 3), draw(9, 5), 0.1)
