@@ -94,20 +94,13 @@ def gather_variable_length(x: Tensor) -> Tensor:
     """Rows of all ranks in rank order, (n_rank, ...) -> (sum of n_rank, ...), without gradient.
 
     For evaluation: ranks may hold different numbers of rows, also none.
-
-    Raises:
-        InputError: the other axes differ between ranks.
     """
     if world_size() == 1:
         return x.detach()
-    shapes = _shapes(x)
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise InputError(f"ranks hold samples of different shapes, {shapes}: only the number of samples may differ")
-    lengths = [shape[0] for shape in shapes]
+    lengths = [shape[0] for shape in _shapes(x)]
     padded = x.new_zeros(max(lengths), *x.shape[1:])
     padded[: len(x)] = x
-    parts = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(parts, padded)
+    parts = _Gather.apply(padded).chunk(len(lengths))
     return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
@@ -183,17 +176,10 @@ def load_sharded(
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
     set_model_state_dict(model, weights, options=options)
     for optimizer, state in zip(optimizers, states, strict=True):
-        set_optimizer_state_dict(model, optimizer, _by_name(state, optimizer, model), options=options)
-
-
-def _by_name(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
-    """The state of an optimizer by the names of its weights, in the place of numbers in the order of its groups."""
-    names = {p: name for name, p in model.named_parameters()}
-    stored = [number for group in state["param_groups"] for number in group["params"]]
-    ours = [names[p] for group in optimizer.param_groups for p in group["params"]]
-    name_of = dict(zip(stored, ours, strict=True))
-    groups = [{**group, "params": [name_of[number] for number in group["params"]]} for group in state["param_groups"]]
-    return {"state": {name_of[number]: values for number, values in state["state"].items()}, "param_groups": groups}
+        by_name = fsdp.FullyShardedDataParallel.rekey_optim_state_dict(
+            state, fsdp.OptimStateKeyType.PARAM_NAME, model, optim=optimizer
+        )
+        set_optimizer_state_dict(model, optimizer, by_name, options=options)
 
 
 @contextlib.contextmanager
