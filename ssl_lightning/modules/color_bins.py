@@ -38,11 +38,9 @@ def gamut_bins(grid: int = 10) -> Tensor:
 class ColorBins(nn.Module):
     """Q bins of ab colors: encodes colors as soft targets over bins, decodes distributions over bins to colors."""
 
-    centers: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("centers", gamut_bins().clone(), persistent=False)
+        self.centers = nn.Buffer(gamut_bins().clone(), persistent=False)
 
     def __len__(self) -> int:
         return len(self.centers)

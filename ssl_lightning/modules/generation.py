@@ -84,10 +84,6 @@ def best_fillings(
 def restored(model: Any, inputs: dict[str, Tensor], max_new_tokens: int, beams: int) -> list[int]:
     """The decoder's most likely tokens for a corrupted text: beam search, which is greedy with one beam."""
     made = model.generate(
-        **inputs,
-        max_new_tokens=max_new_tokens,
-        num_beams=beams,
-        do_sample=False,
-        early_stopping=beams > 1,
+        **inputs, max_new_tokens=max_new_tokens, num_beams=beams, do_sample=False, early_stopping=beams > 1
     )
     return [int(token) for token in made[0]]

@@ -1,11 +1,13 @@
 """Decoders: from an embedding (B, D) back to images (B, C, S, S)."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveInt
 
 _LARGEST_START = 8
@@ -17,10 +19,8 @@ def mlp_decoder(in_dim: int, channels: int, size: int, hidden_dims: Sequence[Pos
     Args:
         hidden_dims: widths of the hidden layers, the one next to the code first.
     """
-    widths = [in_dim, *hidden_dims]
-    hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
-    last = nn.Linear(widths[-1], channels * size * size)
-    return nn.Sequential(*hidden, last, nn.Unflatten(1, (channels, size, size)))
+    layers = mlp(in_dim, *hidden_dims, channels * size**2, norm=False)
+    return nn.Sequential(*layers, nn.Unflatten(1, (channels, size, size)))
 
 
 def conv_decoder(in_dim: int, channels: int, size: int, width: PositiveInt = 32) -> nn.Sequential:
@@ -36,19 +36,17 @@ def conv_decoder(in_dim: int, channels: int, size: int, width: PositiveInt = 32)
     Raises:
         InputError: the side cannot be halved that often.
     """
-    sides = [size]
-    while sides[0] > _LARGEST_START:
-        if sides[0] % 2:
-            raise InputError(
-                f"data.image_size={size} cannot be halved down to {_LARGEST_START} or less, which decoder=conv needs;"
-                " take a multiple of a power of 2 (28, 32, 96, 224), or decoder=mlp"
-            )
-        sides.insert(0, sides[0] // 2)
-    widths = [width * min(2**stage, 8) for stage in range(len(sides))][::-1]
+    halvings = max(0, math.ceil(math.log2(size / _LARGEST_START)))
+    if size % 2**halvings:
+        raise InputError(
+            f"data.image_size={size} cannot be halved down to {_LARGEST_START} or less, which decoder=conv needs;"
+            " take a multiple of a power of 2 (28, 32, 96, 224), or decoder=mlp"
+        )
+    side, widths = size // 2**halvings, [width * min(2**stage, 8) for stage in range(halvings, -1, -1)]
     layers: list[nn.Module] = [
-        nn.Linear(in_dim, widths[0] * sides[0] ** 2),
+        nn.Linear(in_dim, widths[0] * side**2),
         nn.ReLU(inplace=True),
-        nn.Unflatten(1, (widths[0], sides[0], sides[0])),
+        nn.Unflatten(1, (widths[0], side, side)),
     ]
     for a, b in pairwise(widths):
         layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU(inplace=True)]

@@ -1,5 +1,7 @@
 """Images as sequences of square patches, row by row, and back."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,18 +9,13 @@ from torch import Tensor
 
 def patchify(x: Tensor, size: int) -> Tensor:
     """(B, C, S, S) -> (B, N, C * size * size); S must be a multiple of `size`."""
-    B, C, S, _ = x.shape
-    g = S // size
-    x = x.reshape(B, C, g, size, g, size).permute(0, 2, 4, 1, 3, 5)  # (B, g, g, C, size, size)
-    return x.reshape(B, g * g, C * size * size)
+    return F.pixel_unshuffle(x, size).flatten(2).mT
 
 
 def unpatchify(patches: Tensor, channels: int) -> Tensor:
     """(B, N, C * size * size) -> (B, C, S, S); N must be a square number."""
-    B, N, pixels = patches.shape
-    g, size = round(N**0.5), round((pixels / channels) ** 0.5)
-    x = patches.reshape(B, g, g, channels, size, size).permute(0, 3, 1, 4, 2, 5)  # (B, C, g, size, g, size)
-    return x.reshape(B, channels, g * size, g * size)
+    grid, size = math.isqrt(patches.shape[1]), math.isqrt(patches.shape[2] // channels)
+    return F.pixel_shuffle(patches.mT.unflatten(2, (grid, grid)), size)
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:

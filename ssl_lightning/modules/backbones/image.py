@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, cast
 import torchvision
 from annotated_types import Interval
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock
 
 from ssl_lightning.errors import InputError, why_not_loaded
+from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveInt
 
 
@@ -25,25 +26,17 @@ def embedding_dim(backbone: nn.Module) -> int:
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
 
-class _Residual(nn.Module):
+def _residual(in_channels: int, out_channels: int, stride: int) -> BasicBlock:
     """Two 3x3 convolutions and a shortcut that pools before it projects (ResNet-D, He et al. 2019)."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.first = _conv_norm(in_channels, out_channels, 3, stride)
-        self.second = _conv_norm(out_channels, out_channels, 3)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-            self.shortcut = nn.Sequential(pool, _conv_norm(in_channels, out_channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+    block = BasicBlock(in_channels, out_channels, stride)
+    if stride > 1:
+        shortcut = (nn.AvgPool2d(stride, ceil_mode=True), _conv_norm(in_channels, out_channels, 1))
+        block.downsample = nn.Sequential(*shortcut)
+    return block
 
 
 class ConvNet(nn.Sequential):
@@ -70,11 +63,11 @@ class ConvNet(nn.Sequential):
         out_dim: PositiveInt | None = None,
     ) -> None:
         widths = [width * 2**stage for stage in range(stages)]
-        blocks = [_Residual(a, b, 2) for a, b in pairwise(widths)]
+        blocks = [_residual(a, b, 2) for a, b in pairwise(widths)]
         super().__init__(
             _conv_norm(in_channels, width, 3, stem_stride),
             nn.ReLU(inplace=True),
-            _Residual(width, width, 1),
+            _residual(width, width, 1),
             *blocks,
             nn.AdaptiveAvgPool2d(pool),
             nn.Flatten(),
@@ -113,9 +106,7 @@ class MLP(nn.Sequential):
     def __init__(
         self, in_channels: int = 1, size: int = 28, hidden_dims: Sequence[PositiveInt] = (128,), out_dim: int = 32
     ) -> None:
-        widths = [in_channels * size**2, *hidden_dims]
-        hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU(inplace=True))]
-        super().__init__(nn.Flatten(), *hidden, nn.Linear(widths[-1], out_dim))
+        super().__init__(nn.Flatten(), *mlp(in_channels * size**2, *hidden_dims, out_dim, norm=False))
         self.out_dim = out_dim
 
 
@@ -231,14 +222,13 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        if name in transformers.CONFIG_MAPPING and not pretrained:
+        if pretrained:
+            return TransformersEncoder(transformers.AutoModel.from_pretrained(name, trust_remote_code=False))
+        if name in transformers.CONFIG_MAPPING:
             make: Any = transformers.CONFIG_MAPPING[name]
             config = make(num_channels=in_channels)
         else:
             config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        made = transformers.AutoModel
-        if pretrained:
-            return TransformersEncoder(made.from_pretrained(name, trust_remote_code=False))
-        return TransformersEncoder(made.from_config(config, trust_remote_code=False))
+        return TransformersEncoder(transformers.AutoModel.from_config(config, trust_remote_code=False))
     except (OSError, ValueError) as error:
         raise InputError(f"transformers cannot open {name}: {why_not_loaded(name, error)}") from error

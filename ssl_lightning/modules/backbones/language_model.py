@@ -1,19 +1,18 @@
 """The interface between methods and models of transformers, and DistilBERT's student."""
 
 import copy
-import re
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.modules.parts import CalledByParts
 
 NOT_SIZES = ("architectures", "model_type", "transformers_version", "dtype", "id2label", "label2id", "vocab_size")
-_LAYER = re.compile(r"(\.(?:layer|layers|h)\.)(\d+)(?=\.)")
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(CalledByParts):
     """Wraps `model`, a model of transformers with its head: `hidden` embeds tokens, `logits` applies the head.
 
     Attributes:
@@ -23,9 +22,6 @@ class LanguageModel(nn.Module):
         max_length: tokens that the network can read at once.
         causal: whether each token attends only to itself and earlier tokens.
     """
-
-    fsdp_shard_with_root = True
-    """Methods call `hidden` and `logits`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     frame: tuple[str, str] = ("", "")
     """Roles ("cls", "sep") of the special tokens around a text in training, which an export adds; "": none."""
@@ -133,12 +129,8 @@ class LanguageModel(nn.Module):
         if getattr(self.model.config, "rope_parameters", None) and max_length - self.causal > self.max_length:
             self.max_length = self.model.config.max_position_embeddings = max_length - self.causal
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the encoder and decoder too, because methods call `hidden` and `decoded` instead of `forward`."""
-        super().compile(*args, **kwargs)
-        parts = [self.body.encoder, self.body.decoder] if self.model.config.is_encoder_decoder else [self.body]
-        for part in parts:
-            part.compile(*args, **kwargs)
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.body.encoder, self.body.decoder] if self.model.config.is_encoder_decoder else [self.body]
 
     def _check_length(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.max_length:
@@ -174,18 +166,15 @@ def student_from_teacher(teacher: LanguageModel) -> LanguageModel:
     Raises:
         InputError: the teacher has only one layer.
     """
-    config = copy.deepcopy(teacher.model.config)
-    depth = config.num_hidden_layers
+    model = copy.deepcopy(teacher.model).requires_grad_()
+    config, depth = model.config, model.config.num_hidden_layers
     if depth < 2:
         raise InputError(f"a teacher of {depth} layer cannot be halved: backbone.layers must be 2 or more")
+    for stack in list(model.modules()):
+        if isinstance(stack, nn.ModuleList) and len(stack) == depth:
+            del stack[depth // 2 * 2 :]
+            del stack[1::2]
     config.num_hidden_layers = depth // 2
     if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[: 2 * (depth // 2) : 2]
-    student = type(teacher.model)(config)
-    weights = teacher.model.state_dict()
-    student.load_state_dict({name: weights[_name_in_teacher(name)] for name in student.state_dict()})
-    return LanguageModel(student, teacher.pad_id, teacher.causal)
-
-
-def _name_in_teacher(name: str) -> str:
-    return _LAYER.sub(lambda found: f"{found[1]}{2 * int(found[2])}", name)
+        config.layer_types = config.layer_types[: depth // 2 * 2 : 2]
+    return LanguageModel(model, teacher.pad_id, teacher.causal)

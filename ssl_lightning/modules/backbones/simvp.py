@@ -7,9 +7,12 @@ decoder draws each future frame separately. Without recurrence a clip takes one 
 from typing import Annotated, Any
 
 from annotated_types import Gt, Interval, MultipleOf
+from timm.layers.norm import GroupNorm1
+from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.modules.parts import CalledByParts
 from ssl_lightning.ranges import PositiveInt
 
 _GROUPS = 4
@@ -23,28 +26,17 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential
     return _normed(nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False))
 
 
-class _Mixer(nn.Module):
-    """A depthwise 7x7 convolution, then a pointwise MLP, with a shortcut (ConvNeXt's block).
+def _mixer(width: int) -> ConvNeXtBlock:
+    """A depthwise 7x7 convolution, then a pointwise MLP, with a shortcut.
 
     Deviation: SimVP has Inception blocks of grouped convolutions. This block has the same receptive field at an eighth
     of the cost.
     """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 7, padding=3, groups=width),
-            nn.GroupNorm(1, width),
-            nn.Conv2d(width, 2 * width, 1),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(2 * width, width, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+    kinds: Any = {"norm_layer": GroupNorm1, "act_layer": nn.SiLU}
+    return ConvNeXtBlock(width, mlp_ratio=2, conv_mlp=True, ls_init_value=None, **kinds)
 
 
-class SimVPEncoder(nn.Module):
+class SimVPEncoder(CalledByParts):
     """The encoder and the translator of SimVP: clips (B, T, C, H, W) -> (B, D).
 
     Args:
@@ -57,9 +49,6 @@ class SimVPEncoder(nn.Module):
     """
 
     kinds = ("clip",)
-
-    fsdp_shard_with_root = True
-    """Methods call `states`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     def __init__(
         self,
@@ -75,7 +64,7 @@ class SimVPEncoder(nn.Module):
         self.stem = _conv(in_channels, width)
         self.down = nn.Sequential(*(_conv(width * 2**stage, width * 2 ** (stage + 1), 2) for stage in range(stages)))
         self.translator = nn.Sequential(
-            nn.Conv2d(frames * width * 2**stages, hidden_dim, 1), *(_Mixer(hidden_dim) for _ in range(depth))
+            nn.Conv2d(frames * width * 2**stages, hidden_dim, 1), *(_mixer(hidden_dim) for _ in range(depth))
         )
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -94,28 +83,14 @@ class SimVPEncoder(nn.Module):
         state = self.translator(coarse.reshape(B, -1, *coarse.shape[2:]))  # frames become channels
         return state, fine.unflatten(0, (B, T))[:, -1]
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the parts too, because methods call `states` instead of `forward`."""
-        super().compile(*args, **kwargs)
-        for part in (self.stem, self.down, self.translator):
-            part.compile(*args, **kwargs)
-
 
 class SimVPDecoder(nn.Module):
-    """The decoder of SimVP: from the states of `SimVPEncoder` to the next frames (B, frames, C, H, W).
+    """The decoder of SimVP: from the states of an encoder to the next `frames`, (B, frames, channels, H, W)."""
 
-    Args:
-        in_dim: D of the states.
-        frames: number of frames to predict.
-        channels: C.
-        width: the encoder's.
-        stages: the encoder's.
-    """
-
-    def __init__(self, in_dim: int, frames: int, channels: int, width: int, stages: int) -> None:
+    def __init__(self, encoder: SimVPEncoder, frames: int, channels: int) -> None:
         super().__init__()
-        self.frames = frames
-        self.spread = nn.Conv2d(in_dim, frames * width * 2**stages, 1)
+        self.frames, width, stages = frames, encoder.width, encoder.stages
+        self.spread = nn.Conv2d(encoder.out_dim, frames * width * 2**stages, 1)
         self.up = nn.Sequential(
             *(
                 _normed(nn.ConvTranspose2d(width * 2**stage, width * 2 ** (stage - 1), 4, 2, 1, bias=False))

@@ -12,13 +12,14 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.modules.parts import CalledByParts
 from ssl_lightning.modules.patches import gather_tokens
 from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
-class ViT(nn.Module):
+class ViT(CalledByParts):
     """A vision transformer of timm's pre-norm blocks, (B, C, S, S) -> (B, D).
 
     Images of other sizes, such as DINO's local crops, get interpolated positions. Methods call its two halves.
@@ -43,11 +44,6 @@ class ViT(nn.Module):
 
     kinds = ("image", "vit")
 
-    fsdp_shard_with_root = True
-    """Methods call `patch_tokens` and `encode`, but FSDP hooks only `forward`: the parent must shard this module."""
-
-    position: Tensor
-
     def __init__(
         self,
         image_size: PositiveInt = 32,
@@ -68,19 +64,15 @@ class ViT(nn.Module):
                 f" {', '.join(str(p) for p in range(2, image_size) if image_size % p == 0)}"
             )
         if pool == "class" and not class_token:
-            raise InputError(
-                "backbone.pool=class needs backbone.class_token=true; without one it is backbone.pool=mean"
-            )
+            raise InputError("backbone.pool=class needs backbone.class_token=true; without one, backbone.pool=mean")
         self.image_size, self.in_channels, self.patch_size, self.pool = image_size, in_channels, patch_size, pool
         self.grid = image_size // patch_size
         self.patches = self.grid**2
         self.out_dim = width
         self.embed = PatchEmbed(image_size, patch_size, in_channels, width, strict_img_size=False)
         fixed = sincos(self.grid, width)
-        if positions == "learned":
-            self.position = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
-        else:
-            self.register_buffer("position", fixed, persistent=False)
+        learned = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02)) if positions == "learned" else None
+        self.position: Tensor = nn.Buffer(fixed, persistent=False) if learned is None else learned
         self.class_token = nn.Parameter(torch.empty(width).normal_(std=0.02)) if class_token else None
         self.blocks = blocks(width, layers, heads, mlp_ratio)
         nn.init.xavier_uniform_(self.embed.proj.weight.view(width, -1))
@@ -149,11 +141,6 @@ class ViT(nn.Module):
         """The output of `encode`, of all tokens or some, -> (B, D)."""
         return h[:, 0] if self.pool == "class" else self.of_patches(h).mean(dim=1)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the blocks too, because methods call `encode` instead of `forward`."""
-        super().compile(*args, **kwargs)
-        self.blocks.compile(*args, **kwargs)
-
 
 def require_vit(backbone: nn.Module, method: str) -> ViT:
     """Returns `backbone` for a method that drops or replaces tokens.
@@ -197,15 +184,13 @@ class NarrowTransformer(nn.Module):
         key: prefix of these arguments in the config, for the error.
     """
 
-    position: Tensor
-
     def __init__(self, vit: ViT, width: int, layers: int, heads: int, out_dim: int, key: str) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
         self.enter = nn.Linear(vit.out_dim, width)
         self.blocks = blocks(width, layers, heads, key=key)
         self.leave = nn.Linear(width, out_dim)
-        self.register_buffer("position", sincos(vit.grid, width), persistent=False)
+        self.position = nn.Buffer(sincos(vit.grid, width), persistent=False)
         for layer in (self.enter, self.leave):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -15,12 +15,13 @@ def test_shapes(channels: int) -> None:
     assert encoder(clips).shape == (2, encoder.out_dim) == (2, 16)
     state, last = encoder.states(clips)
     assert (state.shape, last.shape) == ((2, 16, 4, 6), (2, 4, 16, 24))
-    decoder = SimVPDecoder(16, 5, channels, width=4, stages=2)
+    decoder = SimVPDecoder(encoder, 5, channels)
     assert decoder(state, last).shape == (2, 5, channels, 16, 24)
 
 
 def test_a_clip_does_not_depend_on_the_others_of_its_batch() -> None:
-    encoder, decoder = make(), SimVPDecoder(16, 2, 1, 4, 2)
+    encoder = make()
+    decoder = SimVPDecoder(encoder, 2, 1)
     clips = torch.randn(4, 3, 1, 8, 8)
     whole, alone = decoder(*encoder.states(clips)), decoder(*encoder.states(clips[1:2]))
     torch.testing.assert_close(whole[1:2], alone)
@@ -38,7 +39,11 @@ def test_the_order_of_frames_matters() -> None:
 
 def test_frames_are_painted_one_by_one() -> None:
     """The state of frame i is its own part of the channels: others do not reach it."""
-    decoder, state, last = SimVPDecoder(16, 3, 1, 4, 1), torch.randn(2, 16, 4, 4), torch.randn(2, 4, 8, 8)
+    decoder, state, last = (
+        SimVPDecoder(SimVPEncoder(width=4, stages=1, hidden_dim=16), 3, 1),
+        torch.randn(2, 16, 4, 4),
+        torch.randn(2, 4, 8, 8),
+    )
     before = decoder(state, last)
     with torch.no_grad():
         decoder.spread.bias[:8] += 1  # of 3 frames with 8 channels each
