@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.pixels import channel_errors
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 
 
 class Autoencoder(Method):
@@ -34,20 +33,13 @@ class Autoencoder(Method):
     """
 
     figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
-    std: Tensor
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        decoder: Callable[[int], nn.Module],
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        std: Sequence[float],
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.decoder = decoder(embedding_dim(backbone))
-        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+    decoder: Callable[..., Any]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        self.decoder = self.decoder(self.backbone.out_dim)
+        self.variance = nn.Buffer(torch.tensor(list(self.std)).square(), persistent=False)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), both normalized."""
@@ -57,7 +49,7 @@ class Autoencoder(Method):
         """Mean squared error of the last view, reconstructed from the code of the first."""
         h = self(batch["views"][0])
         errors = channel_errors(self.decoder(h), batch["views"][-1])
-        pixel_error = (errors.detach() * self.std.square()).mean()
+        pixel_error = (errors.detach() * self.variance).mean()
         return {"loss": errors.mean(), "embedding": h.detach(), "pixel_error": pixel_error}
 
     @torch.no_grad()

@@ -3,14 +3,13 @@
 Zbontar, Jing, Misra, LeCun and Deny, 2021. https://arxiv.org/abs/2103.03230
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.redundancy import barlow_twins
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
@@ -26,18 +25,11 @@ class BarlowTwins(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        out_dim: PositiveInt = 8192,
-        off_diagonal: NonNegativeFloat = 0.0051,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), out_dim, out_dim, out_dim)
-        self.off_diagonal = off_diagonal
+    out_dim: PositiveInt = 8192
+    off_diagonal: NonNegativeFloat = 0.0051
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.out_dim, self.out_dim, self.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1; the batch is standardized over all devices."""

@@ -1,7 +1,8 @@
 """The base class of all methods: one LightningModule for every paper."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self, dataclass_transform
 
 import lightning
 import torch
@@ -14,21 +15,47 @@ from ssl_lightning.optim.groups import move_weight_decay, output_layers, paramet
 from ssl_lightning.record import record
 
 
-class Method(MethodHooks, lightning.LightningModule):
-    """One paper. A subclass sets `backbone`, implements `loss` and overrides the `MethodHooks` that it needs.
+@dataclass_transform(eq_default=False)
+class Declared:
+    """A network whose subclasses are dataclasses: what they declare with a type is an argument of the constructor.
+
+    Their networks are made in `__post_init__`. A subclass may also have a constructor of its own.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in vars(cls):
+            dataclass(eq=False, repr=False)(cls)
+            for name in {field.name for field in fields(cls)} & set(vars(cls)):
+                delattr(cls, name)  # a default of the class would hide a network of this name
+
+
+@dataclass(eq=False, repr=False)
+class Method(Declared, MethodHooks, lightning.LightningModule):
+    """One paper. A subclass declares its settings, makes its networks, and overrides the `MethodHooks` that it needs.
 
     Args:
+        backbone: the network to pretrain, from a batch of inputs to embeddings (B, D), with `out_dim` D.
         optimizer: called with parameter groups, returns the optimizer.
         schedule: called with (optimizer, total_steps, steps_per_epoch), returns a scheduler stepped every step.
     """
 
+    backbone: Any
+    optimizer: Callable[..., Any]
+    schedule: Callable[..., Any]
+
+    total_steps, steps_per_epoch = 0, 1
+    samples, batches_added = 1, 0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """A module before its arguments are set, for these may be networks."""
+        self = super().__new__(cls)
+        lightning.LightningModule.__init__(self)
+        return self
+
     def __init__(self, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
-        super().__init__()
+        """For a subclass with a constructor of its own, which sets `backbone`."""
         self.optimizer, self.schedule = optimizer, schedule
-        self.total_steps, self.steps_per_epoch = 0, 1
-        self.weights: list[Tensor] = []
-        self.samples = 1
-        self.batches_added = 0
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer.
@@ -53,17 +80,13 @@ class Method(MethodHooks, lightning.LightningModule):
         """The number of epochs that are done, also of a part of one."""
         return self.step / self.steps_per_epoch
 
-    @property
-    def num_samples(self) -> int:
-        """Number of samples in the training set."""
-        return len(self.trainer.datamodule.train)  # type: ignore[attr-defined]
-
     def configure_model(self) -> None:
         """Shards the weights if the strategy asks for it (`trainer=fsdp`)."""
         if self.device_mesh is not None:
             shard(self, self.device_mesh["data_parallel"], "loss")
 
     def on_train_start(self) -> None:
+        self.weights: list[Tensor] = []
         if self.step == 0 and self.declares("learn_from"):
             self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
         parts = self.trainer.accumulate_grad_batches

@@ -3,7 +3,7 @@
 Grill et al., 2020. https://arxiv.org/abs/2006.07733
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.cosine import byol_loss
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.schedules import momentum_cosine
@@ -30,21 +29,14 @@ class BYOL(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 4096,
-        out_dim: PositiveInt = 256,
-        momentum: Fraction = 0.996,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
-        self.predictor = mlp(out_dim, hidden_dim, out_dim)
+    hidden_dim: PositiveInt = 4096
+    out_dim: PositiveInt = 256
+    momentum: Fraction = 0.996
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim)
+        self.predictor = mlp(self.out_dim, self.hidden_dim, self.out_dim)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
-        self.momentum = momentum
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, symmetric in the views. Deviation: the mean of both directions, in [0, 4], instead of the sum.

@@ -4,7 +4,7 @@ Radford, Narasimhan, Salimans and Sutskever, 2018.
 https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -27,9 +27,7 @@ class GPT(Method):
     token_loss = "loss"
     figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}
 
-    def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
+    backbone: LanguageModel
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 1: a window of N tokens has N - 1 targets, without padding."""

@@ -3,7 +3,7 @@
 Zhang, Isola and Efros, 2016. https://arxiv.org/abs/1603.08511
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,40 +45,30 @@ class Colorization(Method):
     requires = ("inputs", "ab")
     backbone_kind = "feature map"
 
-    prior: Tensor
-    batches: Tensor
-    mean: Tensor
-    std: Tensor
+    channels: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    hidden_dim: PositiveInt = 128
+    prior_mixing: Fraction = 0.5
+    temperature: PositiveFloat = 0.38
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        channels: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        hidden_dim: PositiveInt = 128,
-        prior_mixing: Fraction = 0.5,
-        temperature: PositiveFloat = 0.38,
-    ) -> None:
-        super().__init__(optimizer, schedule)
+    def __post_init__(self) -> None:
         self.bins = ColorBins()
-        self.backbone = FeatureMapBackbone(backbone)
+        self.backbone = FeatureMapBackbone(self.backbone)
+        width = self.hidden_dim
         self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(self.backbone.map_dim, hidden_dim, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(hidden_dim),
+            nn.ConvTranspose2d(self.backbone.map_dim, width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(hidden_dim, hidden_dim, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden_dim),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(hidden_dim, len(self.bins), 1),
+            nn.Conv2d(width, len(self.bins), 1),
         )
-        self.channels, self.prior_mixing, self.temperature = channels, prior_mixing, temperature
-        self.register_buffer("prior", torch.full((len(self.bins),), 1 / len(self.bins)))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
+        self.prior: Tensor = nn.Buffer(torch.full((len(self.bins),), 1 / len(self.bins)))
+        self.batches: Tensor = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        self.center = nn.Buffer(torch.tensor(list(self.mean)).view(3, 1, 1), persistent=False)
+        self.scale = nn.Buffer(torch.tensor(list(self.std)).view(3, 1, 1), persistent=False)
 
     @property
     def encoder(self) -> Any:
@@ -86,7 +76,7 @@ class Colorization(Method):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeds the lightness of normalized RGB images."""
-        return self._encode(scaled_lightness(rgb_to_lab(x * self.std + self.mean)))[0]
+        return self._encode(scaled_lightness(rgb_to_lab(x * self.scale + self.center)))[0]
 
     def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:
         """Lightness (B, 1, S, S) -> h (B, D), and the map (B, map_dim, h, w)."""
@@ -124,7 +114,7 @@ class Colorization(Method):
         logits = self.decoder(self._encode(gray)[1])
         guess = F.interpolate(self.bins.decode(logits, self.temperature), size=ab.shape[2:], mode="bilinear")
         columns = {"gray": torch.zeros_like(ab), "colorized": guess, "original": ab}
-        return {name: (self._rgb(gray, colors) - self.mean) / self.std for name, colors in columns.items()}
+        return {name: (self._rgb(gray, colors) - self.center) / self.scale for name, colors in columns.items()}
 
     def _rgb(self, gray: Tensor, ab: Tensor) -> Tensor:
         return lab_to_rgb(torch.cat([lightness(gray), ab], dim=1))

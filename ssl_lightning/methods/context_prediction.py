@@ -3,15 +3,14 @@
 Doersch, Gupta and Efros, 2015. https://arxiv.org/abs/1505.05192
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.patches import mosaic
 from ssl_lightning.ranges import PositiveInt
@@ -32,16 +31,10 @@ class ContextPrediction(Method):
     requires = ("inputs", "side")
     backbone_kind = "feature map"
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 1024,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.head = mlp(2 * embedding_dim(backbone), hidden_dim, PLACES)
+    hidden_dim: PositiveInt = 1024
+
+    def __post_init__(self) -> None:
+        self.head = mlp(2 * self.backbone.out_dim, self.hidden_dim, PLACES)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Cross-entropy of the side; `embedding` is that of the first patch."""

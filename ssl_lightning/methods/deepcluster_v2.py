@@ -3,7 +3,7 @@
 Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/2006.09882, App. A (DeepCluster: 2018)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from ssl_lightning.distributed import gather
 from ssl_lightning.losses.precision import at_least_float32, no_autocast
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.kmeans import spherical_kmeans
 from ssl_lightning.modules.multi_crop import encode_by_size
@@ -33,32 +32,20 @@ class DeepClusterV2(Method):
 
     sized_by_data = ("memory", "assigned")
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        out_dim: PositiveInt = 128,
-        clusters: Sequence[PositiveInt] = (3000, 3000, 3000),
-        temperature: PositiveFloat = 0.1,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
-        self.clusters = list(clusters)
-        self.temperature = temperature
-        self.register_buffer("centroids", torch.zeros(sum(clusters), out_dim))
-        self.register_buffer("memory", torch.zeros(2, 0, out_dim))
-        self.register_buffer("assigned", torch.zeros(len(clusters), 0, dtype=torch.int64))
-        self.fresh: list[tuple[Tensor, Tensor]] = []
+    hidden_dim: PositiveInt = 2048
+    out_dim: PositiveInt = 128
+    clusters: Sequence[PositiveInt] = (3000, 3000, 3000)
+    temperature: PositiveFloat = 0.1
 
-    centroids: Tensor
-    """(all clusters, K): unit centroids, clustering by clustering; buffers, because no gradient moves them."""
-    memory: Tensor
-    """(2, samples, K): the last projection of two views of each sample, by its index."""
-    assigned: Tensor
-    """(clusterings, samples): the cluster of each sample."""
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim)
+        # unit centroids (all clusters, K), clustering by clustering, which no gradient moves
+        self.centroids = nn.Buffer(torch.zeros(sum(self.clusters), self.out_dim))
+        # (2, samples, K): the last projection of two views of each sample, by its index
+        self.memory: Tensor = nn.Buffer(torch.zeros(2, 0, self.out_dim))
+        # (clusterings, samples): the cluster of each sample
+        self.assigned: Tensor = nn.Buffer(torch.zeros(len(self.clusters), 0, dtype=torch.int64))
+        self.fresh: list[tuple[Tensor, Tensor]] = []
 
     def learn_from(self, data: Any) -> None:
         """Fills the memory with views of all samples by the initial network, and clusters it."""
@@ -86,7 +73,7 @@ class DeepClusterV2(Method):
             unit = F.normalize(at_least_float32(z), dim=1)
             if self.training:
                 self.fresh.append((index, unit[: 2 * len(index)].detach()))
-            for m, centroids in enumerate(self.centroids.split(self.clusters)):
+            for m, centroids in enumerate(self.centroids.split(list(self.clusters))):
                 scores = unit @ centroids.T
                 own = scores.chunk(len(views))[m % 2]
                 target = self.assigned[m, index] if self.training else own.argmax(dim=1)
@@ -106,7 +93,7 @@ class DeepClusterV2(Method):
     def _cluster(self, rows: Tensor) -> None:
         """Clusters the memory of the samples `rows` anew; by the step alone, so alike on all ranks."""
         generator = torch.Generator().manual_seed(self.step)
-        for m, centroids in enumerate(self.centroids.split(self.clusters)):
+        for m, centroids in enumerate(self.centroids.split(list(self.clusters))):
             found, assigned = spherical_kmeans(self.memory[m % 2, rows], len(centroids), generator)
             centroids.copy_(found)
             self.assigned[m, rows] = assigned

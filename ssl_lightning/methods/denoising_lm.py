@@ -3,7 +3,7 @@
 Lewis et al., 2019. https://arxiv.org/abs/1910.13461
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -28,10 +28,10 @@ class BART(Method):
     token_loss = "loss"
     figures = {"val/token_accuracy": ("tokens guessed", "{:.1%}")}
 
-    def __init__(self, backbone: LanguageModel, optimizer: Callable[..., Any], schedule: Callable[..., Any]) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        backbone.frame = ("", "sep")
+    backbone: LanguageModel
+
+    def __post_init__(self) -> None:
+        self.backbone.frame = ("", "sep")
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 2.2: cross-entropy of the decoder on the original text, without padding."""

@@ -3,7 +3,7 @@
 Caron, Touvron, Misra, Jégou, Mairal, Bojanowski and Joulin, 2021. https://arxiv.org/abs/2104.14294
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.losses.clustering import swapped
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
@@ -44,34 +43,24 @@ class DINO(Method):
         weight_decay_end: weight decay at the end, which it approaches along a cosine; None: constant.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        bottleneck_dim: PositiveInt = 256,
-        prototypes: PositiveInt = 65536,
-        head_norm: bool = False,
-        temperature: PositiveFloat = 0.1,
-        teacher_temperature: PositiveSpan = (0.04, 0.04),
-        teacher_warmup_epochs: NonNegativeFloat = 0,
-        freeze_epochs: NonNegativeFloat = 1,
-        momentum: Fraction = 0.996,
-        center_momentum: Fraction = 0.9,
-        weight_decay_end: NonNegativeFloat | None = 0.4,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.head = dino_head(embedding_dim(backbone), hidden_dim, bottleneck_dim, prototypes, head_norm)
-        self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head]))
-        self.temperature, self.teacher_temperature = temperature, (teacher_temperature[0], teacher_temperature[1])
-        self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
-        self.momentum, self.center_momentum, self.weight_decay_end = momentum, center_momentum, weight_decay_end
-        self.register_buffer("center", torch.zeros(prototypes))
-        self.fresh: list[Tensor] = []
+    hidden_dim: PositiveInt = 2048
+    bottleneck_dim: PositiveInt = 256
+    prototypes: PositiveInt = 65536
+    head_norm: bool = False
+    temperature: PositiveFloat = 0.1
+    teacher_temperature: PositiveSpan = (0.04, 0.04)
+    teacher_warmup_epochs: NonNegativeFloat = 0
+    freeze_epochs: NonNegativeFloat = 1
+    momentum: Fraction = 0.996
+    center_momentum: Fraction = 0.9
+    weight_decay_end: NonNegativeFloat | None = 0.4
 
-    center: Tensor
+    def __post_init__(self) -> None:
+        dims = (self.backbone.out_dim, self.hidden_dim, self.bottleneck_dim, self.prototypes)
+        self.head = dino_head(*dims, self.head_norm)
+        self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head]))
+        self.center = nn.Buffer(torch.zeros(self.prototypes))
+        self.fresh: list[Tensor] = []
 
     def groups(self) -> list[dict[str, Any]]:
         return decayed_to(super().groups(), self.weight_decay_end)

@@ -3,7 +3,7 @@
 Oquab et al., 2023. https://arxiv.org/abs/2304.07193 (masked patches: iBOT, Zhou et al. 2021, arXiv 2111.07832)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -47,37 +47,27 @@ class DINOv2(Method):
 
     backbone_kind = "vit"
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        bottleneck_dim: PositiveInt = 256,
-        prototypes: PositiveInt = 65536,
-        temperature: PositiveFloat = 0.1,
-        teacher_temperature: PositiveSpan = (0.04, 0.07),
-        teacher_warmup_epochs: NonNegativeFloat = 30,
-        freeze_epochs: NonNegativeFloat = 1,
-        momentum: Fraction = 0.992,
-        mask_ratio: PositiveSpan = (0.1, 0.5),
-        mask_probability: Fraction = 0.5,
-        patch_weight: NonNegativeFloat = 1.0,
-        koleo_weight: NonNegativeFloat = 0.1,
-        weight_decay_end: NonNegativeFloat | None = 0.4,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = require_vit(backbone, type(self).__name__)
-        dim = self.backbone.out_dim
-        self.head = dino_head(dim, hidden_dim, bottleneck_dim, prototypes)
-        self.patch_head = dino_head(dim, hidden_dim, bottleneck_dim, prototypes)
+    backbone: ViT
+    hidden_dim: PositiveInt = 2048
+    bottleneck_dim: PositiveInt = 256
+    prototypes: PositiveInt = 65536
+    temperature: PositiveFloat = 0.1
+    teacher_temperature: PositiveSpan = (0.04, 0.07)
+    teacher_warmup_epochs: NonNegativeFloat = 30
+    freeze_epochs: NonNegativeFloat = 1
+    momentum: Fraction = 0.992
+    mask_ratio: PositiveSpan = (0.1, 0.5)
+    mask_probability: Fraction = 0.5
+    patch_weight: NonNegativeFloat = 1.0
+    koleo_weight: NonNegativeFloat = 0.1
+    weight_decay_end: NonNegativeFloat | None = 0.4
+
+    def __post_init__(self) -> None:
+        require_vit(self.backbone, "DINOv2")
+        dims = (self.backbone.out_dim, self.hidden_dim, self.bottleneck_dim, self.prototypes)
+        self.head, self.patch_head = dino_head(*dims), dino_head(*dims)
         self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head, self.patch_head]))
-        self.mask_token = nn.Parameter(torch.zeros(dim))
-        self.temperature, self.teacher_temperature = temperature, (teacher_temperature[0], teacher_temperature[1])
-        self.teacher_warmup_epochs, self.freeze_epochs = teacher_warmup_epochs, freeze_epochs
-        self.momentum, self.weight_decay_end = momentum, weight_decay_end
-        self.mask_ratio, self.mask_probability = (mask_ratio[0], mask_ratio[1]), mask_probability
-        self.patch_weight, self.koleo_weight = patch_weight, koleo_weight
+        self.mask_token = nn.Parameter(torch.zeros(self.backbone.out_dim))
 
     def groups(self) -> list[dict[str, Any]]:
         return decayed_to(super().groups(), self.weight_decay_end)

@@ -3,7 +3,7 @@
 Sanh, Debut, Chaumond and Wolf, 2019. https://arxiv.org/abs/1910.01108
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch.nn.functional as F
@@ -39,24 +39,18 @@ class DistilBERT(Method):
     starts_from = ("backbone.pretrained", "method.teacher")
     figures = {"val/masked_accuracy": ("hidden tokens guessed", "{:.1%}")}
 
-    def __init__(
-        self,
-        backbone: LanguageModel,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        teacher: LanguageModel | None = None,
-        temperature: PositiveFloat = 2.0,
-        soft_weight: NonNegativeFloat = 5.0,
-        hard_weight: NonNegativeFloat = 2.0,
-        cosine_weight: NonNegativeFloat = 1.0,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.teacher_learns = teacher is None
-        self.teacher = teacher or backbone
+    backbone: LanguageModel
+    teacher: Any = None
+    temperature: PositiveFloat = 2.0
+    soft_weight: NonNegativeFloat = 5.0
+    hard_weight: NonNegativeFloat = 2.0
+    cosine_weight: NonNegativeFloat = 1.0
+
+    def __post_init__(self) -> None:
+        self.teacher_learns = self.teacher is None
+        self.teacher = self.teacher or self.backbone
         self.backbone = student_from_teacher(self.teacher)
         self.teacher.requires_grad_(self.teacher_learns)
-        self.temperature = temperature
-        self.soft_weight, self.hard_weight, self.cosine_weight = soft_weight, hard_weight, cosine_weight
 
     def train(self, mode: bool = True) -> Self:
         """A given teacher is not trained, so nothing of it drops out."""

@@ -8,10 +8,9 @@ from torch.nn import Parameter
 
 
 class MethodHooks:
-    """A subclass sets `backbone` and implements `loss`; all else is optional."""
+    """A subclass implements `loss`; all else is optional."""
 
     backbone: Any
-    """The network to pretrain: from a batch of inputs to embeddings (B, D)."""
 
     requires: ClassVar[tuple[str, ...]] = ("views",)
     """The keys of a batch that `loss` uses. Data and transform must provide them, otherwise a run is refused."""

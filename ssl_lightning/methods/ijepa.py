@@ -3,11 +3,11 @@
 Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun and Ballas, 2023. https://arxiv.org/abs/2301.08243
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
@@ -41,38 +41,24 @@ class IJEPA(Method):
     backbone_kind = "mean of patches"
     min_batch_size = 1
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        predictor_width: PositiveInt = 384,
-        predictor_layers: PositiveInt = 6,
-        predictor_heads: PositiveInt = 12,
-        num_targets: PositiveInt = 4,
-        target_scale: PositiveSpan = (0.15, 0.2),
-        target_aspect: PositiveSpan = (0.75, 1.5),
-        context_scale: PositiveSpan = (0.85, 1.0),
-        min_context_ratio: Fraction = 0.3,
-        momentum: Fraction = 0.996,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        if not target_scale[1] < context_scale[0] <= context_scale[1] <= 1:
-            raise InputError(
-                f"method.target_scale={list(target_scale)} and method.context_scale={list(context_scale)} must rise"
-                " to at most 1"
-            )
-        self.backbone = require_vit(backbone, type(self).__name__)
-        self.predictor = Predictor(self.backbone, predictor_width, predictor_layers, predictor_heads)
+    backbone: ViT
+    predictor_width: PositiveInt = 384
+    predictor_layers: PositiveInt = 6
+    predictor_heads: PositiveInt = 12
+    num_targets: PositiveInt = 4
+    target_scale: PositiveSpan = (0.15, 0.2)
+    target_aspect: PositiveSpan = (0.75, 1.5)
+    context_scale: PositiveSpan = (0.85, 1.0)
+    min_context_ratio: Fraction = 0.3
+    momentum: Fraction = 0.996
+
+    def __post_init__(self) -> None:
+        target, context = list(self.target_scale), list(self.context_scale)
+        if not target[1] < context[0] <= context[1] <= 1:
+            raise InputError(f"method.target_scale={target} and method.context_scale={context} must rise to at most 1")
+        require_vit(self.backbone, "IJEPA")
+        self.predictor = Predictor(self.backbone, self.predictor_width, self.predictor_layers, self.predictor_heads)
         self.teacher = cast(ViT, make_teacher(self.backbone))
-        self.masks: dict[str, Any] = {
-            "targets": num_targets,
-            "target_scale": tuple(target_scale),
-            "target_aspect": tuple(target_aspect),
-            "context_scale": tuple(context_scale),
-            "min_context_ratio": min_context_ratio,
-        }
-        self.momentum = momentum
 
     @property
     def encoder(self) -> Any:
@@ -97,7 +83,8 @@ class IJEPA(Method):
         move_teacher(self.teacher, self.backbone, linear(progress, self.momentum, 1.0))
 
     def _masks(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        visible, masked = block_masks(len(x), self.backbone.grid, **self.masks)
+        spans = (self.target_scale, self.target_aspect, self.context_scale)
+        visible, masked = block_masks(len(x), self.backbone.grid, self.num_targets, *spans, self.min_context_ratio)
         return visible.to(x.device, non_blocking=True), masked.to(x.device, non_blocking=True)
 
     @torch.no_grad()

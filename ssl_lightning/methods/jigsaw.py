@@ -3,7 +3,7 @@
 Noroozi and Favaro, 2016. https://arxiv.org/abs/1603.09246
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.patches import mosaic
 from ssl_lightning.ranges import PositiveInt
@@ -35,20 +34,12 @@ class Jigsaw(Method):
     backbone_kind = "feature map"
 
     permutations: Tensor
+    hidden_dim: PositiveInt = 1024
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        permutations: Tensor,
-        hidden_dim: PositiveInt = 1024,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        K, places = permutations.shape
-        self.head = mlp(places * embedding_dim(backbone), hidden_dim, K)
-        self.register_buffer("permutations", permutations)
+    def __post_init__(self) -> None:
+        K, places = self.permutations.shape
+        self.head = mlp(places * self.backbone.out_dim, self.hidden_dim, K)
+        self.orders = nn.Buffer(self.permutations)
 
     def forward(self, x: Tensor) -> Tensor:
         # eps is small compared with the variance of an image (about 1), but does not amplify the noise of an empty tile
@@ -68,6 +59,6 @@ class Jigsaw(Method):
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         tiles = batch["inputs"]
-        belongs = self.permutations[self._solve(tiles)[0].argmax(dim=1)]  # (B, 9)
+        belongs = self.orders[self._solve(tiles)[0].argmax(dim=1)]  # (B, 9)
         sample = torch.arange(len(tiles), device=tiles.device)[:, None]
         return {"shuffled": mosaic(tiles), "put in order": mosaic(tiles[sample, belongs.argsort(dim=1)])}

@@ -3,16 +3,15 @@
 Balestriero and LeCun, 2025. https://arxiv.org/abs/2511.08544
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_lightning.losses.gaussian import sigreg
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.randomness import shared_generator
@@ -32,20 +31,13 @@ class LeJEPA(Method):
         directions: M, number of random directions drawn at each step.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        out_dim: PositiveInt = 64,
-        weight: Fraction = 0.05,
-        directions: PositiveInt = 1024,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, hidden_dim, out_dim)
-        self.weight, self.directions = weight, directions
+    hidden_dim: PositiveInt = 2048
+    out_dim: PositiveInt = 64
+    weight: Fraction = 0.05
+    directions: PositiveInt = 1024
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.hidden_dim, self.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 2: `prediction`, the squared distance of each view to the center of the global views, and

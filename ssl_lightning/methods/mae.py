@@ -3,11 +3,11 @@
 He, Chen, Xie, Li, Dollar and Girshick, 2021. https://arxiv.org/abs/2111.06377
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.reconstruction import masked_mse, normalized_patches
 from ssl_lightning.methods.base import Method
@@ -33,22 +33,17 @@ class MAE(Method):
     backbone_kind = "vit"
     min_batch_size = 1
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        mask_ratio: Fraction = 0.75,
-        decoder_width: PositiveInt = 512,
-        decoder_layers: PositiveInt = 8,
-        decoder_heads: PositiveInt = 16,
-        normalize_patches: bool = True,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = require_vit(backbone, type(self).__name__)
-        self.decoder = Decoder(self.backbone, decoder_width, decoder_layers, decoder_heads)
-        self.mask_ratio, self.normalize_patches = mask_ratio, normalize_patches
-        count_masked(self.backbone.patches, mask_ratio)
+    backbone: ViT
+    mask_ratio: Fraction = 0.75
+    decoder_width: PositiveInt = 512
+    decoder_layers: PositiveInt = 8
+    decoder_heads: PositiveInt = 16
+    normalize_patches: bool = True
+
+    def __post_init__(self) -> None:
+        require_vit(self.backbone, "MAE")
+        self.decoder = Decoder(self.backbone, self.decoder_width, self.decoder_layers, self.decoder_heads)
+        count_masked(self.backbone.patches, self.mask_ratio)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3: mean squared error over the pixels of the masked patches only."""

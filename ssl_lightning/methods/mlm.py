@@ -5,7 +5,7 @@ Devlin, Chang, Lee and Toutanova, 2018. https://arxiv.org/abs/1810.04805
 time)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,19 +36,13 @@ class BERT(Method):
         "val/next_sentence_accuracy": ("next sentence told", "{:.1%}"),
     }
 
-    def __init__(
-        self,
-        backbone: LanguageModel,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        next_sentence: bool = False,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.next_sentence: nn.Sequential | None = None
-        if next_sentence:  # BERT's pooler and the classifier on it
-            self.token_loss, backbone.frame, D = "token_loss", ("cls", "sep"), backbone.out_dim
-            self.next_sentence = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
+    backbone: LanguageModel
+    next_sentence: bool = False
+
+    def __post_init__(self) -> None:
+        if self.next_sentence:  # BERT's pooler and the classifier on it
+            self.token_loss, self.backbone.frame, D = "token_loss", ("cls", "sep"), self.backbone.out_dim
+            self.pair_head = nn.Sequential(nn.Linear(D, D), nn.Tanh(), nn.Linear(D, 2))
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 3.1: cross-entropy over masked tokens, plus that of the next sentence."""
@@ -57,7 +51,7 @@ class BERT(Method):
         h = self.backbone.hidden(inputs, visible, batch.get("segment"))
         loss, accuracy, weight = chosen_cross_entropy(h, self.backbone, batch["targets"], masked)
         result = {"masked_accuracy": accuracy, "weight": weight}
-        if self.next_sentence is not None:
+        if self.next_sentence:
             result |= {"token_loss": loss.detach(), **self._follow(h, batch)}
             loss = loss + result["next_sentence_loss"]
         return {"loss": loss, "embedding": masked_mean(h.detach(), visible), **result}
@@ -70,8 +64,7 @@ class BERT(Method):
         """
         if "is_next" not in batch:
             raise InputError("method.next_sentence=true needs pairs of sentences: use transform=nsp")
-        assert self.next_sentence is not None
-        logits, is_next = at_least_float32(self.next_sentence(h[:, 0])), batch["is_next"]
+        logits, is_next = at_least_float32(self.pair_head(h[:, 0])), batch["is_next"]
         share = batch["masked"].sum(dim=1).to(logits.dtype)
         share = share / share.sum().clamp(min=1)
         loss = (F.cross_entropy(logits, is_next, reduction="none") * share).sum()

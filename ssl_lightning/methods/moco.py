@@ -3,7 +3,7 @@
 Chen, Fan, Girshick and He, 2020. https://arxiv.org/abs/2003.04297 (MoCo: He et al. 2019, arXiv 1911.05722)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from ssl_lightning.distributed import gather, rank, world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import info_nce_queue
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.modules.norm import SplitBatchNorm, split_batch_norm
@@ -40,32 +39,23 @@ class MoCo(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt | None = None,
-        out_dim: PositiveInt = 128,
-        queue_size: PositiveInt = 65536,
-        temperature: PositiveFloat = 0.2,
-        momentum: Fraction = 0.999,
-        bn_splits: PositiveInt = 8,
-        symmetric: bool = False,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        dim = embedding_dim(backbone)
-        if bn_splits > 1:
-            split_batch_norm(backbone, 1)  # until `setup`: a loaded encoder is fine-tuned with whole batches
-        self.backbone = backbone
-        self.projector = mlp(dim, hidden_dim or dim, out_dim, norm=False)
+    hidden_dim: PositiveInt | None = None
+    out_dim: PositiveInt = 128
+    queue_size: PositiveInt = 65536
+    temperature: PositiveFloat = 0.2
+    momentum: Fraction = 0.999
+    bn_splits: PositiveInt = 8
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        dim = self.backbone.out_dim
+        if self.bn_splits > 1:
+            split_batch_norm(self.backbone, 1)  # until `setup`: a loaded encoder is fine-tuned with whole batches
+        self.projector = mlp(dim, self.hidden_dim or dim, self.out_dim, norm=False)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
-        self.queue = Queue(queue_size, out_dim)
-        self.temperature, self.momentum = temperature, momentum
-        has_groups = any(isinstance(module, SplitBatchNorm) for module in self.teacher.modules())
-        self.bn_splits = bn_splits if has_groups else 1  # without batch statistics nothing reveals the key
-        self.symmetric = symmetric
-        self.fresh_keys: list[Tensor] = []
+        self.queue = Queue(self.queue_size, self.out_dim)
+        if not any(isinstance(module, SplitBatchNorm) for module in self.teacher.modules()):
+            self.bn_splits = 1  # without batch statistics nothing reveals the key
 
     def setup(self, stage: str) -> None:
         """Distributes the groups of the pretraining over devices, whose number is known only now."""
@@ -95,8 +85,7 @@ class MoCo(Method):
     def _contrast(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         h = self(queries)
         k = self._encode_keys(keys)
-        if self.training:
-            self.fresh_keys.append(k)
+        self.queue.add(k)
         return info_nce_queue(self.projector(h), k, self.queue.rows, self.temperature), h
 
     @torch.no_grad()
@@ -111,6 +100,4 @@ class MoCo(Method):
 
     def after_step(self, progress: float) -> None:
         move_teacher(self.teacher, nn.Sequential(self.backbone, self.projector), self.momentum)
-        for keys in self.fresh_keys:  # one by one: the same order on any number of devices
-            self.queue.push(gather(keys))
-        self.fresh_keys.clear()
+        self.queue.advance()

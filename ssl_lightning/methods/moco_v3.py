@@ -3,7 +3,7 @@
 Chen, Xie and He, 2021. https://arxiv.org/abs/2104.02057
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ssl_lightning.losses.contrastive import info_nce
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import mlp
@@ -34,26 +33,19 @@ class MoCoV3(Method):
     views = 2
     uses_batch_negatives = True
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 4096,
-        out_dim: PositiveInt = 256,
-        temperature: PositiveFloat = 0.2,
-        momentum: Fraction = 0.99,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        if isinstance(backbone, ViT):
-            backbone.embed.requires_grad_(False)
-        dim = embedding_dim(backbone)
-        layers = [hidden_dim, hidden_dim] if isinstance(backbone, ViT) else [hidden_dim]
-        self.backbone = backbone
-        self.projector = mlp(dim, *layers, out_dim, out_norm=True)
-        self.predictor = mlp(out_dim, hidden_dim, out_dim, out_norm=isinstance(backbone, ViT))
+    hidden_dim: PositiveInt = 4096
+    out_dim: PositiveInt = 256
+    temperature: PositiveFloat = 0.2
+    momentum: Fraction = 0.99
+
+    def __post_init__(self) -> None:
+        is_vit = isinstance(self.backbone, ViT)
+        if is_vit:
+            self.backbone.embed.requires_grad_(False)
+        layers = [self.hidden_dim] * (2 if is_vit else 1)
+        self.projector = mlp(self.backbone.out_dim, *layers, self.out_dim, out_norm=True)
+        self.predictor = mlp(self.out_dim, self.hidden_dim, self.out_dim, out_norm=is_vit)
         self.teacher = make_teacher(nn.Sequential(self.backbone, self.projector))
-        self.temperature, self.momentum = temperature, momentum
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Algorithm 1. Deviation: its factor 2 * temperature is left out, so that the loss is a cross-entropy; and both

@@ -3,11 +3,11 @@
 https://arxiv.org/abs/1502.04681. The network is SimVP's (Gao et al. 2022, https://arxiv.org/abs/2206.05099).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.pixels import channel_errors, gradient_difference
@@ -43,23 +43,16 @@ class NextFrame(Method):
         "val/persistence_error": ("... of the last frame seen", "{:.5f}"),
         "val/mean_frame_error": ("... of the mean of the frames seen", "{:.5f}"),
     }
-    std: Tensor
 
-    def __init__(
-        self,
-        backbone: SimVPEncoder,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        num_future_frames: PositiveInt,
-        channels: int,
-        std: Sequence[float],
-        gradient_loss_weight: NonNegativeFloat = 0.1,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.decoder = SimVPDecoder(backbone.out_dim, num_future_frames, channels, backbone.width, backbone.stages)
-        self.num_future_frames, self.gradient_loss_weight = num_future_frames, gradient_loss_weight
-        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+    backbone: SimVPEncoder
+    num_future_frames: PositiveInt
+    channels: int
+    std: Sequence[float]
+    gradient_loss_weight: NonNegativeFloat = 0.1
+
+    def __post_init__(self) -> None:
+        self.decoder = SimVPDecoder(self.backbone, self.num_future_frames, self.channels)
+        self.variance = nn.Buffer(torch.tensor(list(self.std)).square(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The embedding (B, D) of the first frames of clips (B, T, C, H, W), as many as in training."""
@@ -129,7 +122,7 @@ class NextFrame(Method):
         return frames[:, :seen], frames[:, seen : seen + self.num_future_frames]
 
     def _error(self, predicted: Tensor, true: Tensor) -> Tensor:
-        return (channel_errors(predicted, true) * self.std.square()).mean()
+        return (channel_errors(predicted, true) * self.variance).mean()
 
 
 def _slope(frames: Tensor) -> Tensor:

@@ -3,15 +3,14 @@
 Gidaris, Singh and Komodakis, 2018. https://arxiv.org/abs/1803.07728
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.classification import cross_entropy
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveInt
 from ssl_lightning.transforms.pretext.rotation import QUARTERS
@@ -30,16 +29,10 @@ class RotNet(Method):
 
     requires = ("inputs", "quarters")
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 512,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.head = mlp(embedding_dim(backbone), hidden_dim, QUARTERS)
+    hidden_dim: PositiveInt = 512
+
+    def __post_init__(self) -> None:
+        self.head = mlp(self.backbone.out_dim, self.hidden_dim, QUARTERS)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2 and 3; `embedding` is that of the upright images."""

@@ -3,15 +3,14 @@
 Chen, Kornblith, Norouzi and Hinton, 2020. https://arxiv.org/abs/2002.05709
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.contrastive import nt_xent
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.grad_cache import grad_cached
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import AtLeastTwo, PositiveFloat, PositiveInt
@@ -33,20 +32,13 @@ class SimCLR(Method):
     views = 2
     uses_batch_negatives = True
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        out_dim: PositiveInt = 128,
-        temperature: PositiveFloat = 0.5,
-        chunk_size: AtLeastTwo | None = None,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, out_norm=True)
-        self.temperature, self.chunk_size = temperature, chunk_size
+    hidden_dim: PositiveInt = 2048
+    out_dim: PositiveInt = 128
+    temperature: PositiveFloat = 0.5
+    chunk_size: AtLeastTwo | None = None
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim, out_norm=True)
 
     def negatives(self, batch_size: int) -> int:
         """Both views of the others."""

@@ -3,7 +3,7 @@
 Xie, Zhang, Cao, Lin, Bao, Yao, Dai and Hu, 2021. https://arxiv.org/abs/2111.09886
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.reconstruction import masked_l1
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.vit import require_vit
+from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.masking import count_masked, unit_mask
 from ssl_lightning.modules.patches import painted_over, patchify, replace_tokens
 from ssl_lightning.ranges import Fraction, PositiveInt
@@ -33,26 +33,20 @@ class SimMIM(Method):
     backbone_kind = "mean of patches"
     min_batch_size = 1
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        mask_ratio: Fraction = 0.6,
-        mask_patch_size: PositiveInt = 32,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = require_vit(backbone, type(self).__name__)
-        P, S = self.backbone.patch_size, self.backbone.image_size
-        if mask_patch_size not in range(P, S, P):
-            raise InputError(
-                f"method.mask_patch_size={mask_patch_size} is not a multiple of backbone.patch_size={P}"
-                f" below the image's side of {S}"
-            )
-        self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
-        self.head = nn.Linear(self.backbone.out_dim, self.backbone.in_channels * self.backbone.patch_size**2)
-        self.mask_ratio, self.unit = mask_ratio, mask_patch_size // P
-        count_masked(ceil(self.backbone.grid / self.unit) ** 2, mask_ratio)
+    backbone: ViT
+    mask_ratio: Fraction = 0.6
+    mask_patch_size: PositiveInt = 32
+
+    def __post_init__(self) -> None:
+        vit = require_vit(self.backbone, "SimMIM")
+        P, S = vit.patch_size, vit.image_size
+        if self.mask_patch_size not in range(P, S, P):
+            below = f"a multiple of backbone.patch_size={P} below the image's side of {S}"
+            raise InputError(f"method.mask_patch_size={self.mask_patch_size} is not {below}")
+        self.mask_token = nn.Parameter(torch.empty(vit.out_dim).normal_(std=0.02))
+        self.head = nn.Linear(vit.out_dim, vit.in_channels * P**2)
+        self.unit = self.mask_patch_size // P
+        count_masked(ceil(vit.grid / self.unit) ** 2, self.mask_ratio)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 1: mean absolute error over the masked pixels only."""

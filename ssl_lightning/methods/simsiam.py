@@ -3,14 +3,13 @@
 Chen and He, 2020. https://arxiv.org/abs/2011.10566
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from ssl_lightning.losses.cosine import negative_cosine
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.optim.groups import output_layers, parameter_groups
 from ssl_lightning.ranges import PositiveInt
@@ -27,18 +26,12 @@ class SimSiam(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        out_dim: PositiveInt = 2048,
-        hidden_dim: PositiveInt = 512,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), out_dim, out_dim, out_dim, out_norm=True)
-        self.predictor = mlp(out_dim, hidden_dim, out_dim)
+    out_dim: PositiveInt = 2048
+    hidden_dim: PositiveInt = 512
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.out_dim, self.out_dim, self.out_dim, out_norm=True)
+        self.predictor = mlp(self.out_dim, self.hidden_dim, self.out_dim)
 
     def groups(self) -> list[dict[str, Any]]:
         """The predictor's learning rate is not decayed (Sec. 4.2)."""

@@ -3,15 +3,14 @@
 Khosla et al., 2020. https://arxiv.org/abs/2004.11362
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.contrastive import supervised_contrastive
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveFloat, PositiveInt
 
@@ -30,19 +29,12 @@ class SupCon(Method):
     views = 2
     uses_batch_negatives = True
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        out_dim: PositiveInt = 128,
-        temperature: PositiveFloat = 0.1,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim, norm=False)
-        self.temperature = temperature
+    hidden_dim: PositiveInt = 2048
+    out_dim: PositiveInt = 128
+    temperature: PositiveFloat = 0.1
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim, norm=False)
 
     def negatives(self, batch_size: int) -> int:
         """Both views of the others."""

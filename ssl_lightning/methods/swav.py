@@ -3,16 +3,15 @@
 Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/2006.09882
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.distributed import gather, rank, world_size
+from ssl_lightning.distributed import rank, world_size
 from ssl_lightning.losses.clustering import sinkhorn, swapped
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import Prototypes, mlp
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.modules.queue import Queue
@@ -35,56 +34,46 @@ class SwAV(Method):
         queue_epochs: number of epochs without the queue.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 2048,
-        out_dim: PositiveInt = 128,
-        prototypes: PositiveInt = 3000,
-        temperature: PositiveFloat = 0.1,
-        epsilon: PositiveFloat = 0.05,
-        iterations: PositiveInt = 3,
-        freeze_epochs: NonNegativeFloat = 1,
-        queue_size: NonNegativeInt = 0,
-        queue_epochs: NonNegativeFloat = 15,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
-        self.prototypes = Prototypes(out_dim, prototypes)
-        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
-        self.freeze_epochs, self.queue_epochs = freeze_epochs, queue_epochs
-        self.queues = nn.ModuleList([Queue(queue_size, out_dim) for _ in range(2 if queue_size else 0)])
-        self.fresh: list[list[Tensor]] = []
+    hidden_dim: PositiveInt = 2048
+    out_dim: PositiveInt = 128
+    prototypes: PositiveInt = 3000
+    temperature: PositiveFloat = 0.1
+    epsilon: PositiveFloat = 0.05
+    iterations: PositiveInt = 3
+    freeze_epochs: NonNegativeFloat = 1
+    queue_size: NonNegativeInt = 0
+    queue_epochs: NonNegativeFloat = 15
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim)
+        self.head = Prototypes(self.out_dim, self.prototypes)
+        self.queues: Any = nn.ModuleList(
+            [Queue(self.queue_size, self.out_dim) for _ in range(2 if self.queue_size else 0)]
+        )
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, with multi-crop (Eq. 6): the global views are assigned, and predicted from all others."""
         views = batch["views"]
         h = encode_by_size(self, views)
         z = self.projector(torch.cat(h)).chunk(len(views))
-        scores = [self.prototypes(part) for part in z]
+        scores = [self.head(part) for part in z]
         assigned = range(count_global(views))
         targets = [self._assign(scores[i].detach(), i) for i in assigned]
-        if self.training and self.queues:
-            self.fresh.append([z[i].detach() for i in assigned])
+        for queue, rows in zip(self.queues, z, strict=False):
+            queue.add(rows)
         return {"loss": swapped(scores, targets, self.temperature), "embedding": h[0].detach()}
 
     @torch.no_grad()
     def _assign(self, scores: Tensor, view: int) -> Tensor:
         """Assignments (B, P) of a view; the rows of its queue, equal on all ranks, are shared out among them."""
         if self.queues and self.epoch >= self.queue_epochs:
-            queue: Any = self.queues[view]
-            earlier = self.prototypes(queue.rows[rank() :: world_size()].to(scores.dtype))
+            earlier = self.head(self.queues[view].rows[rank() :: world_size()].to(scores.dtype))
             return sinkhorn(torch.cat([scores, earlier]), self.epsilon, self.iterations)[: len(scores)]
         return sinkhorn(scores, self.epsilon, self.iterations)
 
     def frozen(self) -> list[nn.Parameter]:
-        return [self.prototypes.weight] if self.epoch < self.freeze_epochs else []
+        return [self.head.weight] if self.epoch < self.freeze_epochs else []
 
     def after_step(self, progress: float) -> None:
-        for parts in self.fresh:
-            for queue, rows in zip(self.queues, parts, strict=True):
-                queue.push(gather(rows))  # type: ignore[operator]
-        self.fresh.clear()
+        for queue in self.queues:
+            queue.advance()

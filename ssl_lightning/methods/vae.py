@@ -14,7 +14,6 @@ from ssl_lightning.distributed import mean_over_ranks
 from ssl_lightning.losses.pixels import channel_errors
 from ssl_lightning.losses.variational import gaussian_nll, kl_to_standard_normal
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.masking import draw_for_all_ranks
 from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
@@ -35,24 +34,16 @@ class VAE(Method):
     """
 
     figures = {"val/pixel_error": ("squared error of pixels", "{:.5f}")}
-    std: Tensor
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        decoder: Callable[[int], nn.Module],
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        std: Sequence[float],
-        latent_dim: PositiveInt = 32,
-        beta: NonNegativeFloat = 1.0,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.posterior = nn.Linear(embedding_dim(backbone), 2 * latent_dim)
-        self.decoder = decoder(latent_dim)
-        self.latent_dim, self.beta = latent_dim, beta
-        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+    decoder: Callable[..., Any]
+    std: Sequence[float]
+    latent_dim: PositiveInt = 32
+    beta: NonNegativeFloat = 1.0
+
+    def __post_init__(self) -> None:
+        self.posterior = nn.Linear(self.backbone.out_dim, 2 * self.latent_dim)
+        self.decoder = self.decoder(self.latent_dim)
+        self.variance = nn.Buffer(torch.tensor(list(self.std)).square(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean of the posterior, (B, K)."""
@@ -75,7 +66,7 @@ class VAE(Method):
             "loss": gaussian_nll(error, variance=error) + self.beta * kl / x[0].numel(),
             "embedding": mean.detach(),
             "kl": kl.detach(),
-            "pixel_error": (errors.detach() * self.std.square()).mean(),
+            "pixel_error": (errors.detach() * self.variance).mean(),
         }
 
     @torch.no_grad()

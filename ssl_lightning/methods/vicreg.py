@@ -3,14 +3,13 @@
 Bardes, Ponce and LeCun, 2021. https://arxiv.org/abs/2105.04906
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_lightning.losses.redundancy import vicreg
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import NonNegativeFloat, PositiveInt
 
@@ -28,24 +27,17 @@ class VICReg(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        out_dim: PositiveInt = 8192,
-        invariance: NonNegativeFloat = 25.0,
-        variance: NonNegativeFloat = 25.0,
-        covariance: NonNegativeFloat = 1.0,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), out_dim, out_dim, out_dim)
-        self.weights_of_terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
+    out_dim: PositiveInt = 8192
+    invariance: NonNegativeFloat = 25.0
+    variance: NonNegativeFloat = 25.0
+    covariance: NonNegativeFloat = 1.0
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.out_dim, self.out_dim, self.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 6, and its three terms before they are weighted."""
         h1, h2 = (self(x) for x in batch["views"])
         terms = vicreg(self.projector(h1), self.projector(h2))
-        loss = sum(weight * terms[name] for name, weight in self.weights_of_terms.items())
+        loss = sum(getattr(self, name) * term for name, term in terms.items())
         return {"loss": loss, "embedding": h1.detach(), **terms}

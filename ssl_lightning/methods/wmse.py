@@ -3,17 +3,18 @@
 Ermolov, Siarohin, Sangineto and Sebe, 2020. https://arxiv.org/abs/2007.06346
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
+from ssl_lightning.distributed import world_size
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.redundancy import w_mse
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.heads import mlp
-from ssl_lightning.modules.masking import shared_permutation
+from ssl_lightning.randomness import shared_generator
 from ssl_lightning.ranges import PositiveInt
 
 
@@ -32,21 +33,15 @@ class WMSE(Method):
 
     views = 2
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        hidden_dim: PositiveInt = 1024,
-        out_dim: PositiveInt = 64,
-        group_size: PositiveInt = 128,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone = backbone
-        self.projector = mlp(embedding_dim(backbone), hidden_dim, out_dim)
-        if group_size <= out_dim:
-            raise InputError(f"method.group_size={group_size} must be above method.out_dim={out_dim} to be whitened")
-        self.group_size, self.out_dim = group_size, out_dim
+    hidden_dim: PositiveInt = 1024
+    out_dim: PositiveInt = 64
+    group_size: PositiveInt = 128
+
+    def __post_init__(self) -> None:
+        self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim)
+        if self.group_size <= self.out_dim:
+            sizes = f"method.group_size={self.group_size} must be above method.out_dim={self.out_dim}"
+            raise InputError(f"{sizes} to be whitened")
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 6 over groups that are drawn at random (Sec. 3.1).
@@ -54,7 +49,7 @@ class WMSE(Method):
         A last batch of validation with too few samples to whiten counts as 2, the distance of unrelated views.
         """
         h = [self(x) for x in batch["views"]]
-        order = shared_permutation(len(h[0]), h[0].device)
+        order = torch.randperm(world_size() * len(h[0]), generator=shared_generator()).to(h[0].device)
         if len(order) <= self.out_dim:
             if self.training:
                 raise InputError(f"a batch of {len(order)} cannot whiten method.out_dim={self.out_dim} dimensions")

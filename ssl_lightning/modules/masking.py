@@ -5,7 +5,7 @@ own rows, so several ranks use the masks that a single process would use.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,9 +64,9 @@ def block_masks(
     B: int,
     grid: int,
     targets: int = 4,
-    target_scale: tuple[float, float] = (0.15, 0.2),
-    target_aspect: tuple[float, float] = (0.75, 1.5),
-    context_scale: tuple[float, float] = (0.85, 1.0),
+    target_scale: Sequence[float] = (0.15, 0.2),
+    target_aspect: Sequence[float] = (0.75, 1.5),
+    context_scale: Sequence[float] = (0.85, 1.0),
     min_context_ratio: float = 0.3,
 ) -> tuple[Tensor, Tensor]:
     """I-JEPA's multi-block masks: indices of the `visible` (B, V) and the `masked` (B, targets, K) patches, on the CPU.
@@ -108,7 +108,7 @@ def block_masks(
 
 
 def blockwise_mask(
-    B: int, grid: int, ratio: tuple[float, float], probability: float, device: torch.device | str = "cpu"
+    B: int, grid: int, ratio: Sequence[float], probability: float, device: torch.device | str = "cpu"
 ) -> Tensor:
     """`masked` (B, grid ** 2) bool: blocks that cover, together, a fraction of an image drawn from `ratio`.
 
@@ -152,11 +152,6 @@ def _blocks(shape: tuple[int, ...], grid: int, height: int, width: int) -> Tenso
         return (place >= start) & (place < start + extent)
 
     return (inside(height)[..., :, None] & inside(width)[..., None, :]).flatten(-2)
-
-
-def shared_permutation(B: int, device: torch.device | str = "cpu") -> Tensor:
-    """(W * B,): a random order of the samples of all ranks, the same on each."""
-    return torch.randperm(world_size() * B, generator=shared_generator()).to(device, non_blocking=True)
 
 
 def span_mask(visible: Tensor, start_probability: float, span: int) -> Tensor:

@@ -41,7 +41,7 @@ def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
     )
     state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
     torch.save(
-        {"global_step": 0, "state_dict": {**state, "next_sentence.0.bias": torch.zeros(2)}},
+        {"global_step": 0, "state_dict": {**state, "pair_head.0.bias": torch.zeros(2)}},
         folder / "checkpoints" / "last.ckpt",
     )
     return folder

@@ -17,7 +17,7 @@ from ssl_lightning.launch.trainer import buffers_broadcast
 from ssl_lightning.losses import contrastive
 from ssl_lightning.methods import moco
 from ssl_lightning.methods.base import Method
-from ssl_lightning.modules import norm
+from ssl_lightning.modules import norm, queue
 from ssl_lightning.modules.norm import gather_batch_norm
 from ssl_lightning.randomness import seed_generators
 
@@ -37,8 +37,8 @@ MUTATIONS = {
         "distributed",
         SimpleNamespace(gather=lambda x: gather(x * world_size() - x.detach() * (world_size() - 1)), rank=rank),
     ),
-    "queue fed locally": (moco, "gather", lambda x: x),
-    BROADCAST: (moco, "gather", lambda x: x),
+    "queue fed locally": (queue, "gather", lambda x: x),
+    BROADCAST: (queue, "gather", lambda x: x),
     "groups not shared out": (moco.MoCo, "setup", lambda self, stage: None),
     "statistics of this rank alone": (norm, "gather", lambda x: x.repeat(world_size(), *[1] * (x.ndim - 1))),
     "a reduction's result dropped": (norm, "mean_over_ranks", lambda x: (mean_over_ranks(x), x)[1]),

@@ -23,7 +23,7 @@ def test_the_loss_is_the_error_of_the_painted_image() -> None:
 def test_the_error_in_pixels_of_0_to_1() -> None:
     method, batch = make(), make_batch("autoencoder")
     (x,) = batch["views"]
-    std = method.std.view(-1, 1, 1)
+    std = method.variance.sqrt().view(-1, 1, 1)
     expected = (method.reconstruct(x) * std - x * std).square().mean()
     torch.testing.assert_close(method.loss(batch)["pixel_error"], expected.detach())
 

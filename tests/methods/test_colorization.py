@@ -65,7 +65,7 @@ def test_the_prior_is_that_of_all_batches_seen() -> None:
 def test_lightness_alone_is_embedded() -> None:
     method = made().eval()
     rgb = torch.rand(4, 3, 32, 32)
-    normalized = (rgb - method.mean) / method.std
+    normalized = (rgb - method.center) / method.scale
     expected = method.backbone(rgb_to_lab(rgb)[:, :1] / 50 - 1)[0]
     torch.testing.assert_close(method(normalized), expected)
     batch = make_batch("colorization")
@@ -74,7 +74,7 @@ def test_lightness_alone_is_embedded() -> None:
 
 def test_show() -> None:
     method, batch = made().eval(), make_batch("colorization")
-    shown = {name: column * method.std + method.mean for name, column in method.show(batch).items()}
+    shown = {name: column * method.scale + method.center for name, column in method.show(batch).items()}
     assert list(shown) == ["gray", "colorized", "original"]
     assert all(column.shape == (16, 3, 32, 32) for column in shown.values())
     torch.testing.assert_close(rgb_to_lab(shown["original"])[:, 1:], batch["ab"], atol=0.05, rtol=0)
@@ -90,6 +90,6 @@ def test_show_paints_what_the_decoder_says() -> None:
     with torch.no_grad():
         method.decoder[-1].bias[number] = 1e4
     gray = torch.zeros_like(batch["inputs"])  # L = 50
-    shown = method.show({"inputs": gray, "ab": batch["ab"]})["colorized"] * method.std + method.mean
+    shown = method.show({"inputs": gray, "ab": batch["ab"]})["colorized"] * method.scale + method.center
     expected = method._rgb(gray, method.bins.centers[number].view(1, 2, 1, 1).expand(16, 2, 32, 32))
     torch.testing.assert_close(shown, expected, atol=1e-4, rtol=0)

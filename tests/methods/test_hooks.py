@@ -1,5 +1,6 @@
 """What a method may declare, shown by one that declares it, trained on digits and resumed."""
 
+import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -15,6 +16,8 @@ from ssl_lightning.data.image.datamodule import ImageDataModule
 from ssl_lightning.data.image.digits import digits
 from ssl_lightning.launch.trainer import make_trainer
 from ssl_lightning.methods.base import Method
+from ssl_lightning.methods.simclr import SimCLR
+from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.optim.groups import parameter_groups
 from ssl_lightning.optim.schedules import constant, momentum_cosine
 from ssl_lightning.runs.frozen_features import part_features
@@ -103,7 +106,6 @@ def test_step_progress_and_codes_are_those_of_an_undisturbed_run_after_a_resume(
     whole, stopped = trained(tmp_path), trained(tmp_path, Stop(2, checkpoint))
     resumed = trained(tmp_path, resume=checkpoint)
     assert (whole.learned, stopped.learned, resumed.learned) == (1, 1, 0)
-    assert whole.num_samples == len(whole.trainer.datamodule.train)  # type: ignore[attr-defined]
     assert [step for step, _, _ in whole.known] == list(range(STEPS))
     assert [progress for _, progress, _ in whole.known] == pytest.approx([step / STEPS for step in range(STEPS)])
     assert stopped.known + resumed.known == whole.known
@@ -130,7 +132,30 @@ def test_embed_may_use_the_whole_batch() -> None:
     torch.testing.assert_close(found["features"], expected.detach()[images["index"].argsort()])
 
 
-def test_what_is_declared_and_what_is_not() -> None:
+class WiderSimCLR(SimCLR):
+    """With a setting of its own, and another default of its parent's."""
+
+    hidden_dim: int = 24
+    sharpness: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.temperature /= self.sharpness
+
+
+def test_what_a_method_declares_with_a_type_is_a_setting() -> None:
+    backbone = ConvNet(1, 4, 1)
+    method = WiderSimCLR(backbone, torch.optim.SGD, constant, temperature=1.0)
+    assert (method.projector[0].out_features, method.temperature) == (24, 0.5)
+    assert method.backbone is backbone
+    assert len({method, WiderSimCLR(backbone, torch.optim.SGD, constant)}) == 2
+    assert "projector" in repr(method)
+    assert isinstance(copy.deepcopy(method).backbone, ConvNet)
+    with pytest.raises(TypeError, match="sharpnes"):
+        WiderSimCLR(backbone, torch.optim.SGD, constant, sharpnes=1.0)  # type: ignore[call-arg]
+
+
+def test_hooks_that_are_declared_and_those_that_are_not() -> None:
     assert Codes.declares("embed")
     assert Codes.declares("learn_from")
     for hook in ("show", "reconstruct", "predictions", "controls", "token_loss"):

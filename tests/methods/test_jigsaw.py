@@ -40,7 +40,7 @@ def test_an_empty_tile_is_zero() -> None:
 
 def test_one_permutation_for_transform_and_method() -> None:
     assert made().permutations.shape == (64, 9)
-    assert "permutations" in made().state_dict()
+    assert "orders" in made().state_dict()
 
 
 def test_show_puts_in_order_what_it_knows() -> None:

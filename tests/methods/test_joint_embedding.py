@@ -175,11 +175,11 @@ def test_dinov2_hides_patches_from_the_student_alone() -> None:
 def test_swav_with_a_queue() -> None:
     method, batch = make_method("swav", queue_size=64, queue_epochs=1), make_batch("swav")
     h = encode_by_size(method.backbone, batch["views"])
-    scores = [method.prototypes(z) for z in method.projector(torch.cat(h)).chunk(len(h))]
+    scores = [method.head(z) for z in method.projector(torch.cat(h)).chunk(len(h))]
     alone = sinkhorn(scores[0].detach(), 0.05)
     torch.testing.assert_close(method._assign(scores[0].detach(), 0), alone)
     at_step(method, 10)
-    beside = torch.cat([scores[0].detach(), method.prototypes(method.queues[0].rows).detach()])
+    beside = torch.cat([scores[0].detach(), method.head(method.queues[0].rows).detach()])
     torch.testing.assert_close(method._assign(scores[0].detach(), 0), sinkhorn(beside, 0.05)[:16])
     method._trainer = None
     method.loss(batch)

@@ -24,8 +24,8 @@ def test_loss_with_the_next_sentence_is_that_of_transformers() -> None:
     model = BertForPreTraining(method.backbone.model.config)
     model.bert.load_state_dict(method.backbone.body.state_dict(), strict=False)
     model.cls.predictions.load_state_dict(method.backbone.model.cls.predictions.state_dict())
-    model.bert.pooler.dense.load_state_dict(method.next_sentence[0].state_dict())
-    model.cls.seq_relationship.load_state_dict(method.next_sentence[2].state_dict())
+    model.bert.pooler.dense.load_state_dict(method.pair_head[0].state_dict())
+    model.cls.seq_relationship.load_state_dict(method.pair_head[2].state_dict())
     with torch.no_grad():  # to transformers 0 means that B follows A
         for p in (model.cls.seq_relationship.weight, model.cls.seq_relationship.bias):
             p.copy_(p.flip(0))
@@ -69,9 +69,9 @@ def test_other_targets_do_not_matter() -> None:
 def test_next_sentence_accuracy() -> None:
     method, batch = make_method("nsp"), make_batch("nsp")
     with torch.no_grad():
-        for p in method.next_sentence[2].parameters():
+        for p in method.pair_head[2].parameters():
             p.zero_()
-        method.next_sentence[2].bias[1] = 1.0  # always "it follows"
+        method.pair_head[2].bias[1] = 1.0  # always "it follows"
     result = method.loss(batch)
     assert result["next_sentence_accuracy"] == batch["is_next"].float().mean()
     share = batch["masked"].sum(1) / batch["masked"].sum()
@@ -83,14 +83,14 @@ def test_the_next_sentence_is_seen_at_the_first_token() -> None:
     method, batch = make_method("nsp"), make_batch("nsp", padded=False)
     visible = batch["inputs"] != 0
     h = method.backbone.hidden(batch["inputs"], visible, batch["segment"])[:, 0]
-    each = F.cross_entropy(method.next_sentence(h), batch["is_next"], reduction="none")
+    each = F.cross_entropy(method.pair_head(h), batch["is_next"], reduction="none")
     expected = (each * batch["masked"].sum(1)).sum() / batch["masked"].sum()
     torch.testing.assert_close(method.loss(batch)["next_sentence_loss"], expected)
 
 
 def test_without_the_second_task_there_is_no_head() -> None:
-    assert make_method("mlm").next_sentence is None
-    assert isinstance(make_method("nsp").next_sentence, nn.Module)
+    assert not hasattr(make_method("mlm"), "pair_head")
+    assert isinstance(make_method("nsp").pair_head, nn.Module)
 
 
 def test_pairs_are_needed_for_the_second_task() -> None:

@@ -39,12 +39,12 @@ def test_the_future_is_not_seen() -> None:
 
 def test_errors_and_controls_are_in_pixels_of_0_to_1() -> None:
     method, batch = make(), make_batch("next_frame")
-    seen, true = split(batch["frames"] * method.std)
+    seen, true = split(batch["frames"] * method.variance.sqrt())
     found = method.loss(batch)
     still, mean = seen[:, -1:], seen.mean(dim=1, keepdim=True)
     torch.testing.assert_close(found["persistence_error"], (still - true).square().mean())
     torch.testing.assert_close(found["mean_frame_error"], (mean - true).square().mean())
-    predicted = method.predict(batch["frames"][:, :5]) * method.std
+    predicted = method.predict(batch["frames"][:, :5]) * method.variance.sqrt()
     torch.testing.assert_close(found["error"], (predicted - true).square().mean().detach())
 
 

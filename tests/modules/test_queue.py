@@ -54,3 +54,16 @@ def test_place_and_rows_are_saved() -> None:
 def test_refuses_more_than_it_holds() -> None:
     with pytest.raises(InputError, match=r"5 keys do not fit a queue of 4: raise method.queue_size"):
         Queue(4, 2).push(torch.randn(5, 2))
+
+
+def test_keys_wait_for_the_end_of_the_step_and_none_of_evaluation_enter() -> None:
+    queue, keys = Queue(8, 2), torch.randn(2, 3, 2)
+    before = queue.rows.clone()
+    for part in keys:
+        queue.add(part)
+    queue.eval().add(torch.ones(1, 2))
+    assert torch.equal(queue.rows, before)
+    queue.advance()
+    torch.testing.assert_close(queue.rows[:6], F.normalize(keys.flatten(0, 1), dim=1))
+    queue.advance()
+    assert queue.pointer == 6

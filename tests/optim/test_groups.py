@@ -113,7 +113,7 @@ OUTPUTS = {
     "moco_v3": ["projector.6.weight", "predictor.3.weight"],
     "next_frame": ["backbone.stem.0.weight", "decoder.paint.weight"],
     "nnclr": [*FIRST, "projector.6.weight", "predictor.3.weight"],
-    "nsp": ["backbone.model.cls.predictions.decoder.weight", "next_sentence.2.weight"],
+    "nsp": ["backbone.model.cls.predictions.decoder.weight", "pair_head.2.weight"],
     "rotation": [*FIRST, "head.3.weight"],
     "siglip": [*FIRST, "space.image.weight", "space.text.weight"],
     "simclr": [*FIRST, "projector.3.weight"],
