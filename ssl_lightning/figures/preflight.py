@@ -30,6 +30,9 @@ def preflight(trainer: Any) -> dict[str, str]:
         f"few negatives: a data.batch_size of {2 * data.batch_size} would help": (
             0 < negatives < _FEW_NEGATIVES and 2 * data.batch_size <= len(data.train)
         ),
+        "accumulated batches add no negatives: raise data.batch_size and set method.chunk_size": (
+            parts > 1 and method.uses_batch_negatives
+        ),
         f"{len(data.train) % data.batch_size:,} samples of an epoch fill no batch: lower data.batch_size": (
             len(data.train) % data.batch_size > len(data.train) / 4
         ),

@@ -89,14 +89,6 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
         self.weights: list[Tensor] = []
         if self.step == 0 and self.declares("learn_from"):
             self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
-        parts = self.trainer.accumulate_grad_batches
-        if self.uses_batch_negatives and parts > 1 and self.trainer.is_global_zero:
-            print(
-                f"warning: trainer.accumulate_grad_batches={parts} adds up gradients, but {type(self).__name__}'s"
-                " negatives are those of one micro-batch; for more negatives raise data.batch_size and set"
-                " method.chunk_size",
-                flush=True,
-            )
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)

@@ -93,9 +93,7 @@ def block_masks(
     left = context & ~blocks.any(dim=2)  # (all samples, ATTEMPTS, N)
 
     # the first attempt that leaves enough context, else the one that leaves most
-    counts = left.sum(dim=2)
-    enough = counts >= math.ceil(min_context_ratio * grid**2)
-    chosen = torch.where(enough.any(dim=1), enough.int().argmax(dim=1), counts.argmax(dim=1))
+    chosen = left.sum(dim=2).clamp(max=math.ceil(min_context_ratio * grid**2)).argmax(dim=1)
     rows = torch.arange(all_samples)
     left, blocks = left[rows, chosen], blocks[rows, chosen]
     left = torch.where(left.any(dim=1, keepdim=True), left, context[:, 0])

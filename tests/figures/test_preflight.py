@@ -13,7 +13,9 @@ from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.optim.schedules import warmup_cosine
 
 
-def looked_at(samples: int = 4096, batch: int = 256, warmup: int = 16, held_out: int = 100) -> dict[str, str]:
+def looked_at(
+    samples: int = 4096, batch: int = 256, warmup: int = 16, held_out: int = 100, parts: int = 1
+) -> dict[str, str]:
     """SimCLR of 4 epochs."""
     method = SimCLR(ConvNet(in_channels=1, width=8, stages=2), torch.optim.AdamW, warmup_cosine, hidden_dim=32)
     method.total_steps, method.steps_per_epoch = 4 * (samples // batch), samples // batch
@@ -22,7 +24,7 @@ def looked_at(samples: int = 4096, batch: int = 256, warmup: int = 16, held_out:
     part = ImageDataset(torch.zeros(samples, 1, 4, 4, dtype=torch.uint8))
     data = SimpleNamespace(train=part, validation_set=range(held_out) or None, batch_size=batch)
     known = {"lightning_module": method, "datamodule": data, "optimizers": [optimizer], "world_size": 1}
-    known |= {"lr_scheduler_configs": [SimpleNamespace(scheduler=schedule)], "accumulate_grad_batches": 1}
+    known |= {"lr_scheduler_configs": [SimpleNamespace(scheduler=schedule)], "accumulate_grad_batches": parts}
     return preflight(SimpleNamespace(**known, accelerator=CPUAccelerator(), precision="32-true"))
 
 
@@ -42,6 +44,7 @@ def test_a_run_in_a_few_lines():
         ({"batch": 16}, "few negatives: a data.batch_size of 32 would help"),
         ({"samples": 400, "warmup": 1}, "144 samples of an epoch fill no batch"),
         ({"held_out": 0}, "nothing is held out"),
+        ({"parts": 2}, "accumulated batches add no negatives: raise data.batch_size"),
     ],
 )
 def test_what_is_amiss_is_told_with_what_to_change(changed, told):

@@ -1,10 +1,9 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from distributed.harness import run
-from methods.recipe import fit, make_batch, make_method
+from methods.recipe import make_batch, make_method
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,13 +91,3 @@ def test_chunks_in_two_processes() -> None:
 
 def chunked_in_one_of_two() -> Tensor:
     return gradients(torch.float64, 16, chunk_size=5)
-
-
-def test_a_warning_of_accumulated_negatives(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    batches = [make_batch("simclr", seed=seed) for seed in range(2)]
-    for parts, lines in ((1, 0), (2, 1)):
-        fit(make_method("simclr"), batches, tmp_path, accumulate_grad_batches=parts)
-        out = capsys.readouterr().out
-        assert out.count("negatives are those of one micro-batch") == lines
-        assert len(out.splitlines()) == lines
-        assert out.count("method.chunk_size") == lines
