@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from ssl_lightning.color import lab_to_rgb, lightness, rgb_to_lab, scaled_lightness
 from ssl_lightning.distributed import mean_over_ranks
@@ -60,9 +61,7 @@ class Colorization(Method):
             nn.ConvTranspose2d(self.backbone.map_dim, width, 4, 2, 1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
+            Conv2dNormActivation(width, width, 3),
             nn.Conv2d(width, len(self.bins), 1),
         )
         self.prior: Tensor = nn.Buffer(torch.full((len(self.bins),), 1 / len(self.bins)))

@@ -83,11 +83,8 @@ class DINO(Method):
         students = encode_by_size(lambda x: self.head(self.backbone(x)), views)
         global_targets = list(targets.chunk(count_global(views)))
         entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
-        return {
-            "loss": swapped(students, global_targets, self.temperature),
-            "embedding": h[: len(views[0])],
-            "teacher_entropy": entropy,
-        }
+        loss = swapped(students, global_targets, self.temperature)
+        return {"loss": loss, "embedding": h[: len(views[0])], "teacher_entropy": entropy}
 
     def _teacher_temperature(self) -> float:
         return linear(self.epoch / max(self.teacher_warmup_epochs, 1e-9), *self.teacher_temperature)

@@ -94,13 +94,9 @@ class DINOv2(Method):
         weight = (1 / masked.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(masked)[masked]
         patches = (cross_entropy(scores, patch_targets, self.temperature) * weight).sum() / len(x)
         spread = torch.stack([koleo(part) for part in global_h.chunk(crops)]).sum()
-        return {
-            "loss": images + self.patch_weight * patches + self.koleo_weight * spread,
-            "embedding": h[: len(views[0])],
-            "images": images,
-            "patches": patches,
-            "koleo": spread,
-        }
+        loss = images + self.patch_weight * patches + self.koleo_weight * spread
+        terms = {"images": images, "patches": patches, "koleo": spread}
+        return {"loss": loss, "embedding": h[: len(views[0])], **terms}
 
     def _mask(self, x: Tensor) -> Tensor:
         return blockwise_mask(len(x), self.backbone.grid, self.mask_ratio, self.mask_probability, x.device)

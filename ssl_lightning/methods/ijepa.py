@@ -102,11 +102,8 @@ class IJEPA(Method):
         patches = patchify(x, vit.patch_size)
         seen = scatter_tokens(torch.zeros_like(patches), visible, gather_tokens(patches, visible))
         painted = scatter_tokens(seen, masked.flatten(1), patches.flatten(0, 1)[nearest])
-        return {
-            "image": x,
-            "context": unpatchify(seen, vit.in_channels),
-            "nearest patches": unpatchify(painted, vit.in_channels),
-        }
+        shown = {"context": seen, "nearest patches": painted}
+        return {"image": x, **{title: unpatchify(part, vit.in_channels) for title, part in shown.items()}}
 
 
 class Predictor(NarrowTransformer):

@@ -62,12 +62,9 @@ class VAE(Method):
         errors = channel_errors(self.decoder(z), x)
         error = mean_over_ranks(errors.mean())
         kl = kl_to_standard_normal(mean, log_variance).mean()
-        return {
-            "loss": gaussian_nll(error, variance=error) + self.beta * kl / x[0].numel(),
-            "embedding": mean.detach(),
-            "kl": kl.detach(),
-            "pixel_error": (errors.detach() * self.variance).mean(),
-        }
+        loss = gaussian_nll(error, variance=error) + self.beta * kl / x[0].numel()
+        pixel_error = (errors.detach() * self.variance).mean()
+        return {"loss": loss, "embedding": mean.detach(), "kl": kl.detach(), "pixel_error": pixel_error}
 
     @torch.no_grad()
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

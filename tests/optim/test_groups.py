@@ -93,7 +93,7 @@ OUTPUTS = {
     "byol": [*FIRST, "projector.3.weight", "predictor.3.weight"],
     "causal_lm": ["backbone.model.lm_head.weight"],
     "clip": [*FIRST, "space.image.weight", "space.text.weight"],
-    "colorization": ["backbone.backbone.0.0.weight", "decoder.6.weight"],
+    "colorization": ["backbone.backbone.0.0.weight", "decoder.4.weight"],
     "context_prediction": [*FIRST, "head.3.weight"],
     "data2vec": ["backbone.embed.proj.weight", "predictor.weight"],
     "data2vec_audio": ["backbone.model.feature_extractor.conv_layers.0.conv.weight", "predictor.weight"],

@@ -14,6 +14,7 @@ import torchvision
 from annotated_types import Interval
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
+from torchvision.ops import Conv2dNormActivation
 
 from ssl_lightning.errors import InputError, why_not_loaded
 from ssl_lightning.modules.heads import mlp
@@ -25,17 +26,12 @@ def embedding_dim(backbone: nn.Module) -> int:
     return cast(int, backbone.out_dim)
 
 
-def _conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
-
-
 def _residual(in_channels: int, out_channels: int, stride: int) -> BasicBlock:
     """Two 3x3 convolutions and a shortcut that pools before it projects (ResNet-D, He et al. 2019)."""
     block = BasicBlock(in_channels, out_channels, stride)
     if stride > 1:
-        shortcut = (nn.AvgPool2d(stride, ceil_mode=True), _conv_norm(in_channels, out_channels, 1))
-        block.downsample = nn.Sequential(*shortcut)
+        projection = Conv2dNormActivation(in_channels, out_channels, 1, activation_layer=None)
+        block.downsample = nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True), projection)
     return block
 
 
@@ -65,8 +61,7 @@ class ConvNet(nn.Sequential):
         widths = [width * 2**stage for stage in range(stages)]
         blocks = [_residual(a, b, 2) for a, b in pairwise(widths)]
         super().__init__(
-            _conv_norm(in_channels, width, 3, stem_stride),
-            nn.ReLU(inplace=True),
+            Conv2dNormActivation(in_channels, width, 3, stem_stride),
             _residual(width, width, 1),
             *blocks,
             nn.AdaptiveAvgPool2d(pool),

@@ -4,6 +4,7 @@ The encoder processes each frame separately, the translator predicts the motion 
 decoder draws each future frame separately. Without recurrence a clip takes one pass, which is fast on CPUs.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any
 
 from annotated_types import Gt, Interval, MultipleOf
@@ -91,12 +92,8 @@ class SimVPDecoder(nn.Module):
         super().__init__()
         self.frames, width, stages = frames, encoder.width, encoder.stages
         self.spread = nn.Conv2d(encoder.out_dim, frames * width * 2**stages, 1)
-        self.up = nn.Sequential(
-            *(
-                _normed(nn.ConvTranspose2d(width * 2**stage, width * 2 ** (stage - 1), 4, 2, 1, bias=False))
-                for stage in range(stages, 0, -1)
-            )
-        )
+        steps = pairwise(width * 2**stage for stage in range(stages, -1, -1))
+        self.up = nn.Sequential(*(_normed(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)) for a, b in steps))
         self.beside = nn.Conv2d(width, width, 1)
         self.paint = nn.Conv2d(width, channels, 3, padding=1)
 
