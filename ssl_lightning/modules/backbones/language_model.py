@@ -120,9 +120,7 @@ class LanguageModel(CalledByParts):
         for name in ("cls", "lm_head"):  # BERT; GPT-2, Llama, RoBERTa ...
             if hasattr(model, name):
                 return getattr(model, name)(h)
-        raise InputError(
-            f"the head of transformers' {type(model).__name__} is not supported: choose another backbone.architecture"
-        )
+        raise InputError(f"the head of {type(model).__name__} is not supported: choose another backbone.architecture")
 
     def extend_windows(self, max_length: int) -> None:
         """Accepts windows of up to `max_length` tokens if positions are rotary, that is, not read from a table."""
@@ -133,10 +131,10 @@ class LanguageModel(CalledByParts):
         return [self.body.encoder, self.body.decoder] if self.model.config.is_encoder_decoder else [self.body]
 
     def _check_length(self, tokens: Tensor) -> None:
-        if tokens.shape[1] > self.max_length:
+        count, most = tokens.shape[1], self.max_length
+        if count > most:
             raise InputError(
-                f"{tokens.shape[1]} tokens are more than the {self.max_length} that the backbone reads at once:"
-                " raise backbone.max_length"
+                f"{count} tokens are more than the {most} that the backbone reads: raise backbone.max_length"
             )
 
 
