@@ -106,7 +106,8 @@ class MuonAdamW(AdamW):
         grads = [p.grad for p in params if p.grad is not None]
         for p in params:
             if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                # of `step` Adam's `load_state_dict` makes sure for every weight
+                self.state[p].update(step=torch.zeros(()), momentum_buffer=torch.zeros_like(p))
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov momentum
