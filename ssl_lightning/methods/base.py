@@ -26,8 +26,9 @@ class Declared:
         super().__init_subclass__(**kwargs)
         if "__init__" not in vars(cls):
             dataclass(eq=False, repr=False)(cls)
-            for name in {field.name for field in fields(cls)} & set(vars(cls)):
-                delattr(cls, name)  # a default of the class would hide a network of this name
+            for field in fields(cls):  # type: ignore[arg-type]
+                if field.name in vars(cls):
+                    delattr(cls, field.name)  # a default of the class would hide a network of this name
 
 
 @dataclass(eq=False, repr=False)
