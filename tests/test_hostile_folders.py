@@ -18,7 +18,7 @@ from runs.harness import TINY, command, train
 
 from ssl_lightning.cli.arguments import with_run_folder
 from ssl_lightning.config.build import build_data, build_method, load_config
-from ssl_lightning.data.image.image_folder import list_images
+from ssl_lightning.data.folder import list_files
 from ssl_lightning.data.text.tokenizers import load
 from ssl_lightning.errors import InputError, mistake_behind
 from ssl_lightning.launch.sweep_folder import resumed_arguments
@@ -416,7 +416,7 @@ def test_settings_of_wandb_where_the_user_may_stand(place: str, run: Path) -> No
 
 def test_a_device_among_pictures(run: Path) -> None:
     os.mkfifo(run.parent / "outside" / "picture.png")
-    refused(lambda: list_images(run.parent / "outside"), run, "may never end")
+    refused(lambda: list_files(run.parent / "outside", {".png"}, "image"), run, "may never end")
 
 
 STORED = {

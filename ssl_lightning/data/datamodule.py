@@ -179,7 +179,7 @@ class DataModule(LightningDataModule):
         if not size:
             return None
         width = min(self.batch_size, size)
-        sampler = BatchSampler(size, width, self._rank, self._world_size, shuffle=False, drop_last=False)
+        sampler = BatchSampler(size, width, self._rank, self._world_size, training=False)
         return self._loader(held, sampler, **options)
 
     def predict_dataloader(self) -> Loader:
@@ -192,7 +192,7 @@ class DataModule(LightningDataModule):
 
     def loader_of(self, part: Any) -> Loader:
         """The same of any set like its own."""
-        sampler = BatchSampler(len(part), self.batch_size, self._rank, self._world_size, shuffle=False, drop_last=False)
+        sampler = BatchSampler(len(part), self.batch_size, self._rank, self._world_size, training=False)
         return self._loader(part, sampler, keep_workers=False)
 
     @property

@@ -14,33 +14,26 @@ class BatchSampler:
     `batch_size` is global: every global batch is cut into `world_size` contiguous slices, one a process, so that
     the processes together see what one process with the whole batch would see.
 
-    Training (`drop_last`): every slice is full, the samples that fill no batch are left out of this epoch.
-    Evaluation (no `drop_last`): nothing is repeated and nothing left out; over all processes each sample comes
-    exactly once. The slices of the last batch may then differ by one sample, and empty ones are not yielded.
+    Training: the order is drawn, every slice is full, and the samples that fill no batch are left out of this epoch.
+    Evaluation: samples come in order, each exactly once over all processes. The slices of the last batch may differ by
+    one sample, and empty ones are not yielded.
     """
 
     def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = True,
+        self, size: int, batch_size: int, rank: int = 0, world_size: int = 1, seed: int = 0, training: bool = True
     ) -> None:
-        if drop_last and batch_size % world_size:
+        if training and batch_size % world_size:
             raise InputError(
                 f"data.batch_size={batch_size} is the global batch and must be divisible by the {world_size} devices; "
                 f"try {max(1, batch_size // world_size) * world_size}"
             )
-        if drop_last and batch_size > size:
+        if training and batch_size > size:
             raise InputError(
                 f"data.batch_size={batch_size} is larger than the set of {size} samples that data.val_size and"
                 " data.fraction leave of the data"
             )
         self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
-        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self.seed, self.training = seed, training
         self.epoch = 0
         self.start_batch = 0
 
@@ -50,7 +43,7 @@ class BatchSampler:
 
     def order(self) -> np.ndarray:
         """(size,) int64: the positions in the order of this epoch, the same on every process."""
-        if not self.shuffle:
+        if not self.training:
             return np.arange(self.size)
         return np.random.default_rng(mix("order", self.seed, self.epoch)).permutation(self.size)
 
@@ -62,7 +55,7 @@ class BatchSampler:
     def __len__(self) -> int:
         """Batches in a whole epoch of this process, wherever the next `iter` begins."""
         full, rest = divmod(self.size, self.batch_size)
-        if self.drop_last or not rest:
+        if self.training or not rest:
             return full
         low, high = self._slice(full)
         return full + (high > low)

@@ -21,7 +21,7 @@ class Positions:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
 def test_workers_outlive_the_signals_of_a_scheduler(name: str) -> None:
-    loader = Loader(Positions(), BatchSampler(100, 10, shuffle=False), num_workers=1)
+    loader = Loader(Positions(), BatchSampler(100, 10, training=False), num_workers=1)
     batches = iter(loader)
     seen = [next(batches)]
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_workers_outlive_the_signals_of_a_scheduler(name: str) -> None:
 def _read_and_be_killed(folder: Path, method: str) -> None:
     os.chdir(folder)
     multiprocessing.set_start_method(method, force=True)
-    batches = iter(Loader(Positions(), BatchSampler(100, 10, shuffle=False), num_workers=2))
+    batches = iter(Loader(Positions(), BatchSampler(100, 10, training=False), num_workers=2))
     assert next(batches)["process"] in processes_of(folder)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -28,7 +28,7 @@ def test_processes_together_see_what_one_sees(size, batch, world):
 @pytest.mark.parametrize(("size", "batch"), [*SIZES, (1, 12), (3, 12), (0, 12)])
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_evaluation_takes_each_sample_once(size, batch, world):
-    samplers = [BatchSampler(size, batch, rank, world, shuffle=False, drop_last=False) for rank in range(world)]
+    samplers = [BatchSampler(size, batch, rank, world, training=False) for rank in range(world)]
     batches = [[one.tolist() for one in sampler] for sampler in samplers]
     assert sorted(chain(*chain(*batches))) == list(range(size))
     assert [len(sampler) for sampler in samplers] == [len(one) for one in batches]
