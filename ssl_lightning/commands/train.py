@@ -114,7 +114,7 @@ def _fit(
     trainer.strategy.checkpoint_io.read = checkpoint  # type: ignore[attr-defined]
     try:
         trainer.fit(method, data, ckpt_path=None if checkpoint is None else checkpoint.path)
-        summary.finish(trainer)
+        summary.end(trainer)
     except BaseException as error:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise the death of a worker anew
         summary.end(trainer, error)

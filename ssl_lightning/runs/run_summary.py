@@ -84,17 +84,11 @@ class RunSummary(lightning.Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self.write(trainer)
 
-    def end(self, trainer: Any, error: BaseException) -> None:
-        """The training ended by `error`."""
+    def end(self, trainer: Any, error: BaseException | None = None) -> None:
+        """The training ended by `error`; without, the run is whole: its last checkpoint is written too."""
         if self.status != "new":
-            self.status = _STATUS.get(type(error), "failed")
+            self.status = "finished" if error is None else _STATUS.get(type(error), "failed")
             self.write(trainer)
-
-    def finish(self, trainer: Any) -> None:
-        """The run is whole: its last checkpoint is written too."""
-        self.status = "finished"
-        self._store_config()
-        self.write(trainer)
 
     @rank_zero_only
     def _store_config(self) -> None:
