@@ -20,7 +20,7 @@ from ssl_lightning.optim.schedules import warmup_cosine
 def at_step(method: Any, step: int, steps_per_epoch: int = 10, total: int = 100) -> Any:
     """The method as if the Trainer stood at this step."""
     method.total_steps, method.steps_per_epoch = total, steps_per_epoch
-    method._trainer = SimpleNamespace(global_step=step)
+    method._trainer = SimpleNamespace(global_step=step, log_every_n_steps=0)
     return method
 
 
