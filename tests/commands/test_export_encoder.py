@@ -21,7 +21,7 @@ from ssl_lightning.runs.load import load_method
 
 TINY = (
     *("trainer=cpu", "trainer.max_epochs=null", "trainer.max_steps=2", "callbacks=minimal", "data.source.copies=1"),
-    *("data.val_size=1200", "data.batch_size=16", "seed=3"),
+    *("data.val_size=1200", "data.batch_size=16", "seed=3", "trainer.limit_val_batches=1"),
 )
 VIT = ("backbone.width=24", "backbone.layers=2", "backbone.heads=2")
 RUNS: dict[str, tuple[str, ...]] = {
