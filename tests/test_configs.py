@@ -15,8 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
+from runs.harness import run_composed
 
-from ssl_lightning.commands.pretrain import pretrain
 from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.trust import targets, validate_targets
 from ssl_lightning.config.validate import validate_arguments, validate_config, validate_options
@@ -49,15 +49,28 @@ GIVEN = {
 IMAGES = ("ImageDataModule", "VideoDataModule")
 """Data that have what the transform and the backbone of the default run ask for."""
 
-SMALLER = {
-    "shakespeare_char": "backbone.layers=1",
-    **{
-        name: "backbone.stem=imagenet" for name in EXPERIMENTS if name.endswith("_cifar10") and name != "simclr_cifar10"
-    },
-    "deepcluster_v2_cifar10": "backbone.stem=imagenet method.clusters=[8]",
+STEP = {
+    "data.batch_size": 16,
+    "data.val_size": 20,
+    "data.num_workers": 0,
+    "data.fraction": 1.0,
+    **dict.fromkeys(("callbacks.probe", "callbacks.health", "callbacks.pictures")),
+    "schedule.warmup_epochs": 0,
+    "schedule.warmup_steps": 0,
+    "precision": "32-true",
+    "compile": False,
+    "trainer.accelerator": "cpu",
+    "trainer.strategy": "auto",
+    "trainer.devices": 1,
+    "trainer.num_nodes": 1,
+    "trainer.max_epochs": 1,
+    "trainer.max_steps": -1,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.limit_train_batches": 1,
+    "trainer.limit_val_batches": 1,
+    "trainer.log_every_n_steps": 1,
 }
-"""What makes a step of a large network cheap; `simclr_cifar10` has the same one in full."""
-
+"""One step of 16 samples on one CPU, and one batch that is held out."""
 
 composed = cache(task)
 """It is shared, so whoever changes it does so in a copy."""
@@ -127,12 +140,7 @@ def chosen(group: str, choice: str) -> list[str]:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_resolves(group: str, choice: str, tmp_path: Path) -> None:
     overrides = chosen(group, choice)
-    run_in(
-        tmp_path,
-        whole(
-            *overrides,
-        ),
-    )
+    run_in(tmp_path, whole(*overrides))
     config = composed(*overrides)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     validate_targets(config)
@@ -238,12 +246,7 @@ def test_no_target_is_forgotten() -> None:
     seen = {
         target
         for group, choice in CHOICES
-        for _, target in targets(
-            OmegaConf.to_container(
-                whole(*chosen(group, choice)),
-                resolve=False,
-            )
-        )
+        for _, target in targets(OmegaConf.to_container(whole(*chosen(group, choice)), resolve=False))
     }
     assert written <= seen
 
@@ -269,30 +272,14 @@ def test_an_experiment_holds_differences_only(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
-    overrides = [
-        f"experiment={name}",
-        *substitute_data(composed(f"experiment={name}").data, tmp_path / "data"),
-        "data.batch_size=16",
-        "data.val_size=20",
-        "data.num_workers=0",
-        "data.fraction=1.0",
-        *(f"callbacks.{measuring}=null" for measuring in ("probe", "health", "pictures")),
-        *("schedule.warmup_epochs=0", "schedule.warmup_steps=0"),
-        *("trainer=cpu", "precision=32-true", "compile=false"),
-        *("debug=one_batch", "trainer.limit_train_batches=1"),
-        *("trainer.devices=1", "trainer.accumulate_grad_batches=1"),
-        *SMALLER.get(name, "").split(),
-    ]
+    choices, values = substitute_data(composed(f"experiment={name}").data, tmp_path / "data")
+    config = whole(f"experiment={name}", *choices).copy()
+    changes = {**STEP, **values, **smaller(name, config.backbone)}
+    with open_dict(config):
+        for key, value in changes.items():
+            OmegaConf.update(config, key, value, merge=False)
     run = tmp_path / "run"
-    run_in(
-        run,
-        whole(
-            *overrides,
-        ),
-    )
-    (run / ".hydra").mkdir(parents=True)
-    OmegaConf.save(composed(*overrides), run / ".hydra" / "config.yaml")
-    pretrain(composed(*overrides))
+    run_composed("pretrain", run, config)
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert checkpoint["global_step"] == 1
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
@@ -302,10 +289,18 @@ def test_an_experiment_takes_a_step(name: str, tmp_path: Path, monkeypatch: pyte
     assert all(np.isfinite(float(loss)) for loss in losses if loss)
 
 
-def substitute_data(data: DictConfig, root: Path) -> list[str]:
-    """Writes a few random images of the shape of `data`, or texts; returns the overrides that lead to them."""
+def smaller(name: str, backbone: DictConfig) -> dict[str, Any]:
+    """What makes a step of a large network cheap; `simclr_cifar10` has its ResNet in full."""
+    if backbone._target_.endswith(".resnet") and name != "simclr_cifar10":
+        fewer = {"method.clusters": [8]} if name.startswith("deepcluster") else {}
+        return {"backbone": {**OmegaConf.to_container(load_choice("backbone", "convnet")), "width": 8}, **fewer}
+    return {"backbone.layers": 2} if "layers" in backbone else {}
+
+
+def substitute_data(data: DictConfig, root: Path) -> tuple[list[str], dict[str, Any]]:
+    """Writes a few random images of the shape of `data`, or texts; the choices and the values that lead to them."""
     source = data.source._target_.rpartition(".")[2]
-    overrides = [f"data.root={root}"]
+    choices, values = [], {"data.root": str(root)}
     if source == "image_folder":
         write_folder(root / data.source.folder, 10, data.image_size, data.channels)
     elif source == "text_files":
@@ -322,10 +317,10 @@ def substitute_data(data: DictConfig, root: Path) -> list[str]:
         write_idx_files(root, data.source.name)
     elif source == "torchvision_images":  # checksums keep these files from being made up
         write_folder(root, 10, data.image_size, data.channels)
-        same = {name: data[name] for name in ("image_size", "channels", "mean", "std")}
-        overrides += ["data=image_folder", f"data.source.store_size={data.image_size}"]
-        overrides += [f"data.{name}={value}" for name, value in same.items()]
-    return overrides
+        choices.append("data=image_folder")
+        values |= {f"data.{name}": data[name] for name in ("image_size", "channels", "mean", "std")}
+        values["data.source.store_size"] = data.image_size
+    return choices, values
 
 
 def write_digits(folder: Path, rate: int) -> None:
@@ -388,10 +383,10 @@ def write_idx_files(root: Path, name: str, count: int = 80) -> None:
 @pytest.mark.parametrize("name", ["tinyshakespeare", "movie_reviews"])
 def test_a_text_set_reads_its_files(name: str, tmp_path: Path) -> None:
     config = composed(f"data={name}", "~transform", "~backbone")
-    overrides = substitute_data(config.data, tmp_path / "data")
-    cache = f"data.cache={tmp_path / 'cache'}"
-    config = composed(f"data={name}", "~transform", "~backbone", "data.val_size=20", cache, *overrides)
-    data = instantiate(config.data, transform=torch.nn.Identity())
+    choices, values = substitute_data(config.data, tmp_path / "data")
+    assert not choices
+    small = {"val_size": 20, "cache": str(tmp_path / "cache"), "root": values["data.root"]}
+    data = instantiate(config.data, transform=torch.nn.Identity(), **small)
     data.prepare_data()
     data.setup()
     assert len(data.train) >= data.batch_size

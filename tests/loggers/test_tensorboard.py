@@ -9,7 +9,7 @@ pytest.importorskip("tensorboard", reason="the extra tensorboard is not installe
 def test_tensorboard_has_the_curves_and_the_figures(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    options = ("callbacks.probe.linear_samples=100", "callbacks.pictures.points=50", "logger=tensorboard")
+    options = ("callbacks.probe.linear_samples=20", "callbacks.pictures.points=50", "logger=tensorboard")
     run = train(tmp_path / "run", *TINY, *options)
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()

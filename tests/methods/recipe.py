@@ -53,6 +53,7 @@ TINY = {
 """By target of a backbone: what makes it small, and what a tokenizer would tell it."""
 SMALL = {
     "barlow_twins": {"out_dim": 8},
+    "colorization": {"hidden_dim": 16},
     "wmse": {"out_dim": 4, "group_size": 8},
     "deepcluster_v2": {"clusters": [6, 5]},
     "wav2vec2": {"codes": 6, "code_dim": 8, "out_dim": 8, "negatives": 5},
