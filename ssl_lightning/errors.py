@@ -1,8 +1,10 @@
 """What tells the user of a mistake in the input of a run: commands print it as a single line."""
 
+import pickle
 import re
 import sys
 import warnings
+from errno import EACCES, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,8 @@ def first_line(error: BaseException) -> str:
 
 def why_not_loaded(name: str, error: BaseException) -> str:
     """Of what transformers takes as a folder or as a name on the hub."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's own line advises to run the code
+        return "its weights hold more than tensors"
     return "there is no such folder" if name[:1] in "/.~" else first_line(error)
 
 
@@ -90,7 +94,10 @@ def machine_failure(error: BaseException) -> str | None:
     """The line for what the machine lacks or refuses: a file, memory, a process; None: that is not the cause."""
     for link in reversed(causes(error)):
         if isinstance(link, OSError) and link.filename:
-            return f"{link.filename}: {link.strerror}"
+            elsewhere = "; write elsewhere by hydra.run.dir=FOLDER" if link.errno in (EACCES, EROFS) else ""
+            return f"{link.filename}: {link.strerror}{elsewhere}"
+        if "No space left on device" in str(link):
+            return "the disk is full: make room, or write elsewhere by hydra.run.dir=FOLDER"
         if isinstance(link, MemoryError) or re.search("out of memory|can't allocate memory", str(link)):
             return f"there is too little memory: lower data.batch_size, or what is wide ({first_line(link)})"
         if "DataLoader worker" in str(link):

@@ -154,6 +154,7 @@ def test_a_wrong_input_gets_one_line(tmp_path, arguments, answer):
         "pretrain", *tiny, *arguments, "hydra.run.dir=run", cwd=tmp_path, SSL_CACHE=str(tmp_path / "cache")
     )
     assert answer in one_line(result)
+    assert not (tmp_path / "run").exists() or "bn_splits" in answer  # which the first step finds
 
 
 def test_a_corrupt_file_is_named_and_skipped(tmp_path):

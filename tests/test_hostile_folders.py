@@ -128,6 +128,11 @@ CONFIGS = {
         },
         "backbone.checkpoint_path is not taken",
     ),
+    "an argument that nothing takes": ({"backbone": {"depth": 1}}, "backbone.depth is not an argument of"),
+    "an argument of another type": ({"data": {"batch_size": "x"}}, "data.batch_size=x should be"),
+    "a seed that is none": ({"seed": "x"}, "seed=x should be"),
+    "a part that is none": ({"optimizer": 1}, "optimizer=1 should be settings"),
+    "a part that is built too early": ({"optimizer": {"_partial_": False}}, "optimizer._partial_=False should be"),
     "pickled tables": (
         {
             "data": {
@@ -151,7 +156,8 @@ def test_a_config(name: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None
     stored = OmegaConf.load(run / ".hydra" / "config.yaml")
     OmegaConf.set_struct(stored, False)
     for key, value in changes.items():
-        whole = value if key not in stored or "_target_" in value else {**stored[key], **value}
+        part = isinstance(value, dict) and key in stored and "_target_" not in value
+        whole = {**stored[key], **value} if part else value
         OmegaConf.update(stored, key, OmegaConf.create(whole) if isinstance(whole, dict | list) else whole, merge=False)
     (run / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(stored))
     refused(lambda: open_run(run), run, words)
@@ -278,6 +284,7 @@ OVERRIDES = {
     "a target put together": "+x={${k}get_: os.system}",
     "a resolver": "+x=${oc.env:HOME}",
     "a package to trust": "+trust=evil",
+    "where the cluster writes": "+hydra.launcher.additional_parameters.output=.bashrc",
     "a target of the launcher": "+hydra.launcher.x._target_=pandas.read_pickle",
     "a run to resume": "resume=run",
     "a cache": "data.cache=outside",
@@ -395,7 +402,8 @@ def test_what_writes_elsewhere(name: str, run: Path) -> None:
 
 def test_a_cache_of_elsewhere(run: Path) -> None:
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
-    OmegaConf.update(config, "data.source.cache", str(run.parent / "outside"), force_add=True)
+    source = {"_target_": "ssl_lightning.data.image.image_folder.image_folder", "_partial_": True}
+    config.data.source = {**source, "cache": str(run.parent / "outside")}
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
     refused(lambda: with_run_folder([f"resume={run}"]), run, "out of the run's folder")
     assert load_config(run / ".hydra" / "config.yaml").data.source.cache is None

@@ -83,8 +83,9 @@ class Health(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == 0 and len(batch.get("views", ())) > 1 and not trainer.sanity_checking:
-            h1, h2 = (pl_module(view) for view in batch["views"][:2])
+        views = batch.get("views", ())
+        if batch_idx == 0 and len(views) > 1 and len(views[0]) > 1 and not trainer.sanity_checking:
+            h1, h2 = (pl_module(view) for view in views[:2])
             record(trainer, {"health/alignment": float(alignment(h1.float(), h2.float()))})
 
     def _judge(self, figures: dict[str, float], declared: Mapping[str, float]) -> None:

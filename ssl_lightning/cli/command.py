@@ -48,6 +48,7 @@ def command(name: str) -> Callable[..., None]:
     def main(prepared: bool = False) -> None:
         """`prepared`: the arguments are those of Hydra already."""
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # ranks that lose another warn by pages of C++
         share_cores()
         _register_resolvers()
         show_in_one_line(name)

@@ -40,9 +40,14 @@ def embed(config: DictConfig) -> None:
     """Writes to Hydra's output folder.
 
     Raises:
-        InputError: no such run, checkpoint or input; no sample that can be read.
+        InputError: no such run, checkpoint or input; no sample that can be read; another process embeds there.
     """
     run, out = find_run(config.run), Path(HydraConfig.get().runtime.output_dir)
+    with RunFolder(out).locked():
+        _embed_into(out, run, config)
+
+
+def _embed_into(out: Path, run: RunFolder, config: DictConfig) -> None:
     checkpoint = run.checkpoint(str(config.checkpoint))
     method, data = load_method(run, str(checkpoint), config_on(run, config.data))
     samples, origin = _samples(config, data)

@@ -119,8 +119,8 @@ def _tell_what_is_left_out(counts: list[int], data: Any, console: Console) -> No
 
 def _track(study: Study, results: dict[str, Any], out: Path) -> None:
     """Adds the evaluation to the W&B run of the training, if it has one."""
-    tracked = (study.config.get("logger") or {}).get("wandb")
-    if study.run and tracked:
+    tracked = OmegaConf.select(study.config, "logger.wandb")
+    if study.run and tracked and str(tracked.get("_target_")).endswith(".wandb.WandbLogger"):
         from ssl_lightning.loggers.wandb import log_evaluation
 
         settings: Any = OmegaConf.to_container(tracked, resolve=False)

@@ -19,7 +19,7 @@ from ssl_lightning.config.build import build_backbone, build_data, build_method,
 from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.trust import refuse_places, validate_targets
 from ssl_lightning.config.validate import validate_arguments
-from ssl_lightning.errors import InputError, described, first_line
+from ssl_lightning.errors import InputError, causes, described, first_line
 from ssl_lightning.modules.backbones.image import transformers_model
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.runs.checkpoints import Checkpoint, read_checkpoint
@@ -70,6 +70,8 @@ def evaluated(config: DictConfig, device: torch.device) -> Study:
 
 def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Study:
     composed = config_on(run, config.data)
+    if OmegaConf.is_dict(composed.get("logger")):
+        validate_arguments(composed.logger, "logger")
     data = load_data(run, composed)
     untrained, trained = (build_method(composed, data).to(device) for _ in range(2))
     checkpoint = run.checkpoint(str(config.checkpoint))
@@ -91,7 +93,18 @@ def _of_encoder(config: DictConfig, device: torch.device) -> Study:
     for pretrained in (False, config.pretrained):
         lightning.seed_everything(config.seed, verbose=False)
         networks.append(FrozenNetwork(_network(config.encoder, pretrained, composed, data)).to(device).eval())
+        _refuse_other_inputs(config.encoder, networks[-1], data)
     return Study(networks[1], networks[0], data, f"{config.encoder} on {chosen_data()}", composed, config.encoder)
+
+
+@torch.no_grad()
+def _refuse_other_inputs(encoder: str, network: FrozenNetwork, data: Any) -> None:
+    if (shape := data.modality.sample_shape) is None:
+        return
+    try:
+        network(torch.zeros(2, *shape, device=network.device))
+    except Exception as error:  # whatever a network of others stumbles over
+        raise InputError(f"encoder={encoder} does not take inputs of {shape}: {first_line(error)}") from error
 
 
 def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) -> nn.Module:
@@ -119,7 +132,7 @@ def _network(encoder: str, pretrained: bool, composed: DictConfig, data: Any) ->
     except Exception as error:
         if file is None:
             raise
-        raise InputError(f"{file} holds no encoder that can be built ({described(error)})") from error
+        raise InputError(f"{file} holds no encoder that can be built ({described(causes(error)[-1])})") from error
     return network
 
 

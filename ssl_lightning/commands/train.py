@@ -106,6 +106,7 @@ def _prepare(data: Any, trainer: lightning.Trainer) -> None:
         data.prepare_data()
     wait_for_all()
     data.setup()
+    data.train_dataloader()  # which refuses a batch that is larger than the set, before anything is written
 
 
 def _fit(

@@ -11,6 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.trust import caches, refuse_places, validate_targets
+from ssl_lightning.config.validate import validate_parts
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import refuse_links_out, write_atomically
@@ -74,7 +75,9 @@ def load_config(path: Path) -> DictConfig:
     refuse_places(config)
     for key, _ in caches(OmegaConf.to_container(config, resolve=False)):
         OmegaConf.update(config, key, None)
-    return with_own_networks(config, path)
+    whole = with_own_networks(config, path)
+    validate_parts(whole)
+    return whole
 
 
 def parents(config: DictConfig) -> dict[str, Any]:

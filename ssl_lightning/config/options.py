@@ -87,6 +87,8 @@ class Generate(TypedDict):
     checkpoint: str
     text: str
     input: str
+    among: str | None
+    neighbours: PositiveInt
     seed: Seed
     max_new_tokens: PositiveInt
     temperature: PositiveFloat

@@ -17,6 +17,7 @@ from ssl_lightning.config.options import OPTIONS
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import targets, validate_targets
 from ssl_lightning.errors import InputError
+from ssl_lightning.ranges import Seed
 
 _WORDS = {
     "int_type": "a whole number",
@@ -55,6 +56,22 @@ def validate_arguments(config: DictConfig, key: str = "") -> None:
         child = config._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
             validate_arguments(child, f"{key}.{name}".strip("."))
+
+
+def validate_parts(config: DictConfig) -> None:
+    """What a run is built from, and has been: no logger and no callback.
+
+    Raises:
+        InputError: a part that is not there, or as `validate_arguments`.
+    """
+    for key in ("method", "backbone", "data", "transform", "optimizer", "schedule"):
+        part = config.get(key)
+        if not OmegaConf.is_dict(part) or "_target_" not in part:
+            raise InputError(f"{key}={part} should be settings with a _target_")
+        if bool(part.get("_partial_")) != (key in ("optimizer", "schedule")):
+            raise InputError(f"{key}._partial_={part.get('_partial_')} should be the opposite")
+        validate_arguments(part, key)
+    _refuse_misfit("seed", config.get("seed"), Seed)
 
 
 def _origin(config: DictConfig, name: str) -> str | None:
@@ -134,10 +151,12 @@ def validate_config(config: DictConfig) -> None:
         InputError: a target that is not trusted, a wrong key or value, or parts that do not fit each other.
     """
     validate_targets(config)
+    validate_parts(config)
     validate_compatibility(config)
     validate_arguments(config)
     for group in ("callbacks", "logger"):
-        for name, part in (config.get(group) or {}).items():
+        parts = config.get(group) or {}
+        for name, part in parts.items() if isinstance(parts, Mapping) else [("*", parts)]:
             if part is not None and not OmegaConf.is_dict(part):
                 raise InputError(f"{group}.{name!s}={part} should be null or settings with a _target_")
     _validate_length(config.trainer)

@@ -59,7 +59,7 @@ def read_table(
             for batch in rows.with_format("arrow").iter(BATCH):
                 if missing := set(columns) - set(batch.column_names):
                     known = ", ".join(batch.column_names)
-                    raise InputError(f"{source} has no column {min(missing)!r} but {known}: state data.source.column")
+                    raise InputError(f"{source} has no column {min(missing)!r} but {known}: name it in data.source")
                 values = (batch[column].to_pylist() for column in columns)
                 yield from zip(*map(_named, values, classes), strict=True)
         except InputError:

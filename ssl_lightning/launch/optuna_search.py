@@ -76,7 +76,7 @@ class Search:
             for trial in self._trials():
                 if any(self.space.get(key) != kind for key, kind in trial.distributions.items()):
                     raise ValueError(f"trial {trial.number} is of other ranges")
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except Exception as error:  # whatever Optuna stumbles over in a file that anyone may have written
             damaged = journal.replace(journal.with_suffix(".damaged"))
             warn(f"{journal} is damaged ({described(error)}) and kept as {damaged.name}; the search begins anew")
             self.study = _open(journal, wish)

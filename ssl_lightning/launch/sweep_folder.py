@@ -85,7 +85,9 @@ def as_written(config: Any) -> Any:
 def _is_harmless(override: str) -> bool:
     """Whether an override from a folder leaves it to this installation and its user what code Hydra runs."""
     key, value = _key(override), override.partition("=")[2]
-    if "_target_" in override or key.split(".")[-1] in ("resume", "resume_sweep", "run", "submitit_folder", "cache"):
+    if "_target_" in override or "additional_parameters" in key:  # of sbatch, such as where a job's output goes
+        return False
+    if key.split(".")[-1] in ("resume", "resume_sweep", "run", "submitit_folder", "cache"):
         return False
     if key.startswith("logger.") and may_lead_out(value):
         return False

@@ -67,7 +67,7 @@ class RunFolder:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone: children do not inherit it
             except (BlockingIOError, PermissionError):
-                raise InputError(f"another process trains in {self.path}: stop it, or give another folder") from None
+                raise InputError(f"another process works in {self.path}: stop it, or give another folder") from None
             except OSError:
                 pass  # a file system without locks
             yield

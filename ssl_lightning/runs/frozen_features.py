@@ -141,10 +141,10 @@ def embedded(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
 def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, float]:
     """Effective rank, uniformity and, where the transform makes two views, alignment of the frozen embedding.
 
-    Of at most `samples` held-out samples, evenly spread, or training samples where none are held out. The method is
-    left as `part_features` leaves it.
+    Of at most `samples` held-out samples, evenly spread, or training samples where one or none is held out. The
+    method is left as `part_features` leaves it.
     """
-    whole = data.train if data.val is None else data.val
+    whole = data.train if data.val is None or len(data.val) < 2 else data.val
     part = whole.subset(spread(len(whole), samples))
     h = part_features(method, data, part)["features"]
     figures = {"probe/effective_rank": float(effective_rank(h)), "probe/uniformity": float(uniformity(h))}

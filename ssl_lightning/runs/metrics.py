@@ -69,6 +69,8 @@ class Metrics(Logger):
 
     @rank_zero_only
     def save(self) -> None:
+        if not self.rows:  # a run that was refused leaves no file
+            return
         rows = [{"step": step, **self.rows[step]} for step in sorted(self.rows)]
         text = io.StringIO()
         writer = csv.DictWriter(text, dict.fromkeys(["step", *(name for row in rows for name in row)]))

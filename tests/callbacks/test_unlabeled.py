@@ -14,7 +14,8 @@ from ssl_lightning.runs.frozen_features import label_free_figures
 from ssl_lightning.runs.load import load_data, load_method
 
 
-def test_photos_without_labels_just_train(tmp_path):
+@pytest.mark.parametrize("held_out", [8, 1])
+def test_photos_without_labels_just_train(tmp_path, held_out):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for number in range(32):
@@ -32,7 +33,7 @@ def test_photos_without_labels_just_train(tmp_path):
         "pretrain",
         *small,
         *options,
-        "data.val_size=8",
+        f"data.val_size={held_out}",
         "hydra.run.dir=run",
         cwd=tmp_path,
         SSL_CACHE=str(tmp_path / "cache"),

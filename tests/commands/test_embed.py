@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +79,21 @@ def test_every_format_holds_what_the_encoder_gives(run: RunFolder, photos: Path,
     assert neighbors[1 + 3 * 3] == ["cats/3.png", "1", "dogs/twin.png", "1.0000"]
     assert {file.name for file in out.iterdir()} == {
         *(f"embeddings.{kind}" for kind in ("npz", "npy", "parquet", "csv", "json")),
-        *("neighbors.csv", "neighbors.png", "duplicates.csv", "map.png"),
+        *("neighbors.csv", "neighbors.png", "duplicates.csv", "map.png", ".lock"),
     }
+
+
+def test_two_commands_do_not_write_into_one_folder(run: RunFolder, photos: Path, tmp_path: Path) -> None:
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another process works in"):
+            embedded(run, tmp_path, f"input={photos}", "map=null")
+        other.kill()
 
 
 def test_a_killed_command_goes_on_where_it_was(

@@ -156,6 +156,29 @@ def test_a_stranger_s_file_builds_nothing_of_its_own(name: str, tmp_path: Path) 
         of_encoder(str(file), tmp_path, *DIGITS)
 
 
+SMALL = {"model_type": "vit", "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1, "patch_size": 14}
+MODELS = {
+    "another size": (SMALL | {"image_size": 56, "num_channels": 1}, r"does not take inputs of \(1, 28, 28\)"),
+    "texts": ({"model_type": "bert", "num_hidden_layers": 1, "vocab_size": 9}, "reads input_ids, not images"),
+    "a width that is none": (SMALL | {"hidden_size": "x"}, "transformers cannot open"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_transformers_that_cannot_be_judged(name: str, tmp_path: Path) -> None:
+    config, line = MODELS[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=line):
+        of_encoder(f"transformers:{tmp_path}", tmp_path / "out", "pretrained=false", *DIGITS)
+
+
+def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL | {"image_size": 28, "num_channels": 1}))
+    torch.save({"x": Path("x")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="its weights hold more than tensors"):
+        of_encoder(f"transformers:{tmp_path}", tmp_path / "out", *DIGITS)
+
+
 def test_code_beside_a_stranger_s_model_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: "y")  # to the question whether it may
     code = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.Evil"}

@@ -56,4 +56,4 @@ def test_samples_without_names_stand_side_by_side():
     assert [figure.axes[0].get_gridspec().get_geometry() for figure in (wide, tall)] == [(2, 5), (5, 2)]
     assert [axes.get_ylabel() for axes in wide.axes if axes.get_ylabel()] == ["image", "view 1"]
     (shown,) = texts_figure({"text": ["a $b$ c"]}).axes[0].texts
-    assert (shown.get_text(), shown.get_parse_math()) == ("a $b$ c", False)
+    assert shown.get_text() == "a $b$ c"

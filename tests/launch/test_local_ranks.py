@@ -172,3 +172,10 @@ def test_several_machines_need_a_launcher() -> None:
     trainer = OmegaConf.create({"accelerator": "cpu", "devices": 1, "strategy": "ddp", "num_nodes": 2})
     with pytest.raises(InputError, match="needs srun or torchrun"):
         processes_to_start(trainer)
+
+
+def test_a_mistake_that_the_first_of_several_ranks_finds_is_one_line(tmp_path: Path) -> None:
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    done = command("pretrain", "data=image_folder", "data.root=nowhere", *two, cwd=tmp_path, interpreters=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if "nowhere does not exist" in line]

@@ -103,6 +103,8 @@ def search(folder: Path, *typed: str) -> Search:
         lambda content: content + b"\xff\xfe\0\0\n",
         lambda content: b"[]\n" + content,
         lambda content: content[100:],
+        lambda content: content + b"[" * 10**5 + b"\n",
+        lambda content: content + b'{"op_code": 99, "worker_id": "x"}\n',
     ],
 )
 def test_a_damaged_study_begins_anew(tmp_path, capsys, damaged):

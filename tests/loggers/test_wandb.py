@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from runs.harness import TINY, command, train
 
+from ssl_lightning.loggers.wandb import log_evaluation
+from ssl_lightning.runs.folder import RunFolder
+
 OPTIONS = (
     *TINY,
     "callbacks.probe.linear_samples=20",
@@ -160,6 +163,14 @@ def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id
     assert next(of for of in of_kind(records, "run") if of.display_name).display_name == "simclr digits seed=0"
     assert max(history(records)["trainer/global_step"]) == 21
     assert updated(records, "config")["method"] == "simclr"
+
+
+def test_an_evaluation_is_not_sent_to_a_stranger(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("WANDB_ENTITY", raising=False)
+    results = {"metrics": {}, "controls": {}}
+    log_evaluation(RunFolder(tmp_path), {"entity": "stranger", "mode": "offline"}, results, "run", [], "evaluate")
+    assert "the evaluation is not tracked: if stranger is yours, set WANDB_ENTITY to it" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_login_one_line_says_what_to_do(tmp_path):

@@ -63,7 +63,7 @@ def test_a_folder_is_locked_until_its_process_is_killed(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout.readline() == "locked\n"
-        with pytest.raises(InputError, match="another process trains in"), RunFolder(tmp_path / "run").locked():
+        with pytest.raises(InputError, match="another process works in"), RunFolder(tmp_path / "run").locked():
             pass
         process.kill()
         process.wait()

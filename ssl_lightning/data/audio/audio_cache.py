@@ -16,6 +16,8 @@ FULL_SCALE = 2**15
 """The int16 sample of 1."""
 STREAMED = 2**32 - 2**20
 """Writers that do not know how long a .wav becomes announce more bytes than this."""
+RATES = range(1000, 1_000_001)
+"""Samples a second of recordings; from other rates soxr may write where no array is."""
 
 
 def libraries() -> tuple[Any, Any]:
@@ -53,7 +55,7 @@ def _size(file: Path, sample_rate: int) -> int:
     soundfile, _ = libraries()
     try:
         with soundfile.SoundFile(file) as stream:
-            return -(-stream.frames * sample_rate // stream.samplerate)
+            return -(-stream.frames * sample_rate // stream.samplerate) if stream.samplerate in RATES else 0
     except soundfile.SoundFileError:
         return 0
 
@@ -71,6 +73,8 @@ def blocks(file: Path, sample_rate: int, limit: int | None = None) -> Iterator[n
         announced = re.search(r"^data : (\d+) \(should be (\d+)\)", stream.extra_info, re.MULTILINE)
         if announced and int(announced[2]) < int(announced[1]) < STREAMED:
             raise ValueError(f"truncated: {announced[2]} of {announced[1]} bytes")
+        if stream.samplerate not in RATES:
+            raise ValueError(f"{stream.samplerate} samples a second")
         if not stream.frames:
             raise ValueError("no samples")
         resampled = soxr.ResampleStream(stream.samplerate, sample_rate, 1, dtype="float32")

@@ -1,5 +1,6 @@
 """From any image files to square uint8 arrays."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from io import BytesIO
@@ -11,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ssl_lightning.data.cache import digest
 from ssl_lightning.data.decoded import decode_files
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # twice as large ones are refused
 VERSION = 2  # raise it when `decode` gives other pixels, so that old caches are not used
 Source = str | bytes | tuple[str, int, int]
 """Of an image: its file, its content, or a part of a larger file: the path of that, where it begins, and its size."""

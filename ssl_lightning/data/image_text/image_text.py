@@ -32,6 +32,7 @@ def image_text(
     seed: Seed = 0,
     part: str = "train",
     name: str | None = None,
+    encoding: str = "utf-8",
     store_size: PositiveInt = 224,
     channels: Literal[1, 3] = 3,
     cache: str | None = None,
@@ -45,7 +46,7 @@ def image_text(
         files: a table (.csv, .tsv, .json, .jsonl, .parquet, or packed), in which paths are relative to its folder; or
             tar shards in WebDataset's naming, as `train-{000..127}.tar`, see `read_shards`; else a folder that the
             `datasets` library reads or wrote, or a name on the hub, of which `name` and `part` are its configuration
-            and split.
+            and split; `encoding` is that of a .csv or .tsv.
         image: column of the file of an image, or of the image itself. Rows of the same file are one image with several
             captions.
         caption: column of a caption, or of a list of captions.
@@ -62,7 +63,7 @@ def image_text(
     columns = {"image": image, "caption": caption, "label": label, "group": group, "split": split_column}
     used = {role: column for role, column in columns.items() if column is not None}
     source = Path(root).expanduser() / Path(files).expanduser()
-    with closing(_rows(source, files, list(used.values()), part, name)) as rows:
+    with closing(_rows(source, files, list(used.values()), part, name, encoding)) as rows:
         pairs = _by_image(source, rows, used)
     table = {role: [pair[role] for pair in pairs.values()] for role in (*used, "captions", "where")}
     images, corrupt = decode_images(Path("/"), list(pairs), store_size, channels, cache)
@@ -85,13 +86,15 @@ def image_text(
     return dataset.subset(chosen)
 
 
-def _rows(source: Path, files: str, columns: list[str], part: str, name: str | None) -> Rows:
+def _rows(source: Path, files: str, columns: list[str], part: str, name: str | None, encoding: str) -> Rows:
     """Where each row or sample stands, and its values of the columns."""
     if source.suffix == ".tar":
         yield from read_shards(source, columns)
         return
+    if source.is_file() and not is_table(source):
+        raise InputError(f"{source} is no table: give a .csv, .tsv, .json, .jsonl or .parquet")
     known = str(source.absolute()) if source.is_dir() or is_table(source) else files
-    for number, values in enumerate(read_table(known, columns, part, name=name), start=1):
+    for number, values in enumerate(read_table(known, columns, part, encoding, name=name), start=1):
         yield f"row {number} of {source}", values
 
 

@@ -38,7 +38,7 @@ def read_shards(pattern: Path, columns: Collection[str]) -> Iterator[tuple[str, 
                 where = f"sample {key} of {shard}"
                 try:
                     cells = dict(json.loads(members.pop("json", "{}"))) | members
-                except (TypeError, ValueError) as error:
+                except (TypeError, ValueError, RecursionError) as error:
                     raise InputError(f"{where}: its .json is no object ({error})") from error
                 yield where, [cells.get(column) for column in columns]
             advance(1)
@@ -61,6 +61,8 @@ def _samples(shard: str, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in filter(tarfile.TarInfo.isfile, tar):
+                if member.issparse():  # a few bytes that may say they are gigabytes of zeros
+                    raise tarfile.ReadError(f"{member.name} is sparse")
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, extension = name.partition(".")
                 column = COLUMNS.get(extension.lower(), extension)

@@ -214,7 +214,7 @@ def _load(pretrained: str) -> Any:
     transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModel.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
         raise InputError(
             f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
         ) from error

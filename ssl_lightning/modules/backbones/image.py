@@ -217,13 +217,15 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        if pretrained:
-            return TransformersEncoder(transformers.AutoModel.from_pretrained(name, trust_remote_code=False))
-        if name in transformers.CONFIG_MAPPING:
-            make: Any = transformers.CONFIG_MAPPING[name]
-            config = make(num_channels=in_channels)
+        if name in transformers.CONFIG_MAPPING and not pretrained:
+            config = transformers.CONFIG_MAPPING[name](num_channels=in_channels)
         else:
             config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-        return TransformersEncoder(transformers.AutoModel.from_config(config, trust_remote_code=False))
-    except (OSError, ValueError) as error:
+        made = transformers.AutoModel
+        make, where = (made.from_pretrained, name) if pretrained else (made.from_config, config)
+        model = make(where, trust_remote_code=False)
+    except Exception as error:  # whatever it stumbles over in a folder that anyone may have made
         raise InputError(f"transformers cannot open {name}: {why_not_loaded(name, error)}") from error
+    if model.main_input_name != "pixel_values":
+        raise InputError(f"transformers:{name} reads {model.main_input_name}, not images")
+    return TransformersEncoder(model)

@@ -141,7 +141,7 @@ def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | Non
         model = auto_class(head).from_pretrained(
             pretrained, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
         raise InputError(
             f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
         ) from error

@@ -60,10 +60,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     truncate(write(home / "h_half.flac", np.random.default_rng(0).normal(size=20000) / 9))
     truncate(write(home / "i_half.ogg", 40000))
     (home / "j_gone.wav").symlink_to(tmp_path / "nowhere")
+    write(home / "k_slow.wav", 4000, 1)
     recordings, corrupt = decoded(home)
     assert [len(recording) for recording in recordings[:2]] == [4000, 4000]
     np.testing.assert_array_equal(*recordings[:2])
-    assert [name[0] for name in corrupt] == list("cdefghij")
+    assert [name[0] for name in corrupt] == list("cdefghijk")
+    assert corrupt["k_slow.wav"] == "1 samples a second"
     assert corrupt["e_nothing.wav"] == "no samples"
     assert "not finite" in corrupt["f_nan.wav"]
     assert corrupt["g_half.wav"] == "truncated: 3978 of 8000 bytes"

@@ -110,6 +110,18 @@ def test_mistakes_name_the_row(root: Path, content: str, options: dict[str, Any]
 def test_what_is_not_there(root: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv cannot be read \(Unable to find"):
         read(root, files="none.csv")
+    (root / "pairs.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"pairs\.xlsx is no table: give a \.csv"):
+        read(root, files="pairs.xlsx")
+
+
+def test_a_table_as_spreadsheets_write_it(root: Path) -> None:
+    folder, options = root / "emoji_captions", {"files": "some.csv", "test_size": 1}
+    (folder / "some.csv").write_text("image,caption\nnorth/0.png,caf\xe9\nnorth/1.png,b", "cp1252")
+    with pytest.raises(InputError, match=r"some\.csv cannot be read .*utf-8"):
+        read(folder, **options)
+    found = [texts(read(folder, split, encoding="cp1252", **options)) for split in ("train", "test")]
+    assert sorted(text for part in found for text in part) == ["b", "caf\xe9"]
 
 
 def test_template_captions_name_the_class() -> None:

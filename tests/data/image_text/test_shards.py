@@ -126,6 +126,7 @@ TWO_BLOCKS = 1024
         ({**WHOLE, "2.png": b"no image"}, None, r"sample 2 of .*a.tar: its image cannot be decoded \(not an image\)"),
         ({**WHOLE, "2.json": "[1]"}, None, r"sample 2 of .*a.tar: its .json is no object"),
         ({**WHOLE, "2.json": "{"}, None, r"sample 2 of .*a.tar: its .json is no object"),
+        ({**WHOLE, "2.json": "[" * 10**5}, None, r"sample 2 of .*a.tar: its .json is no object"),
     ],
 )
 def test_mistakes(tmp_path: Path, members: dict, damage: Any, line: str) -> None:
@@ -135,3 +136,16 @@ def test_mistakes(tmp_path: Path, members: dict, damage: Any, line: str) -> None
     with pytest.raises(InputError, match=line) as refused:
         read(tmp_path, "a.tar")
     assert "\n" not in str(refused.value)
+
+
+def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
+    """A header of old GNU tar that announces a text of 8 GiB of zeros, of which none lies in the shard."""
+    header = tarfile.TarInfo("0.txt")
+    header.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b"77777777777\0"
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    (tmp_path / "a.tar").write_bytes(bytes(block) + bytes(1024))
+    with pytest.raises(InputError, match=r"a\.tar cannot be read as a tar .*0\.txt is sparse"):
+        read(tmp_path, "a.tar")

@@ -89,7 +89,7 @@ def test_files_of_a_pattern_are_read_again_when_one_changes(rows, read, pattern)
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"column": "body"}, "folder has no column 'body' but text, other, class: state data.source.column"),
+        ({"column": "body"}, "folder has no column 'body' but text, other, class: name it in data.source"),
         ({"column": "other"}, "folder has no text in its column but int: state data.source.column"),
         ({"label": "kind"}, "folder has no column 'kind'"),
         ({"part": "valid"}, r"folder cannot be read \(.*valid"),
