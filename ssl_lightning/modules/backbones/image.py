@@ -218,7 +218,8 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
     transformers.utils.logging.disable_progress_bar()
     try:
         if name in transformers.CONFIG_MAPPING and not pretrained:
-            config = transformers.CONFIG_MAPPING[name](num_channels=in_channels)
+            settings: Any = transformers.CONFIG_MAPPING[name]
+            config = settings(num_channels=in_channels)
         else:
             config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         made = transformers.AutoModel
