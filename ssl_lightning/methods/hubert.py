@@ -133,37 +133,23 @@ class HuBERT(Method):
         return {"sound": batch["waveform"], "hidden": masked.float(), **shown}
 
     def targets(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
-        """(B, T): the cluster of each frame, or of the frame that it was before `Perturbed`; no meaning in padding.
-
-        `visible`: (B, T) bool, which frames are no padding.
-        """
-        x, seen = self._clustered(batch)
-        clusters = torch.cdist((x - self.center) / self.scale, self.centroids.expand(len(x), -1, -1)).argmin(dim=2)
-        if "pace" not in batch:
-            return clusters
-        half, hop = self.backbone.window / 2, self.backbone.hop
-        middle = torch.arange(visible.shape[1], device=visible.device) * hop + half
-        place = (batch["begin"][:, None] + batch["pace"][:, None] * middle - half) / hop
-        return clusters.gather(1, place.round().long().clamp(min=0).minimum(seen.sum(dim=1, keepdim=True) - 1))
+        """(B, T): the cluster of each frame; that of padding means nothing."""
+        x = (self._clustered(batch, visible) - self.center) / self.scale
+        return torch.cdist(x, self.centroids.expand(len(x), -1, -1)).argmin(dim=2)
 
     @torch.no_grad()
-    def _clustered(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """(B, T, D) of the clip, as it was before `Perturbed`, and which frames are no padding (B, T).
-
-        The layer of the teacher, or MFCC around the middle of each frame with their first and second differences, over
-        9 frames each.
-        """
-        waveform, length = batch.get("clean", batch["waveform"]), batch.get("clean_length", batch["length"])
+    def _clustered(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
+        """(B, T, D): the layer of the teacher, or MFCC around the middle of each frame with their first differences and
+        second differences, over 9 frames each."""
+        waveform = batch["waveform"]
         if self.teacher is not None:
-            h, visible = self.teacher.hidden(waveform, length, self.teacher_layer)
-            return at_least_float32(h), visible
-        visible = self.backbone.visible(length, waveform.shape[1])
+            return at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
         T, half = visible.shape[1], self.backbone.window // 2
         found = self.mfcc(F.pad(waveform[:, half:], (0, self.backbone.window)))[:, :, :T]
         last = (visible.sum(dim=1) - 1)[:, None].minimum(torch.arange(T, device=visible.device))  # repeated behind it
         found = found.gather(2, last[:, None].expand(-1, found.shape[1], -1))
         first = _differences(found)
-        return torch.cat([found, first, _differences(first)], dim=1).mT, visible
+        return torch.cat([found, first, _differences(first)], dim=1).mT
 
     def learn_from(self, data: Any) -> None:
         """k-means of the training set, by the first rank.
@@ -177,8 +163,8 @@ class HuBERT(Method):
             if sum(map(len, parts)) < FRAMES:
                 raw = data.train.__getitems__(rows.tolist())
                 batch = data.augment({key: value.to(self.device) for key, value in raw.items()}, number)
-                frames, visible = self._clustered(batch)
-                parts.append(frames[visible].cpu())
+                visible = self.backbone.visible(batch["length"], batch["waveform"].shape[1])
+                parts.append(self._clustered(batch, visible)[visible].cpu())
         x = torch.cat(parts)
         if len(x) < self.vocab_size:
             raise InputError(f"{len(x)} frames for {self.vocab_size} clusters: lower method.clusters")

@@ -4,13 +4,12 @@ A change takes clips (B, S) float32 in [-1, 1], of which the first `length` (B,)
 generator, and returns clips and lengths. Padding stays 0.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ssl_lightning.ranges import AtLeastTwo, Fraction, NonNegativeFloat, PositiveFraction, PositiveInt
+from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFraction
 
 
 class RandomCrop(nn.Module):
@@ -80,24 +79,6 @@ class Noise(nn.Module):
         return (waveform + noise * (power * 10 ** (-ratio / 10)).sqrt()).clamp(-1, 1), length
 
 
-class Equalizer(nn.Module):
-    """Makes frequencies up to `decibels` louder or softer: at `bands` equally spaced ones, and by lines between them.
-
-    What is louder than 1 is clipped.
-    """
-
-    def __init__(self, decibels: NonNegativeFloat = 10.0, bands: AtLeastTwo = 7) -> None:
-        super().__init__()
-        self.decibels, self.bands = decibels, bands
-
-    def forward(self, waveform: Tensor, length: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        spectrum = torch.fft.rfft(waveform)
-        gain = self.decibels * (2 * _uniform(self.bands, waveform, generator).T - 1)  # (B, bands)
-        gain = F.interpolate(gain[:, None], spectrum.shape[1], mode="linear", align_corners=True)[:, 0]
-        found = torch.fft.irfft(spectrum * 10 ** (gain / 20), waveform.shape[1])
-        return (found * _inside(waveform, length)).clamp(-1, 1), length
-
-
 class Waveforms(nn.Module):
     """Replaces `waveform` and `length` of a batch by what named `changes` make of them, one after the other.
 
@@ -105,7 +86,7 @@ class Waveforms(nn.Module):
     """
 
     requires = ("waveform", "length")
-    produces: ClassVar[tuple[str, ...]] = ("waveform", "length")
+    produces = ("waveform", "length")
 
     def __init__(self, **changes: nn.Module) -> None:
         super().__init__()
@@ -116,40 +97,6 @@ class Waveforms(nn.Module):
         for change in self.changes.values() if self.training else ():
             waveform, length = change(waveform, length, generator)
         return {**batch, "waveform": waveform, "length": length}
-
-
-class Perturbed(Waveforms):
-    """Waveforms as of another speaker: faster or slower, which moves pitch and formants, and changed by `changes`.
-
-    The clip that it was remains as `clean`, of `clean_length`: sample s is its sample `begin` + `pace` * s. So targets
-    can be made of it, as in ContentVec, Qian et al. 2022, https://arxiv.org/abs/2204.09224.
-
-    Args:
-        reach: the pace is up to 1 + reach times as fast or as slow.
-        longest: samples that are kept of a clip, at a random place; None: all that fit.
-        changes: those of `Waveforms` that move nothing in time.
-    """
-
-    produces = ("waveform", "length", "clean", "clean_length", "begin", "pace")
-
-    def __init__(self, reach: Fraction = 0.2, longest: PositiveInt | None = None, **changes: nn.Module) -> None:
-        super().__init__(**changes)
-        self.reach, self.longest = reach, longest
-
-    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
-        if not self.training:
-            return batch
-        clean, length = batch["waveform"], batch["length"]
-        share, place = _uniform(2, clean, generator)
-        pace = (1 + self.reach) ** (2 * share - 1)
-        kept = (length / pace).long().clamp(1, min(self.longest or clean.shape[1], clean.shape[1]))
-        begin = (place * (length - kept * pace).clamp(min=0)).long()
-        source = begin[:, None] + pace[:, None] * torch.arange(int(self.longest or clean.shape[1]), device=clean.device)
-        low = source.long().clamp(max=clean.shape[1] - 2)
-        waveform = torch.lerp(clean.gather(1, low), clean.gather(1, low + 1), (source - low).clamp(max=1))
-        changed = {**batch, "waveform": waveform * _inside(waveform, kept), "length": kept}
-        time = {"clean": clean, "clean_length": length, "begin": begin, "pace": pace}
-        return {**super().forward(changed, generator), **time}
 
 
 def _uniform(count: int, waveform: Tensor, generator: torch.Generator) -> Tensor:

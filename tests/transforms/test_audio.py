@@ -6,16 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_lightning.transforms.audio import (
-    Equalizer,
-    Gain,
-    Noise,
-    Perturbed,
-    Polarity,
-    RandomCrop,
-    TimeShift,
-    Waveforms,
-)
+from ssl_lightning.transforms.audio import Gain, Noise, Polarity, RandomCrop, TimeShift, Waveforms
 
 S = 50
 LENGTH = torch.tensor([50, 31, 1, 20, 7])
@@ -90,41 +81,6 @@ def test_noise_has_the_ratio_that_was_drawn() -> None:
         assert abs(ratio - (5 + 10 * uniform(0, 2)[row])) < 0.1
         assert not found[row, n:].any()
     assert not applied(Noise(), 0)[0][3].any()  # silence
-
-
-def test_an_equalizer_scales_each_frequency() -> None:
-    """Of tones that fall on the frequencies whose gain is drawn: 0, 1/4 and 1/2 of the rate."""
-    time = torch.arange(400)
-    tones = 0.1 * torch.stack([torch.ones(400), torch.cos(torch.pi / 2 * time), torch.cos(torch.pi * time)])
-    found, _ = Equalizer(6.0, bands=3)(tones, torch.full((3,), 400), torch.Generator().manual_seed(0))
-    gain = 6 * (2 * uniform(0, 3, 3).T - 1)
-    for row in range(3):
-        torch.testing.assert_close(found[row], tones[row] * 10 ** (gain[row, row] / 20), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_perturbed_clips_are_played_at_another_pace(seed: int) -> None:
-    found = Perturbed(0.3, longest=20)(batch(), torch.Generator().manual_seed(seed))
-    share, place = uniform(seed, 2, 5)
-    assert found["clean"].equal(batch()["waveform"])
-    assert found["clean_length"].equal(LENGTH)
-    for row, clip in enumerate(batch()["waveform"]):
-        n, pace = int(LENGTH[row]), 1.3 ** (2 * float(share[row]) - 1)
-        kept = min(max(int(n / pace), 1), 20)
-        begin = int(float(place[row]) * max(0.0, n - kept * pace))
-        assert found["length"][row] == kept
-        assert found["begin"][row] == begin
-        for s in range(kept):
-            at = begin + pace * s
-            expected = (1 - at % 1) * clip[int(at)] + at % 1 * clip[min(int(at) + 1, S - 1)]
-            torch.testing.assert_close(found["waveform"][row, s], expected, atol=1e-4, rtol=1e-4)
-        assert not found["waveform"][row, kept:].any()
-
-
-def test_perturbed_clips_are_changed_further_in_training_alone() -> None:
-    transform = Perturbed(0.0, polarity=Polarity(1.0))
-    assert transform(batch(), torch.Generator())["waveform"].equal(-batch()["waveform"])
-    assert transform.eval()(batch(), torch.Generator()).keys() == batch().keys()
 
 
 def everything() -> Waveforms:
