@@ -11,7 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.trust import caches, refuse_places, validate_targets
-from ssl_lightning.config.validate import validate_parts
+from ssl_lightning.config.validate import PARTS, validate_arguments, validate_parts
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import refuse_links_out, write_atomically
@@ -77,6 +77,8 @@ def load_config(path: Path) -> DictConfig:
         OmegaConf.update(config, key, None)
     whole = with_own_networks(config, path)
     validate_parts(whole)
+    for part in PARTS:
+        validate_arguments(whole[part], part)
     return whole
 
 

@@ -19,6 +19,7 @@ from ssl_lightning.config.trust import targets, validate_targets
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import Seed
 
+PARTS = ("method", "backbone", "data", "transform", "optimizer", "schedule")
 _WORDS = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -59,18 +60,17 @@ def validate_arguments(config: DictConfig, key: str = "") -> None:
 
 
 def validate_parts(config: DictConfig) -> None:
-    """What a run is built from, and has been: no logger and no callback.
+    """That what a run is built from is there: no logger and no callback.
 
     Raises:
-        InputError: a part that is not there, or as `validate_arguments`.
+        InputError: a part that is not there, or is built too early or too late.
     """
-    for key in ("method", "backbone", "data", "transform", "optimizer", "schedule"):
+    for key in PARTS:
         part = config.get(key)
         if not OmegaConf.is_dict(part) or "_target_" not in part:
             raise InputError(f"{key}={part} should be settings with a _target_")
         if bool(part.get("_partial_")) != (key in ("optimizer", "schedule")):
             raise InputError(f"{key}._partial_={part.get('_partial_')} should be the opposite")
-        validate_arguments(part, key)
     _refuse_misfit("seed", config.get("seed"), Seed)
 
 
