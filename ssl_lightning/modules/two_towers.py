@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.grad_cache import grad_cached
+from ssl_lightning.ranges import AtLeastTwo, PositiveInt
 
 
 class SharedSpace(nn.ModuleDict):
@@ -36,11 +38,19 @@ class SharedSpace(nn.ModuleDict):
         return self.log_scale.exp()
 
 
+@dataclass(eq=False, repr=False)
 class TwoTowers:
     """Mixed into a method: images are encoded by `backbone`, texts by `text_backbone`, a language model.
 
     The head of the language model is taken off. A text is embedded as the mean of its tokens, not as its last one, so
     that any language model will do.
+
+    Args:
+        text_backbone: language model from tokens (B, N) to (B, D').
+        out_dim: K, width of the space in which images and texts are compared.
+        chunk_size: number of images, and of texts, per device that are encoded at once; None: all. Memory holds the
+            activations of one chunk, and the gradient is that of the whole batch, at the cost of a second forward pass.
+        dedupe: whether equal captions or images of a batch are left out as each other's negatives.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("views", "tokens")
@@ -48,26 +58,26 @@ class TwoTowers:
     uses_batch_negatives: ClassVar[bool] = True
     starts_from: ClassVar[tuple[str, ...]] = ("backbone.pretrained", "method.text_backbone.pretrained")
 
-    backbone: Any
-    text_backbone: LanguageModel
-    space: SharedSpace
-    chunk_size: int | None
+    text_backbone: Any
+    out_dim: PositiveInt = 512
+    chunk_size: AtLeastTwo | None = None
+    dedupe: bool = False
 
-    def join(self, backbone: Any, text_backbone: Any, out_dim: int, scale: float, bias: float | None = None) -> None:
-        """Sets the networks. Raises InputError for a `text_backbone` that is no single language model."""
-        if not isinstance(text_backbone, LanguageModel) or text_backbone.model.config.is_encoder_decoder:
+    def join(self: Any, scale: float, bias: float | None = None) -> None:
+        """Makes the space. Raises InputError for a `text_backbone` that is no single language model."""
+        text = self.text_backbone
+        if not isinstance(text, LanguageModel) or text.model.config.is_encoder_decoder:
             raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")
-        text_backbone.model = text_backbone.model.base_model
-        self.backbone, self.text_backbone = backbone, text_backbone
-        self.space = SharedSpace(embedding_dim(backbone), text_backbone.out_dim, out_dim, scale, bias)
+        text.model = text.model.base_model
+        self.space = SharedSpace(embedding_dim(self.backbone), text.out_dim, self.out_dim, scale, bias)
 
-    def encode_image(self, x: Tensor) -> Tensor:
+    def encode_image(self: Any, x: Tensor) -> Tensor:
         return self.space.image(self.backbone(x))
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self: Any, tokens: Tensor) -> Tensor:
         return self.space.text(self.text_backbone(tokens))
 
-    def encoded(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def encoded(self: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the images (B, D), and projections of images and texts (B, K), in chunks of `chunk_size`."""
         (h,) = grad_cached(lambda x: (self.backbone(x),), batch["views"][0], self.chunk_size, self.backbone)
         (text,) = grad_cached(lambda x: (self.text_backbone(x),), batch["tokens"], self.chunk_size, self.text_backbone)
