@@ -38,6 +38,7 @@ class DeepClusterV2(Method):
     temperature: PositiveFloat = 0.1
 
     def __post_init__(self) -> None:
+        self.clusters = list(self.clusters)
         self.projector = mlp(self.backbone.out_dim, self.hidden_dim, self.out_dim)
         # unit centroids (all clusters, K), clustering by clustering, which no gradient moves
         self.centroids = nn.Buffer(torch.zeros(sum(self.clusters), self.out_dim))
@@ -73,7 +74,7 @@ class DeepClusterV2(Method):
             unit = F.normalize(at_least_float32(z), dim=1)
             if self.training:
                 self.fresh.append((index, unit[: 2 * len(index)].detach()))
-            for m, centroids in enumerate(self.centroids.split(list(self.clusters))):
+            for m, centroids in enumerate(self.centroids.split(self.clusters)):
                 scores = unit @ centroids.T
                 own = scores.chunk(len(views))[m % 2]
                 target = self.assigned[m, index] if self.training else own.argmax(dim=1)
@@ -93,7 +94,7 @@ class DeepClusterV2(Method):
     def _cluster(self, rows: Tensor) -> None:
         """Clusters the memory of the samples `rows` anew; by the step alone, so alike on all ranks."""
         generator = torch.Generator().manual_seed(self.step)
-        for m, centroids in enumerate(self.centroids.split(list(self.clusters))):
+        for m, centroids in enumerate(self.centroids.split(self.clusters)):
             found, assigned = spherical_kmeans(self.memory[m % 2, rows], len(centroids), generator)
             centroids.copy_(found)
             self.assigned[m, rows] = assigned
