@@ -107,7 +107,7 @@ class _Layers:
     def _outputs(self, batch: dict[str, Any]) -> list[Tensor]:
         inputs = self.data.modality.evaluation_view(batch)[self.data.modality.key]
         pad = self.data.modality.facts.get("pad_id")
-        visible = None if pad is None else inputs != pad
+        visible = None if pad is None or inputs.is_floating_point() else inputs != pad  # pairs are seen as images
         found: dict[Any, Tensor] = {}
 
         def see(stage: Any, output: Any) -> None:

@@ -41,8 +41,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_judges_of_labeled_pairs(run: RunFolder) -> None:
-    found = evaluated(run, "labels=[]", "raw=false")
+    found = evaluated(run, "suite=v1", "draws=1", "finetune_steps=2", "labels=[]", "raw=false")
     metrics, controls = found["metrics"], found["controls"]
+    assert {"layers/2_accuracy", "robustness/blur_accuracy", "finetune/accuracy"} <= set(metrics) & set(controls)
     ways = [f"test/{way}" for way in ("image_to_text", "text_to_image")]
     names = [
         f"{way}_{figure}" for way in ways for figure in ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank")
