@@ -66,7 +66,8 @@ def why_not_loaded(name: str, error: BaseException) -> str:
     """Of what transformers takes as a folder or as a name on the hub."""
     if isinstance(error, pickle.UnpicklingError):  # torch's own line advises to run the code
         return "its weights hold more than tensors"
-    return "there is no such folder" if name[:1] in "/.~" else first_line(error)
+    missing = str(name)[:1] in "/.~" and not Path(str(name)).expanduser().exists()
+    return "there is no such folder" if missing else first_line(error)
 
 
 def described(error: BaseException) -> str:

@@ -342,6 +342,16 @@ def test_the_commands_themselves(name: str, arguments: list[str], run: Path) -> 
     assert config.read_bytes() == before
 
 
+def test_arguments_that_are_given_twice(run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    OmegaConf.update(config, "backbone._args_", [1], force_add=True)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    ended = command("evaluate", "run=run", cwd=run.parent)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "multiple values for argument 'in_channels'" in line
+
+
 def test_a_logger_that_writes_elsewhere(run: Path) -> None:
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
     target = "ssl_lightning.loggers.tensorboard.TensorBoardLogger"

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssl_lightning.config.choices import did_you_mean
 from ssl_lightning.config.paths import CONFIG_DIR
-from ssl_lightning.errors import machine_failure, mistake_behind
+from ssl_lightning.errors import causes, first_line, machine_failure, mistake_behind
 from ssl_lightning.launch.slurm import launcher_mistake
 from ssl_lightning.runs.stored_config import nodes
 
@@ -20,6 +20,9 @@ def mistake(error: BaseException, name: str, arguments: list[str]) -> str | None
         return str(found)
     if line := launcher_mistake(error) or machine_failure(error):
         return line
+    cause = causes(error)[-1]
+    if isinstance(error, InstantiationException) and isinstance(cause, TypeError) and "argument" in str(cause):
+        return first_line(cause)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return _no_choice(group, choice, error.options)

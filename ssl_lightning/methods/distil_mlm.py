@@ -40,7 +40,7 @@ class DistilBERT(Method):
     figures = {"val/masked_accuracy": ("hidden tokens guessed", "{:.1%}")}
 
     backbone: LanguageModel
-    teacher: Any = None
+    teacher: LanguageModel | None = None
     temperature: PositiveFloat = 2.0
     soft_weight: NonNegativeFloat = 5.0
     hard_weight: NonNegativeFloat = 2.0
@@ -55,6 +55,7 @@ class DistilBERT(Method):
     def train(self, mode: bool = True) -> Self:
         """A given teacher is not trained, so nothing of it drops out."""
         super().train(mode)
+        assert self.teacher is not None
         self.teacher.train(mode and self.teacher_learns)
         return self
 
@@ -64,6 +65,7 @@ class DistilBERT(Method):
         Deviation: distributions are compared at masked tokens only, which saves most of the head's work
         (`restrict_ce_to_mask` of the authors' code).
         """
+        assert self.teacher is not None
         inputs, masked = batch["inputs"], batch["masked"]
         visible = inputs != self.backbone.pad_id
         h, guide = self.backbone.hidden(inputs, visible), self.teacher.hidden(inputs, visible)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from ssl_lightning.config.build import build_backbone, build_method, store_networks, with_own_networks
+from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.validate import validate_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.language_model import LanguageModel
@@ -19,6 +20,7 @@ from ssl_lightning.modules.backbones.text import language_model
 V = 40
 METHOD = {"_target_": "ssl_lightning.methods.mlm.BERT"}
 TARGET = "ssl_lightning.modules.backbones.text.language_model"
+PARTS = {"transform": "next_token", "optimizer": "adamw", "schedule": "constant"}
 SIZES: dict[str, Any] = {"max_length": 24, "width": 16, "layers": 2, "heads": 2}
 
 
@@ -36,9 +38,10 @@ def write_run(folder: Path, model: LanguageModel, **backbone: Any) -> Path:
     (folder / "checkpoints").mkdir()
     own = {"_target_": TARGET, "architecture": "bert", "vocab_size": None, "pad_id": None, "pretrained": None}
     own |= {**SIZES, "max_length": "${data.length}"}
-    OmegaConf.save(
-        {"data": {"length": 24}, "method": METHOD, "backbone": {**own, **backbone}}, folder / ".hydra" / "config.yaml"
-    )
+    parts = {key: load_choice(key, name) for key, name in PARTS.items()}
+    parts["data"] = {"_target_": "ssl_lightning.data.text.datamodule.TextDataModule", "length": 24}
+    whole = {**parts, "method": METHOD, "backbone": {**own, **backbone}, "seed": 0}
+    OmegaConf.save(OmegaConf.create(whole), folder / ".hydra" / "config.yaml")
     state = {f"backbone.{name}": value for name, value in model.state_dict().items()}
     torch.save(
         {"global_step": 0, "state_dict": {**state, "pair_head.0.bias": torch.zeros(2)}},
@@ -69,7 +72,10 @@ def test_a_run_that_does_not_fit(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", make())
     with pytest.raises(InputError, match="do not fit 41 tokens: use the tokenizer of that run"):
         build_backbone(settings(run, vocab_size=V + 1), {})
-    image = write_run(tmp_path / "image", make(), _target_="ssl_lightning.modules.backbones.image.ConvNet")
+    image = write_run(tmp_path / "image", make())
+    config = OmegaConf.load(image / ".hydra" / "config.yaml")
+    config.backbone = {"_target_": "ssl_lightning.modules.backbones.image.ConvNet"}
+    OmegaConf.save(config, image / ".hydra" / "config.yaml")
     with pytest.raises(InputError, match=r"trained .*image.ConvNet, not .*language_model"):
         build_backbone(settings(image), {})
 
