@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 _LONG = (
     "launch/test_killed",
     "launch/test_sweep_folder",
+    "launch/test_optuna_search",
     "launch/test_local_ranks",
     "launch/test_fsdp",
     "test_own_code",
@@ -20,6 +21,9 @@ _LONG = (
     "commands/test_pretrain",
     "commands/test_evaluate",
     "test_python_api",
+    "commands/test_suite",
+    "commands/test_export_encoder",
+    "commands/test_sound",
     "callbacks/test_unlabeled",
 )
 """Files whose tests take seconds each, the longest first."""

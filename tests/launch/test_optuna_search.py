@@ -4,13 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composition import whole
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from launch.sweeps import ALONE, failures, jobs, stored_objective
 from omegaconf import OmegaConf
 from runs.harness import TINY, assert_same_weights, command, files_below, read_until, start_process
 
-from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.launch.optuna_search import Search
 
 SEARCH = (
@@ -89,9 +88,7 @@ def test_a_search_without_optuna_says_what_to_install(tmp_path):
 
 def search(folder: Path, *typed: str) -> Search:
     """A search as a sweeper makes it."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        typed = ("sweep=optuna", f"hydra.sweep.dir={folder}", *typed)
-        config = compose("pretrain", list(typed), return_hydra_config=True)
+    config = whole("sweep=optuna", f"hydra.sweep.dir={folder}", *typed)
     overrides = OverridesParser.create().parse_overrides(["optimizer.lr=interval(1e-4,1e-2)"])
     return Search(SimpleNamespace(config=config, direction=config.sweep.direction, sampler="tpe", seed=0), overrides)
 

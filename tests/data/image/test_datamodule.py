@@ -1,19 +1,23 @@
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composition import task
 from hydra.utils import instantiate
-from omegaconf import open_dict
 from torch import nn
 
+from ssl_lightning.config.choices import load_choice
+from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.data.dataset import ImageDataset
 from ssl_lightning.data.image.datamodule import ImageDataModule
 from ssl_lightning.errors import InputError
 
-CONFIG_DIR = Path(__file__).parents[3] / "conf"
+IMAGE_SETS = [
+    file.stem
+    for file in sorted((CONFIG_DIR / "data").glob("[!_]*.yaml"))
+    if load_choice("data", file.stem)._target_.endswith(".ImageDataModule")
+]
 SETTINGS = {"image_size": 4, "channels": 1, "mean": [0.5], "std": [0.25], "batch_size": 8}
 
 
@@ -161,30 +165,20 @@ def test_impossible_settings(settings, message):
         made().features_loader("validation")
 
 
-def composed(name, *overrides):
-    with initialize_config_dir(str(CONFIG_DIR), version_base=None):
-        config = compose("pretrain", [f"data={name}", "seed=7", *overrides])
-    with open_dict(config):
-        return config
-
-
-@pytest.mark.parametrize("path", sorted((CONFIG_DIR / "data").glob("[!_]*.yaml")), ids=lambda path: path.stem)
-def test_every_image_set_composes(path, tmp_path):
-    config = composed(path.stem, f"data.root={tmp_path}")
-    if config.data._target_ != "ssl_lightning.data.image.datamodule.ImageDataModule":
-        pytest.skip("of another modality")
-    data = instantiate(config.data, transform=nn.Identity())
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_every_image_set_composes(name, tmp_path):
+    data = instantiate(task(f"data={name}", "seed=7").data, transform=nn.Identity(), root=str(tmp_path))
     assert data.seed == 7
     assert isinstance(data.source, partial)
     assert len(data.modality.mean) == len(data.modality.std) == data.modality.channels
     offline = {"download": False} if "name" in data.source.keywords else {}
-    if path.stem not in ("digits", "photo_patches"):
+    if name not in ("digits", "photo_patches"):
         with pytest.raises(InputError, match=str(tmp_path)):
             data.source(root=data.root, split="train", **offline)
 
 
 def test_the_default_set_has_the_statistics_it_says():
-    data = instantiate(composed("digits").data, transform=nn.Identity())
+    data = instantiate(task("data=digits", "seed=7").data, transform=nn.Identity())
     data.setup()
     assert (len(data.train), len(data.probe_train), len(data.val), len(data.test)) == (11000, 11000, 1000, 2376)
     assert not set(data.val.groups) & set(data.train.groups)
