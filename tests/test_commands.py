@@ -22,7 +22,7 @@ def one_line(result: subprocess.CompletedProcess) -> str:
     """The single line of a refused command, on standard error."""
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.strip().splitlines() if not re.search(r" (files|images) ━", line)]
+    lines = [line for line in result.stderr.strip().splitlines() if not re.search(r"^\w+ ━", line)]
     assert len(lines) == 1, result.stderr
     return lines[0]
 

@@ -121,5 +121,5 @@ def _word(tokenizer: Any, token: int) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(printable(text))
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()

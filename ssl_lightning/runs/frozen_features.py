@@ -149,14 +149,22 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
     h = part_features(method, data, part)["features"]
     figures = {"probe/effective_rank": float(effective_rank(h)), "probe/uniformity": float(uniformity(h))}
     if "views" in getattr(data.transform, "produces", ()):
-        pairs = part_features(method, data, part, partial(_two_views, method, data))["features"]
-        if pairs.shape[1] == 2 * h.shape[1]:
-            figures["probe/alignment"] = float(alignment(*pairs.chunk(2, dim=1)))
+        starts = range(0, len(part), data.batch_size)
+        with torch.no_grad(), evaluating(method), unsharded(method):
+            pairs = [_two_views(method, data, part, start) for start in starts]  # of whole batches, on all ranks alike
+        first, *second = map(torch.cat, zip(*pairs, strict=True))
+        if second:
+            figures["probe/alignment"] = float(alignment(first, *second))
     return figures
 
 
-def _two_views(method: Any, data: Any, batch: dict[str, Any]) -> Tensor:
-    """(B, 2 D): two views of a raw batch, embedded side by side; (B, D) where the transform makes but one."""
-    views, weight = data.augment(batch, data.seed + int(batch["index"][0]))["views"], next(method.parameters())
-    key = data.modality.key
-    return torch.cat([method.embed({key: view.to(weight.dtype)}, key) for view in views[:2]], dim=1)
+def _two_views(method: Any, data: Any, part: Any, start: int) -> list[Tensor]:
+    """Two views, or the only one, of the batch of `part` that begins at `start`, embedded: (B, D) each."""
+    raw = part.__getitems__(range(start, min(start + data.batch_size, len(part))))
+    batch = {name: value.to(method.device) for name, value in raw.items()}
+    views, key, dtype = (
+        data.augment(batch, data.seed + start)["views"],
+        data.modality.key,
+        next(method.parameters()).dtype,
+    )
+    return [method.embed({key: view.to(dtype)}, key) for view in views[:2]]

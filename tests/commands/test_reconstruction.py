@@ -40,7 +40,7 @@ def errors(judge: Any, method: Any, data: Any, metric: str) -> dict[str, float]:
 def test_pca_itself_has_the_error_of_pca(data: ImageDataModule) -> None:
     """A linear autoencoder that was given the principal components: the row of the run and of its control agree."""
     encoder, decoder = MLP(1, 12, [], 5), partial(mlp_decoder, channels=1, size=12, hidden_dims=[])
-    method = Autoencoder(encoder, decoder, None, None, std=[0.25])
+    method = Autoencoder(encoder, None, None, decoder, std=[0.25])
     rows = data.modality.evaluation_view({"image": torch.from_numpy(data.train.images[data.train.rows])})[
         "image"
     ].flatten(1)

@@ -106,8 +106,8 @@ class MLP(nn.Sequential):
 
 
 def _not_loaded(name: str, error: Exception) -> InputError:
-    without = "backbone.pretrained=false (of ssl-evaluate: pretrained=false)"
-    return InputError(f"the weights of {name} cannot be loaded, for which a network is needed ({error}); use {without}")
+    without = "without a network, use backbone.pretrained=false (of ssl-evaluate: pretrained=false)"
+    return InputError(f"the weights of {name} cannot be loaded ({error}); {without}")
 
 
 def resnet(

@@ -324,7 +324,10 @@ def test_what_is_held_out_is_fixed_and_by_label(open_text, write):
         ({"files": "a.txt", "split": "valid"}, "no split 'valid': choose pretrain, train or test"),
         ({"files": "a.*"}, r"a\.\* leads to tables, whose rows are documents: leave out other files"),
         ({"files": "a.csv", "split_on": "line"}, "whose rows are documents: leave out .* split_on"),
-        ({"files": "a.csv", "column": "body"}, r"a\.csv has no column 'body' but id, text, label: state data\.source"),
+        (
+            {"files": "a.csv", "column": "body"},
+            r"a\.csv has no column 'body' but id, text, label: name it in data\.source",
+        ),
         ({"files": "a.jsonl", "column": "body"}, r"a\.jsonl has no column 'body' but id, text, label"),
         (
             {"files": "a.jsonl", "column": "id"},

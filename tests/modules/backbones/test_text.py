@@ -217,7 +217,9 @@ def test_wrong_use_is_named(changes: dict[str, Any], message: str) -> None:
 
 
 def test_too_long_windows_are_named() -> None:
-    with pytest.raises(InputError, match=r"30 tokens are more than the 24 that backbone.max_length lets it read"):
+    with pytest.raises(
+        InputError, match=r"30 tokens are more than the 24 that the backbone reads: raise backbone.max_length"
+    ):
         make("bert")(torch.ones(1, 30, dtype=torch.long))
 
 
