@@ -141,6 +141,7 @@ class AudioEncoder(nn.Module):
         """Writes what AutoModel and AutoFeatureExtractor of transformers open."""
         import transformers
 
+        transformers.utils.logging.disable_progress_bar()
         self.model.save_pretrained(folder)
         rate = {} if self.sample_rate is None else {"sampling_rate": self.sample_rate}
         transformers.Wav2Vec2FeatureExtractor(**rate, return_attention_mask=True).save_pretrained(folder)
