@@ -3,8 +3,8 @@
 Baevski, Hsu, Xu, Babu, Gu and Auli, 2022. https://arxiv.org/abs/2202.03555
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self, cast
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,21 +27,15 @@ class _Data2Vec(Method):
 
     min_batch_size = 1
 
-    def __init__(
-        self,
-        backbone: ViT | AudioEncoder,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        layers: int,
-        beta: float,
-        momentum: tuple[float, float],
-        momentum_progress: float,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone, self.teacher = backbone, cast(Any, make_teacher(backbone))
-        self.predictor = nn.Linear(backbone.out_dim, backbone.out_dim)
-        self.layers, self.beta = layers, beta
-        (self.momentum, self.momentum_end), self.momentum_progress = momentum, momentum_progress
+    layers: PositiveInt = 6
+    beta: PositiveFloat = 2.0
+    momentum: Fraction = 0.9998
+    momentum_end: Fraction = 0.9998
+    momentum_progress: PositiveFloat = 1.0
+
+    def __post_init__(self) -> None:
+        self.teacher: Any = make_teacher(self.backbone)
+        self.predictor = nn.Linear(self.backbone.out_dim, self.backbone.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2, over the masked tokens."""
@@ -81,22 +75,13 @@ class Data2Vec(_Data2Vec):
     views = 1
     backbone_kind = "vit"
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        mask_ratio: Fraction = 0.6,
-        layers: PositiveInt = 6,
-        beta: PositiveFloat = 2.0,
-        momentum: Fraction = 0.9998,
-        momentum_end: Fraction = 0.9998,
-        momentum_progress: PositiveFloat = 1.0,
-    ) -> None:
-        vit = require_vit(backbone, type(self).__name__)
-        super().__init__(vit, optimizer, schedule, layers, beta, (momentum, momentum_end), momentum_progress)
-        self.mask_token = nn.Parameter(torch.empty(vit.out_dim).normal_(std=0.02))
-        self.mask_ratio = mask_ratio
+    backbone: ViT
+    mask_ratio: Fraction = 0.6
+
+    def __post_init__(self) -> None:
+        require_vit(self.backbone, "Data2Vec")
+        super().__post_init__()
+        self.mask_token = nn.Parameter(torch.empty(self.backbone.out_dim).normal_(std=0.02))
 
     def student(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         x = batch["views"][0]
@@ -130,21 +115,12 @@ class Data2VecAudio(_Data2Vec):
     requires = ("waveform", "length")
     backbone_kind = "audio"
 
-    def __init__(
-        self,
-        backbone: AudioEncoder,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        start_probability: Fraction = 0.065,
-        span: PositiveInt = 10,
-        layers: PositiveInt = 8,
-        beta: PositiveFloat = 2.0,
-        momentum: Fraction = 0.999,
-        momentum_end: Fraction = 0.9999,
-        momentum_progress: PositiveFloat = 1.0,
-    ) -> None:
-        super().__init__(backbone, optimizer, schedule, layers, beta, (momentum, momentum_end), momentum_progress)
-        self.start_probability, self.span = start_probability, span
+    backbone: AudioEncoder
+    layers: PositiveInt = 8
+    momentum: Fraction = 0.999
+    momentum_end: Fraction = 0.9999
+    start_probability: Fraction = 0.065
+    span: PositiveInt = 10
 
     def train(self, mode: bool = True) -> Self:
         """Nothing of the teacher drops out."""

@@ -3,7 +3,7 @@
 Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov and Mohamed, 2021. https://arxiv.org/abs/2106.07447
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
@@ -56,40 +56,29 @@ class HuBERT(Method):
         "val/label_information": ("clusters and labels, NMI", "{:.3f}"),
     }
 
-    center: Tensor
-    scale: Tensor
-    """(D,) mean and standard deviation of what is clustered."""
-    centroids: Tensor
-    """(K, D)."""
+    backbone: AudioEncoder
+    clusters: PositiveInt = 100
+    teacher: AudioEncoder | None = None
+    teacher_layer: PositiveInt | None = None
+    start_probability: Fraction = 0.08
+    span: PositiveInt = 10
+    out_dim: PositiveInt = 256
+    temperature: PositiveFloat = 0.1
 
-    def __init__(
-        self,
-        backbone: AudioEncoder,
-        optimizer: Callable[..., Any],
-        schedule: Callable[..., Any],
-        clusters: PositiveInt = 100,
-        teacher: AudioEncoder | None = None,
-        teacher_layer: PositiveInt | None = None,
-        start_probability: Fraction = 0.08,
-        span: PositiveInt = 10,
-        out_dim: PositiveInt = 256,
-        temperature: PositiveFloat = 0.1,
-    ) -> None:
-        super().__init__(optimizer, schedule)
-        self.backbone, self.teacher = backbone, teacher
-        if teacher is None:
-            self.mfcc = MFCC(backbone.sample_rate or 16_000, hop=backbone.hop)
+    def __post_init__(self) -> None:
+        if self.teacher is None:
+            self.mfcc = MFCC(self.backbone.sample_rate or 16_000, hop=self.backbone.hop)
             width = 3 * len(self.mfcc.cosines)
         else:
-            _refuse_other_frames(teacher, backbone)
-            teacher.requires_grad_(False)
-            width = teacher.out_dim
-            self.teacher_layer = teacher_layer or (teacher.depth(None) + 1) // 2
-        self.projector = nn.Linear(backbone.out_dim, out_dim)
-        self.embeddings = nn.Parameter(torch.empty(clusters, out_dim).normal_())
-        self.start_probability, self.span, self.temperature = start_probability, span, temperature
-        for name, shape in {"center": (width,), "scale": (width,), "centroids": (clusters, width)}.items():
-            self.register_buffer(name, torch.zeros(shape))
+            _refuse_other_frames(self.teacher, self.backbone)
+            self.teacher.requires_grad_(False)
+            width = self.teacher.out_dim
+            self.teacher_layer = self.teacher_layer or (self.teacher.depth(None) + 1) // 2
+        self.projector = nn.Linear(self.backbone.out_dim, self.out_dim)
+        self.embeddings = nn.Parameter(torch.empty(self.clusters, self.out_dim).normal_())
+        # of what is clustered, (D,) each: mean and standard deviation
+        self.center, self.scale = (nn.Buffer(torch.zeros(width)) for _ in range(2))
+        self.centroids = nn.Buffer(torch.zeros(self.clusters, width))
         self.seen: list[Tensor] = []
 
     def train(self, mode: bool = True) -> Self:
