@@ -1,6 +1,7 @@
 """The judges of every evaluation; see `Study` for what a judge is."""
 
 import copy
+import csv
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ssl_lightning.figures.evaluation import POOLED, THIS_RUN, UNTRAINED, confus
 from ssl_lightning.figures.style import save
 from ssl_lightning.figures.table import escape
 from ssl_lightning.modules.backbones.vit import ViT
-from ssl_lightning.runs.folder import write_atomically
+from ssl_lightning.runs.folder import written_beside
 from ssl_lightning.runs.frozen_features import embedded
 
 _LARGEST_PCA = 8192
@@ -123,8 +124,8 @@ def _keep(study: Study, model: nn.Module, predicted: np.ndarray, out: Path) -> N
     save(confusion_figure(labels, predicted, names), out / "figures" / "confusion.png", study.title)
     save_model(model, str(out / "finetuned.safetensors"))
     rows = zip(range(len(predicted)), names[labels], names[predicted], strict=True)
-    lines = ["sample,label,predicted", *(",".join(map(str, row)) for row in rows)]
-    write_atomically(out / "predictions.csv", "\n".join(lines) + "\n")
+    with written_beside(out / "predictions.csv") as beside, beside.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("sample", "label", "predicted"), *rows])
 
 
 class Encoder(nn.Module):
