@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +28,11 @@ _LONG = (
     "callbacks/test_unlabeled",
 )
 """Files whose tests take seconds each, the longest first."""
+
+
+def pytest_configure() -> None:
+    """Runs of a test hang up as in a terminal, even where `nohup` started the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
