@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
-from ssl_lightning.modules.backbones.text import refuse_unknown
+from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.ranges import Fraction, PositiveInt
 
@@ -212,13 +212,7 @@ audio_encoder.kinds = AudioEncoder.kinds  # type: ignore[attr-defined]
 def _load(pretrained: str) -> Any:
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model = transformers.AutoModel.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False)
-    except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
-        raise InputError(
-            f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
-        ) from error
+    model = from_checkpoint(transformers.AutoModel, pretrained)
     if model.config.model_type not in _ARCHITECTURES:
         known = " or ".join(_ARCHITECTURES)
         raise InputError(f"backbone.pretrained={pretrained} is a {model.config.model_type}, not {known}")

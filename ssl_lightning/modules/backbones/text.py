@@ -133,18 +133,24 @@ def refuse_unknown(options: Iterable[str], default: Any, architecture: str) -> N
             raise InputError(f"backbone.{name} is not an option of transformers' {architecture}{hint}")
 
 
-def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:
+def from_checkpoint(auto: Any, pretrained: str, **options: Any) -> Any:
+    """What a class of transformers makes of a checkpoint, in float32; no code that comes with it is run.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = auto_class(head).from_pretrained(
-            pretrained, attn_implementation="sdpa", dtype=torch.float32, trust_remote_code=False
-        )
+        return auto.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False, **options)
     except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
-        raise InputError(
-            f"the checkpoint {pretrained} cannot be loaded: {why_not_loaded(pretrained, error)}"
-        ) from error
+        why = why_not_loaded(pretrained, error)
+        raise InputError(f"the checkpoint {pretrained} cannot be loaded: {why}") from error
+
+
+def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:
+    model = from_checkpoint(auto_class(head), pretrained, attn_implementation="sdpa")
     lacking = vocab_size - model.config.vocab_size
     if lacking > _SPECIAL:
         raise InputError(
