@@ -52,9 +52,10 @@ def _composition_mistake(error: BaseException, name: str) -> str:
         return f"{missing[1]} is missing: ssl-{name} {missing[1]}=... (see ssl-{name} --help)"
     composed = getattr(error.__cause__, "parent_node", None)
     if composed is not None and (unknown := re.match("Could not override '(.*)'", str(error))):
-        groups = [str(path.relative_to(CONFIG_DIR)) for path in CONFIG_DIR.rglob("*") if path.is_dir()]
+        folders = CONFIG_DIR.rglob("*") if name == "pretrain" else ()
+        groups = [str(path.relative_to(CONFIG_DIR)) for path in folders if path.is_dir()]
         plain = OmegaConf.to_container(composed._get_root(), resolve=False)
-        keys = [key for key, _ in nodes(plain) if not key.startswith("hydra")]
+        keys = [key for key, _ in nodes(plain) if not re.match(r"hydra|.*\[", key)]
         return f"there is no '{unknown[1]}'; {did_you_mean(unknown[1], [*groups, *filter(None, keys)])}"
     first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return f"{first} ({others[0]})" if others else first

@@ -62,7 +62,10 @@ def _caption(found: Comparison) -> str:
     better = {"min": "lower", "max": "higher"}[direction_of(found.metrics[0])] if found.metrics else ""
     by = f", by {label(found.metrics[0])} ({better} is better)" if found.metrics else ""
     several = any(len(entry.records) > 1 for entry in found.entries)
-    return f"{len(found.entries)} configs{by}" + ("; mean ± half of its 95 % interval over seeds" if several else "")
+    count = len(found.entries)
+    return f"{count} {'config' if count == 1 else 'configs'}{by}" + (
+        "; mean ± half of its 95 % interval over seeds" if several else ""
+    )
 
 
 def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:
