@@ -176,10 +176,20 @@ def load_sharded(
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
     set_model_state_dict(model, weights, options=options)
     for optimizer, state in zip(optimizers, states, strict=True):
-        by_name = fsdp.FullyShardedDataParallel.rekey_optim_state_dict(
-            state, fsdp.OptimStateKeyType.PARAM_NAME, model, optim=optimizer
-        )
-        set_optimizer_state_dict(model, optimizer, by_name, options=options)
+        set_optimizer_state_dict(model, optimizer, _by_name(state, optimizer, model), options=options)
+
+
+def _by_name(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """The state of an optimizer by the names of its weights, in the place of numbers in the order of its groups.
+
+    `FullyShardedDataParallel.rekey_optim_state_dict` takes the numbers for those of the model's order.
+    """
+    names = {p: name for name, p in model.named_parameters()}
+    stored = [number for group in state["param_groups"] for number in group["params"]]
+    ours = [names[p] for group in optimizer.param_groups for p in group["params"]]
+    name_of = dict(zip(stored, ours, strict=True))
+    groups = [{**group, "params": [name_of[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {name_of[number]: values for number, values in state["state"].items()}, "param_groups": groups}
 
 
 @contextlib.contextmanager

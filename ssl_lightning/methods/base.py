@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_lightning.distributed import gradient_norm, mean_over_ranks, shard
+from ssl_lightning.distributed import gradient_norm, mean_over_ranks, shard, unsharded
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.methods.hooks import MethodHooks
 from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
@@ -89,7 +89,8 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
     def on_train_start(self) -> None:
         self.weights: list[Tensor] = []
         if self.step == 0 and self.declares("learn_from"):
-            self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
+            with unsharded(self):
+                self.learn_from(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         result = self.loss(batch)
