@@ -106,11 +106,12 @@ def joint() -> str:
     return f"""### Joint embedding, side by side with lightly
 
 The same conv net from the same initial weights on the same views of CIFAR-10, for {compared["steps"]} steps of
-{compared["batch_size"]} images (under a minute on one core) with the same optimizer; lightly's side is its own heads,
+{compared["batch_size"]} images (some two minutes on one core) with the same optimizer; lightly's side is its own heads,
 teacher and loss (`joint_vs_lightly.py`). Accuracy in % on the test set with the labels of every fifth training image, mean
 and standard deviation over seeds; the effective rank is at most 128. The ratio of images per second of CPU time is ours /
 lightly's with its own data set and transform, median over seeds (lowest to highest), one thread, on a machine shared with
-other work. So short a training tells a wrong implementation from a right one; it does not rank the methods.
+other work. All five are above the untrained encoder, and none
+collapses. So short a training tells a wrong implementation from a right one; it does not rank the methods.
 
 {table(head, rows)}
 """

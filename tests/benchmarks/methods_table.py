@@ -25,6 +25,11 @@ METHODS = {
     ),
     "vae": ("Kingma & Welling 2013", f"{ARXIV}1312.6114", "vae_mnist_cpu"),
 }
+JOINT = {
+    "barlow_twins": f"[Zbontar et al. 2021]({ARXIV}2103.03230)",
+    "simsiam": f"[Chen & He 2020]({ARXIV}2011.10566)",
+}
+"""Of which `joint_vs_lightly.json` has three seeds."""
 BEGIN, END = "<!-- methods: tests/benchmarks/make_readme.py -->\n", "<!-- end -->"
 
 
@@ -37,6 +42,13 @@ def methods() -> str:
         knn = "probe/knn_accuracy"
         result, untrained = f"{data} kNN {percent(found[knn])}", f"untrained encoder {percent(control[knn])}"
         rows.append([f"`{method}`", f"[{authors}]({link})", "image", result, untrained])
+    for method, paper in JOINT.items():
+        runs = [run for run in load("joint_vs_lightly")["rows"] if run["method"] == method]
+        found, control = (
+            statistics.mean(run[side]["probe/knn_accuracy"] for run in runs) for side in ("ours", "untrained")
+        )
+        result = f"CIFAR-10 in two minutes, kNN {percent(found)}"
+        rows.append([f"`{method}`", paper, "image", result, f"untrained encoder {percent(control)}"])
     rows.append(["`next_frame`", f"[Srivastava et al. 2015]({ARXIV}1502.04681)", "video", *_frames()])
     reviews = {run["what"]: run for run in load("movie_reviews")["runs"]}
     characters = load("shakespeare_char_cpu")["runs"][-3]["metrics"]["val/loss"]
