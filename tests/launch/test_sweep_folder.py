@@ -43,7 +43,7 @@ def test_a_failing_job_is_told_and_takes_no_other_down(tmp_path):
     assert jobs(sweep) == ["0", "1"]
     assert stored_objective(sweep / "0", "train/loss") > 0
     assert stored_objective(sweep / "1", "train/loss") is None
-    assert "1 configs, by training loss (lower is better)" in result.stdout
+    assert "1 config, by training loss (lower is better)" in result.stdout
     assert f"next  ssl-report {sweep}" in result.stdout
     shown = command("report", sweep.name, cwd=sweep.parent)
     assert (shown.returncode, shown.stderr) == (0, "")
