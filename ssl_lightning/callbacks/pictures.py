@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_lightning.errors import warn
+from ssl_lightning.evaluation.features import spread
 from ssl_lightning.figures.curves import curves_figure, map_figure, principal
 from ssl_lightning.figures.style import save
 from ssl_lightning.ranges import PositiveInt
@@ -80,11 +82,10 @@ class Pictures(Callback):
 
     def _spread(self, part: Any) -> dict[str, Tensor]:
         """`images` samples of a set, evenly spread over it."""
-        count = min(self.images, len(part))
-        return part.__getitems__([row * len(part) // count for row in range(count)])
+        return part.__getitems__(spread(len(part), self.images))
 
     def _transformed(self, samples: dict[str, Tensor], data: Any, pl_module: Any) -> dict:
-        return data.augment({key: value.to(pl_module.device) for key, value in samples.items()}, seed=data.seed)
+        return data.augment(move_data_to_device(samples, pl_module.device), seed=data.seed)
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:

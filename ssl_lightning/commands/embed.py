@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
@@ -148,7 +149,7 @@ def embed_rows(
 ) -> list[np.ndarray]:
     """Embeddings of the rows that can be read, in arrays (B, D); of a batch that cannot, row by row."""
     try:
-        batch = {key: value.to(method.device) for key, value in samples.batch(rows).items()}
+        batch = move_data_to_device(samples.batch(rows), method.device)
     except InputError as error:
         if len(rows) == 1:
             unreadable[str(rows[0])] = first_line(error)

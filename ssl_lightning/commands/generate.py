@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
@@ -77,7 +78,7 @@ def _from_files(config: DictConfig, path: Path) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = data.modality.read_input(str(config.input), config.max_images)
     data.transform.eval()
-    batch = data.augment({key: value.to(device) for key, value in given.batch.items()}, config.seed)
+    batch = data.augment(move_data_to_device(given.batch, device), config.seed)
     columns = run_pretext_task(method.to(device), batch, config.seed, config)
     near, nearest = ({}, {}) if config.among is None else _nearest(method, data, given, config)
     columns |= nearest
@@ -103,7 +104,7 @@ def _nearest(method: Any, data: Any, given: Any, config: DictConfig) -> tuple[di
     if not features:
         raise InputError(f"among={config.among} has no other file that can be read")
     rows, others = [row for row in rows if str(row) not in unreadable], torch.from_numpy(np.concatenate(features))
-    queries = embedded(method, data, {key: x.to(method.device) for key, x in given.batch.items()}).float().cpu()
+    queries = embedded(method, data, move_data_to_device(given.batch, method.device)).float().cpu()
     center = others.mean(dim=0)
     cosine, place = similarities(queries - center, others - center).topk(min(config.neighbours, len(rows)), dim=1)
     near = {}

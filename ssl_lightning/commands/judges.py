@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
@@ -141,7 +142,7 @@ class Encoder(nn.Module):
 
 
 def _fetch(part: Any, device: torch.device, rows: Tensor) -> dict[str, Tensor]:
-    return {key: value.to(device) for key, value in part.__getitems__(rows.numpy()).items()}
+    return move_data_to_device(part.__getitems__(rows.numpy()), device)
 
 
 @torch.no_grad()

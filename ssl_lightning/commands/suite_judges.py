@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from ssl_lightning.commands.study import Figures, Findings, Study
@@ -96,7 +97,7 @@ class _Layers:
     def __init__(self, encoder: Any, data: Any, part: Any) -> None:
         self.encoder, self.data = encoder, data
         self.channels_last = any(getattr(module, "output_fmt", "") == "NHWC" for module in encoder.modules())
-        batch = {key: value.to(encoder.device) for key, value in part.__getitems__([0]).items()}
+        batch = move_data_to_device(part.__getitems__([0]), encoder.device)
         with evaluating(encoder), torch.no_grad():
             self.stages = stages(encoder, lambda: embedded(encoder, data, batch))
             self.widths = [output.shape[1] for output in self._outputs(batch)]

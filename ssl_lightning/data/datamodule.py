@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 
 from ssl_lightning.data.cache import cache_folder
@@ -220,7 +221,7 @@ class DataModule(LightningDataModule):
     def validation_batches(self, device: torch.device) -> Iterator[Batch]:
         """The batches of the validation loss on a device, seeded and transformed as by the Trainer, but without it."""
         for number, raw in enumerate(self._validation_loader(keep_workers=False) or ()):
-            yield self._drawn({key: value.to(device) for key, value in raw.items()}, "validation", number)
+            yield self._drawn(move_data_to_device(raw, device), "validation", number)
 
     def on_after_batch_transfer(self, batch: dict, dataloader_idx: int) -> dict:
         if self.trainer.predicting:

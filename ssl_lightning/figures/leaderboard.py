@@ -62,10 +62,9 @@ def _caption(found: Comparison) -> str:
     better = {"min": "lower", "max": "higher"}[direction_of(found.metrics[0])] if found.metrics else ""
     by = f", by {label(found.metrics[0])} ({better} is better)" if found.metrics else ""
     several = any(len(entry.records) > 1 for entry in found.entries)
+    spread = "; mean ± half of its 95 % interval over seeds" if several else ""
     count = len(found.entries)
-    return f"{count} {'config' if count == 1 else 'configs'}{by}" + (
-        "; mean ± half of its 95 % interval over seeds" if several else ""
-    )
+    return f"{count} {'config' if count == 1 else 'configs'}{by}{spread}"
 
 
 def _table(found: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,7 +56,7 @@ class DeepClusterV2(Method):
         self.assigned = self.assigned.new_zeros(len(self.assigned), self.memory.shape[1])
         for start in range(0, len(rows), data.batch_size):
             raw = data.train.__getitems__(range(start, min(start + data.batch_size, len(rows))))
-            batch = data.augment({key: value.to(self.device) for key, value in raw.items()}, start)
+            batch = data.augment(move_data_to_device(raw, self.device), start)
             with torch.no_grad():
                 z = F.normalize(self.projector(self(torch.cat(batch["views"][:2]))), dim=1)
             self.memory[:, batch["index"]] = z.view(2, -1, z.shape[1])

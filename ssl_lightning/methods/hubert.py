@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
@@ -151,7 +152,7 @@ class HuBERT(Method):
         for number, rows in enumerate(order):
             if sum(map(len, parts)) < FRAMES:
                 raw = data.train.__getitems__(rows.tolist())
-                batch = data.augment({key: value.to(self.device) for key, value in raw.items()}, number)
+                batch = data.augment(move_data_to_device(raw, self.device), number)
                 visible = self.backbone.visible(batch["length"], batch["waveform"].shape[1])
                 parts.append(self._clustered(batch, visible)[visible].cpu())
         x = torch.cat(parts)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones.image import embedding_dim
 
 
 class FeatureMapBackbone(nn.Module):
@@ -21,10 +20,10 @@ class FeatureMapBackbone(nn.Module):
         InputError: the backbone has no feature map.
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
-        self.backbone: Any = backbone
-        self.out_dim = embedding_dim(backbone)
+        self.backbone = backbone
+        self.out_dim: int = backbone.out_dim
         if not isinstance(backbone, ResNet) and not hasattr(backbone, "forward_features"):
             raise InputError(f"backbone {type(backbone).__name__} has no feature map: use convnet, resnet18 or timm")
         self.map_dim: int = getattr(backbone, "num_features", self.out_dim)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.modules.backbones.image import embedding_dim
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.modules.grad_cache import grad_cached
 from ssl_lightning.ranges import AtLeastTwo, PositiveInt
@@ -69,7 +68,7 @@ class TwoTowers:
         if not isinstance(text, LanguageModel) or text.model.config.is_encoder_decoder:
             raise InputError("method.text_backbone must be a language model: bert_mini, modernbert_mini, gpt2_mini ...")
         text.model = text.model.base_model
-        self.space = SharedSpace(embedding_dim(self.backbone), text.out_dim, self.out_dim, scale, bias)
+        self.space = SharedSpace(self.backbone.out_dim, text.out_dim, self.out_dim, scale, bias)
 
     def encode_image(self: Any, x: Tensor) -> Tensor:
         return self.space.image(self.backbone(x))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -126,7 +127,7 @@ class Encoder(nn.Module):
         array = isinstance(inputs, Tensor | np.ndarray)
         modality, device = self.data.modality, next(self.method.parameters()).device
         raw = {modality.key: torch.as_tensor(inputs)} if array else modality.read_samples(inputs)
-        batch = {name: value.to(device) for name, value in raw.items()}
+        batch = move_data_to_device(raw, device)
         return embedded(self.method, self.data, batch).float()
 
 
@@ -161,7 +162,7 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
 def _two_views(method: Any, data: Any, part: Any, start: int) -> list[Tensor]:
     """Two views, or the only one, of the batch of `part` that begins at `start`, embedded: (B, D) each."""
     raw = part.__getitems__(range(start, min(start + data.batch_size, len(part))))
-    batch = {name: value.to(method.device) for name, value in raw.items()}
+    batch = move_data_to_device(raw, method.device)
     views, key, dtype = (
         data.augment(batch, data.seed + start)["views"],
         data.modality.key,

@@ -37,8 +37,7 @@ class ImageModality(Modality):
     def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
         self.view = EvaluationView(image_size, mean, std)
-        if self.key == "image":
-            self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
+        self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -25,6 +25,10 @@ class VideoModality(ImageModality):
     frames: int
     """Of a clip."""
 
+    def __init__(self, image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(image_size, channels, mean, std)
+        self.augmentation = None
+
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return self.frames, *super().sample_shape

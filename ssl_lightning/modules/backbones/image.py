@@ -8,7 +8,7 @@ import difflib
 import itertools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import torchvision
 from annotated_types import Interval
@@ -19,11 +19,6 @@ from torchvision.ops import Conv2dNormActivation
 from ssl_lightning.errors import InputError, why_not_loaded
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveInt
-
-
-def embedding_dim(backbone: nn.Module) -> int:
-    """D, the width of a backbone's embedding: its `out_dim`."""
-    return cast(int, backbone.out_dim)
 
 
 def _residual(in_channels: int, out_channels: int, stride: int) -> BasicBlock:
