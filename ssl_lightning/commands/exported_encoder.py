@@ -1,4 +1,4 @@
-"""The encoder of a run in the files of other libraries, with a model card."""
+"""The encoder of a run in the files of other libraries."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,7 @@ from ssl_lightning.config.build import facts_for, load_config
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.modules.backbones.audio import AudioEncoder
 from ssl_lightning.modules.backbones.vit import ViT
-from ssl_lightning.runs.description import title
-from ssl_lightning.runs.folder import RunFolder, write_atomically, write_json
+from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.load import load_method
 
 BACKBONE = "ssl_lightning.backbone"
@@ -31,16 +30,16 @@ _OPENS = {
 }
 
 
-def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> str:
-    """Writes the encoder of a run as `form` into `folder`; returns how it is opened.
+def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> dict[str, str]:
+    """Writes the encoder of a run as `form` into `folder`; what is written, and what opens it.
 
     Raises:
         InputError: no checkpoint, or a network that the library does not have.
     """
     method, data = load_method(run, checkpoint)
-    config = load_config(run.config)
-    settings: Any = OmegaConf.to_container(config.backbone, resolve=True)
-    settings |= facts_for(config.backbone, data)
+    config = load_config(run.config).backbone
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings |= facts_for(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     network, file = method.encoder, folder / "model.safetensors"
     if form == "safetensors":
@@ -56,9 +55,7 @@ def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> 
         network.save_pretrained(folder)
     else:
         _write_timm(network, settings, data, folder, form)
-    opened = _OPENS[form].format(folder=folder, name=settings.get("name"))
-    write_atomically(folder / "README.md", _card(run, method, data, settings, opened, config.seed))
-    return opened
+    return {"wrote": str(folder), "open": _OPENS[form].format(folder=folder, name=settings.get("name"))}
 
 
 def _lacks(form: str, network: nn.Module) -> InputError:
@@ -67,7 +64,7 @@ def _lacks(form: str, network: nn.Module) -> InputError:
 
 def _write_timm(network: Any, settings: dict[str, Any], data: Any, folder: Path, form: str) -> None:
     """As timm writes its models for the hub; transformers opens them too."""
-    name, options, weights = _as_timm(network, settings, form)
+    name, options, weights = as_timm(network, settings, form)
     pixels = {"input_size": data.modality.sample_shape, "mean": data.modality.mean, "std": data.modality.std}
     model = timm.create_model(name, num_classes=0, pretrained_cfg_overlay=pixels, **options)
     model.load_state_dict(weights)
@@ -77,7 +74,7 @@ def _write_timm(network: Any, settings: dict[str, Any], data: Any, folder: Path,
     write_json(folder / "config.json", stored)
 
 
-def _as_timm(network: Any, settings: dict[str, Any], form: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+def as_timm(network: Any, settings: dict[str, Any], form: str) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Name, options and weights of the same network in timm."""
     weights = network.state_dict()
     if isinstance(network, ViT):
@@ -136,25 +133,3 @@ class _Embedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.method(x)
-
-
-def _card(run: RunFolder, method: Any, data: Any, settings: dict[str, Any], opened: str, seed: int) -> str:
-    """A model card as the hub reads it: what it is, how it is opened and fed, and how good it was."""
-    results = run.read_results()
-    metrics, controls = results.get("metrics", {}), results.get("controls", {})
-    figures = [
-        f"| {name} | {metrics[name]:.1%} | {f'{controls[name]:.1%}' if name in controls else ''} |"
-        for name in ("probe/knn_accuracy", "probe/linear_accuracy")
-        if name in metrics
-    ]
-    more = " The method computes more than this network does (its `forward`)." if method.declares("forward") else ""
-    fed = {key: value for key, value in vars(data.modality).items() if isinstance(value, int | tuple)}
-    lines = [
-        "---\nlibrary_name: ssl-lightning\ntags: [self-supervised-learning, feature-extraction]\n---",
-        f"# {title(run, seed)}\n\nThe encoder that {type(method).__name__} trained.{more}",
-        f"```\n{opened}\n```",
-        f"Inputs, {data.modality.name}: `{json.dumps(fed)}`. Network: `{json.dumps(settings, default=str)}`.",
-        "\n".join(["| held out | this run | untrained encoder |", "|---|---|---|", *figures]) if figures else "",
-        f"Commit `{results.get('provenance', {}).get('git_commit')}`.",
-    ]
-    return "\n\n".join(filter(None, lines)) + "\n"

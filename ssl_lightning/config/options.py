@@ -79,7 +79,7 @@ class Evaluate(TypedDict):
 class Export(TypedDict):
     run: str
     checkpoint: str
-    format: Literal["safetensors", "timm", "torchvision", "transformers", "onnx"] | None
+    format: Literal["safetensors", "timm", "torchvision", "transformers", "onnx", "open_clip"] | None
 
 
 class Generate(TypedDict):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import transformers
@@ -12,9 +13,11 @@ from commands.test_generate_images import run_generate
 from PIL import Image
 from runs.harness import train
 from safetensors.torch import load_file
+from torch import nn
 
 import ssl_lightning
 from ssl_lightning.data.image.digits import digits
+from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.image import ConvNet
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.load import load_method
@@ -57,15 +60,20 @@ def test_judges_of_labeled_pairs(run: RunFolder) -> None:
     assert chance["test/image_to_text_recall_at_1"] == pytest.approx(2 / 60)  # two of 60 sentences are its own
 
 
-def test_pairs_without_labels_are_judged_by_retrieval_alone(tmp_path: Path) -> None:
+def pairs_of_files(folder: Path) -> tuple[str, ...]:
+    """Overrides for pictures of digits in a folder, numbered by their captions."""
     images = digits(split="test", copies=1).images[:120, 0]
     for number, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        Image.fromarray(image).save(folder / f"{number}.png")
     lines = [f"{number}.png,picture {number}" for number in range(len(images))]
-    (tmp_path / "captions.csv").write_text("\n".join(["image,caption", *lines]))
-    size = ("data.image_size=28", "data.channels=1", "data.mean=[0.1]", "data.std=[0.2]", "data.source.store_size=28")
-    place = ("data=image_text", f"data.root={tmp_path}", f"data.cache={tmp_path}/cache", "images=digits", *size)
-    run = train(tmp_path / "run", *TINY, *place, "data.batch_size=16", "trainer.max_epochs=1")
+    (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+    size = ("data.image_size=28", "data.source.store_size=28", "data.batch_size=16", "trainer.max_epochs=1")
+    return "data=image_text", f"data.root={folder}", f"data.cache={folder}/cache", *size
+
+
+def test_pairs_without_labels_are_judged_by_retrieval_alone(tmp_path: Path) -> None:
+    gray = ("images=digits", "data.channels=1", "data.mean=[0.1]", "data.std=[0.2]")
+    run = train(tmp_path / "run", *TINY, *pairs_of_files(tmp_path), *gray)
     metrics = evaluated(run)["metrics"]
     assert metrics["test/text_to_image_recall_at_10"] > 0
     assert not any(name.startswith(("probe/", "test/zero")) for name in metrics)
@@ -121,3 +129,33 @@ def test_both_towers_are_exported(run: RunFolder) -> None:
         x = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(network(x) @ space["image.weight"].T, method.encode_image(x), atol=1e-5, rtol=1e-5)
     assert space["log_scale"].item() == method.space.log_scale.item()
+
+
+@pytest.mark.parametrize("method", ["clip", "siglip"])
+def test_open_clip_opens_an_export(method: str, tmp_path: Path) -> None:
+    tiny = [option for option in TINY if not option.startswith(("method=", "backbone."))]
+    network = (f"method={method}", "backbone=timm", "backbone.name=test_resnet")
+    run = train(tmp_path / "run", *tiny, *network, *pairs_of_files(tmp_path), "data.length=12")
+    folder = run_export(run, "format=open_clip")
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    ours, data = load_method(run)
+    texts = ["picture 7", "picture one hundred"]
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+    own = data.text.read_samples(texts)["tokens"]
+    assert torch.equal(tokens[:, : own.shape[1]], own)
+    x = torch.stack([preprocess(Image.open(tmp_path / f"{number}.png")) for number in range(3)])
+    with torch.no_grad():
+        found = theirs.eval()(x, tokens)
+        image, text = (nn.functional.normalize(y, dim=1) for y in (ours.encode_image(x), ours.encode_text(own)))
+    torch.testing.assert_close(found[0], image, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[1], text, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[2], ours.space.scale.squeeze())
+    if method == "siglip":
+        torch.testing.assert_close(found[3], ours.space.bias.squeeze())
+    assert "open_clip.create_model" in (folder / "README.md").read_text()
+
+
+def test_open_clip_takes_networks_of_timm_alone(run: RunFolder) -> None:
+    with pytest.raises(InputError, match="open_clip has no ConvNet like this one"):
+        run_export(run, "format=open_clip")
+    assert load_file(run_export(run, "format=safetensors") / "model.safetensors")  # the image encoder alone
