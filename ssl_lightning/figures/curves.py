@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,7 +56,7 @@ def curves_figure(curves: Mapping[str, Curve], figures: Mapping[str, tuple[str, 
         axes.grid(alpha=0.3)
         axes.legend()
         if all(map(is_share, names)):
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
