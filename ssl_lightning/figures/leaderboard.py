@@ -141,7 +141,7 @@ def _entry(entry: Entry, metrics: Sequence[str], budget: list[int]) -> dict[str,
         "settings": list(entry.settings.values()),
         "minutes": _seconds(entry) / 60,
         "values": {name: value for name in metrics if (value := entry.mean(name))},
-        "controls": {name: value[0] for name in metrics if (value := entry.mean(name, "controls"))},
+        **{of: {name: value[0] for name in metrics if (value := entry.mean(name, of))} for of in ("controls", "raw")},
         "runs": [{"folder": plain(run.folder), "seed": run.setting("seed"), **_curves(run)} for run in entry.records],
         "pictures": dict(_pictures(entry.records[0].folder, budget)),
     }
@@ -168,11 +168,15 @@ def _curves(run: Record) -> dict[str, Any]:
 
 def _pictures(run: Path, budget: list[int]) -> Iterator[tuple[str, str]]:
     """Name and data URI of the run's pictures, of PNG and GIF files alone, while they are small enough."""
-    for file in [*sorted((run / "figures").glob("*")), *sorted((run / "evaluate" / "figures").glob("*.png"))]:
+    for file in [*sorted(run.glob("figures/*")), *sorted(run.glob("evaluate*/figures/*.png"))]:
         if file.stem == "curves" or not file.is_file() or file.stat().st_size > min(_MOST_BYTES, budget[0]):
             continue
         data = file.read_bytes()
         kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
         if kind:
             budget[0] -= len(data)
-            yield plain(file.stem), f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+            data_set = file.relative_to(run).parts[0].partition("_")[2]
+            yield (
+                plain(f"{file.stem} on {data_set}" if data_set else file.stem),
+                f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+            )
