@@ -18,7 +18,7 @@ from rich.console import Console
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.metrics import is_share, label, written
 from ssl_lightning.figures.table import print_lines, print_table
-from ssl_lightning.runs.comparison import Comparison, Entry, Record, compare, find_runs, plain, read_run
+from ssl_lightning.runs.comparison import Comparison, Entry, Record, compare, find_runs, plain, read_run, short_names
 from ssl_lightning.runs.history import direction_of
 
 _PAGE = Path(__file__).with_name("report.html")
@@ -124,10 +124,12 @@ def _content(found: Comparison) -> dict[str, Any]:
     runs = [run for entry in found.entries for run in entry.records]
     names = dict.fromkeys([*found.metrics, *(name for run in runs for name in run.metrics)])
     shown = [name for name in names if not name.endswith(("_low", "_high"))]
+    columns = list(found.entries[0].settings) if found.entries else []
     budget = [8 * _MOST_BYTES]
     return {
         "caption": _caption(found),
-        "columns": list(found.entries[0].settings) if found.entries else [],
+        "columns": columns,
+        "headings": short_names(columns),
         "shown": list(found.metrics),
         "metrics": {m: {"label": label(m), "share": is_share(m), "better": direction_of(m)} for m in shown},
         "entries": [_entry(entry, shown, budget) for entry in found.entries],

@@ -61,7 +61,8 @@ class Entry:
     @property
     def name(self) -> str:
         found = {key: value for key, value in self.settings.items() if value}
-        words = [value if key in _CHOSEN else f"{key.rpartition('.')[2]}={value}" for key, value in found.items()]
+        short = short_names(list(self.settings))
+        words = [value if key in _CHOSEN else f"{short[key]}={value}" for key, value in found.items()]
         return " ".join(words) or " ".join(self.records[0].setting(key) for key in _CHOSEN)
 
     def mean(self, metric: str, of: str = "metrics") -> tuple[float, float | None] | None:
@@ -80,6 +81,12 @@ class Comparison:
     metrics: Sequence[str]
     entries: Sequence[Entry]
     others: Sequence[Record]
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Each key with its last part, or with itself where another ends alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
 
 
 def find_runs(place: str | Path) -> list[Path]:
@@ -157,7 +164,7 @@ def _differing(runs: Sequence[Record]) -> list[str]:
     others = dict.fromkeys(key for run in runs for key in [*given, *run.choices, *sorted(run.config)])
     differing = [key for key in others if key not in _NOT_OF_A_RUN and len({run.setting(key) for run in runs}) > 1]
     shown = [key for key in differing if key in given]
-    shown = shown if len(shown) <= _MOST_COLUMNS else []
+    shown = [key for key in shown if len(shown) <= _MOST_COLUMNS or key in _CHOSEN]
     for key in differing:
         before, after = (len({tuple(map(run.setting, keys)) for run in runs}) for keys in (shown, [*shown, key]))
         if after > before:
