@@ -23,7 +23,7 @@ from ssl_lightning.runs.stored_config import read_config
 
 _CHOSEN = ("method", "data")
 """Choices that tell runs apart before any other setting does."""
-_OF_PROTOCOL = ("probe/knn_accuracy", "probe/linear_accuracy")
+_FIRST = ("probe/knn_accuracy", "probe/linear_accuracy", "finetune/accuracy", "cluster/accuracy")
 _MOST_COLUMNS = 8
 _NOT_OF_A_RUN = ("seed", "experiment", "callbacks", "logger", "trainer", "debug", "sweep")
 
@@ -177,7 +177,7 @@ def _shown(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     names = [name for name in measured if not name.endswith(("_low", "_high"))]
     judged = [name for name in names if name.startswith("evaluate")] or [n for n in names if n.startswith("probe/")]
     accuracies = [name for name in judged if name.endswith("accuracy")]
-    accuracies.sort(key=lambda name: not name.endswith(_OF_PROTOCOL))
+    accuracies.sort(key=lambda name: [not name.endswith(first) for first in _FIRST])
     held_out = [name for name in names if name.startswith(("evaluate", "val/"))]
     return [*dict.fromkeys([*(name for name in asked if name in measured), *(accuracies or held_out)[:4]])]
 
