@@ -18,7 +18,7 @@ from rich.console import Console
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.metrics import is_share, label, written
 from ssl_lightning.figures.table import print_lines, print_table
-from ssl_lightning.runs.comparison import Comparison, Entry, Record, compare, find_runs, plain, read_run
+from ssl_lightning.runs.comparison import Comparison, Entry, Record, compare, find_runs, plain, read_run, short_names
 from ssl_lightning.runs.history import direction_of
 
 _PAGE = Path(__file__).with_name("report.html")
@@ -124,10 +124,12 @@ def _content(found: Comparison) -> dict[str, Any]:
     runs = [run for entry in found.entries for run in entry.records]
     names = dict.fromkeys([*found.metrics, *(name for run in runs for name in run.metrics)])
     shown = [name for name in names if not name.endswith(("_low", "_high"))]
+    columns = list(found.entries[0].settings) if found.entries else []
     budget = [8 * _MOST_BYTES]
     return {
         "caption": _caption(found),
-        "columns": list(found.entries[0].settings) if found.entries else [],
+        "columns": columns,
+        "headings": short_names(columns),
         "shown": list(found.metrics),
         "metrics": {m: {"label": label(m), "share": is_share(m), "better": direction_of(m)} for m in shown},
         "entries": [_entry(entry, shown, budget) for entry in found.entries],
@@ -141,7 +143,7 @@ def _entry(entry: Entry, metrics: Sequence[str], budget: list[int]) -> dict[str,
         "settings": list(entry.settings.values()),
         "minutes": _seconds(entry) / 60,
         "values": {name: value for name in metrics if (value := entry.mean(name))},
-        "controls": {name: value[0] for name in metrics if (value := entry.mean(name, "controls"))},
+        **{of: {name: value[0] for name in metrics if (value := entry.mean(name, of))} for of in ("controls", "raw")},
         "runs": [{"folder": plain(run.folder), "seed": run.setting("seed"), **_curves(run)} for run in entry.records],
         "pictures": dict(_pictures(entry.records[0].folder, budget)),
     }
@@ -168,11 +170,15 @@ def _curves(run: Record) -> dict[str, Any]:
 
 def _pictures(run: Path, budget: list[int]) -> Iterator[tuple[str, str]]:
     """Name and data URI of the run's pictures, of PNG and GIF files alone, while they are small enough."""
-    for file in [*sorted((run / "figures").glob("*")), *sorted((run / "evaluate" / "figures").glob("*.png"))]:
+    for file in [*sorted(run.glob("figures/*")), *sorted(run.glob("evaluate*/figures/*.png"))]:
         if file.stem == "curves" or not file.is_file() or file.stat().st_size > min(_MOST_BYTES, budget[0]):
             continue
         data = file.read_bytes()
         kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
         if kind:
             budget[0] -= len(data)
-            yield plain(file.stem), f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+            data_set = file.relative_to(run).parts[0].partition("_")[2]
+            yield (
+                plain(f"{file.stem} on {data_set}" if data_set else file.stem),
+                f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+            )

@@ -21,10 +21,13 @@ _UNITS = {"percent": "% of labels", "a_class": "a class"}
 
 
 def label(metric: str) -> str:
-    """ "kNN accuracy" of `probe/knn_accuracy`, "test kNN" of `evaluate/probe/knn_accuracy`."""
+    """ "kNN accuracy" of `probe/knn_accuracy`, "test kNN" of `evaluate/probe/knn_accuracy`, and "test kNN on svhn" of
+    `evaluate_svhn/probe/knn_accuracy`.
+    """
     place, _, name = metric.partition("/")
-    if place == "evaluate":
-        return f"test {measured_label(name)}"
+    of_test, _, data = place.partition("_")
+    if of_test == "evaluate":
+        return f"test {measured_label(name)}" + (f" on {data}" if data else "")
     known = FIGURES[metric][0].partition(" (")[0] if metric in FIGURES else name.replace("_", " ")
     return _PLACES[place] + known if place in _PLACES else metric.replace("_", " ")
 
@@ -50,5 +53,5 @@ def written(metric: str, value: float, half: float | None = None) -> str:
     """A value with half of its interval: "91.2%±0.8"."""
     if is_share(metric):
         return f"{value:.1%}" + ("" if half is None else f"±{100 * half:.1f}")
-    form = FIGURES.get(metric.removeprefix("evaluate/"), ("", "{:.4g}"))[1]
+    form = FIGURES.get(re.sub("^evaluate[^/]*/", "", metric), ("", "{:.4g}"))[1]
     return form.format(value) + ("" if half is None else f"±{half:.2g}")

@@ -23,6 +23,7 @@ from ssl_lightning.runs.stored_config import read_config
 
 _CHOSEN = ("method", "data")
 """Choices that tell runs apart before any other setting does."""
+_FIRST = ("probe/knn_accuracy", "probe/linear_accuracy", "finetune/accuracy", "cluster/accuracy")
 _MOST_COLUMNS = 8
 _NOT_OF_A_RUN = ("seed", "experiment", "callbacks", "logger", "trainer", "debug", "sweep")
 
@@ -31,7 +32,8 @@ _NOT_OF_A_RUN = ("seed", "experiment", "callbacks", "logger", "trainer", "debug"
 class Record:
     """A run as its folder tells it; `problem` says why it takes no part in a comparison.
 
-    `metrics` and `controls` are those of `results.json` and, as `evaluate/NAME`, of its evaluation.
+    `metrics`, `controls` (of the untrained encoder) and `raw` (of raw inputs) are those of `results.json` and, as
+    `evaluate/NAME` and `evaluate_DATA/NAME`, of its evaluations.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Record:
     overridden: Sequence[str] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
+    raw: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     rows: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
@@ -58,7 +61,8 @@ class Entry:
     @property
     def name(self) -> str:
         found = {key: value for key, value in self.settings.items() if value}
-        words = [value if key in _CHOSEN else f"{key.rpartition('.')[2]}={value}" for key, value in found.items()]
+        short = short_names(list(self.settings))
+        words = [value if key in _CHOSEN else f"{short[key]}={value}" for key, value in found.items()]
         return " ".join(words) or " ".join(self.records[0].setting(key) for key in _CHOSEN)
 
     def mean(self, metric: str, of: str = "metrics") -> tuple[float, float | None] | None:
@@ -77,6 +81,12 @@ class Comparison:
     metrics: Sequence[str]
     entries: Sequence[Entry]
     others: Sequence[Record]
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Each key with its last part, or with itself where another ends alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
 
 
 def find_runs(place: str | Path) -> list[Path]:
@@ -102,18 +112,25 @@ def read_run(folder: Path) -> Record:
         refuse_links_out(folder)
         choices, overrides = stored_description(run)
         config = settings(read_config(run.config))
-        found, judged = _json(run.results), _json(folder / "evaluate" / "results.json")
+        found = _json(run.results)
+        judged = {f"{plain(file.parent.name)}/": _json(file) for file in sorted(folder.glob("evaluate*/results.json"))}
         rows = read_rows(run.metrics)[0] if run.metrics.exists() else {}
         status = plain(found.get("status") or "unfinished")
         method = {"method": str(config["method._target_"]).rpartition(".")[2]}
+        parts = {"": found, **judged}.items()
+        metrics, controls, raw = (
+            {name: x for place, part in parts for name, x in _figures(part.get(of), place).items()}
+            for of in ("metrics", "controls", "raw")
+        )
         return Record(
             folder,
             "" if status == "finished" else f"{status} after {max(rows, default=0)} steps",
             {plain(key): "null" if value is None else plain(value) for key, value in config.items()},
             {plain(key): plain(value) for key, value in {**method, **choices}.items()},
             [plain(override.partition("=")[0].lstrip("+")) for override in overrides],
-            _figures(found.get("metrics")) | _figures(judged.get("metrics"), "evaluate/"),
-            _figures(found.get("controls")) | _figures(judged.get("controls"), "evaluate/"),
+            metrics,
+            controls,
+            raw,
             _figures(found.get("timing")).get("wall_seconds", 0.0),
             {step: _figures(row) for step, row in rows.items()},
         )
@@ -147,7 +164,7 @@ def _differing(runs: Sequence[Record]) -> list[str]:
     others = dict.fromkeys(key for run in runs for key in [*given, *run.choices, *sorted(run.config)])
     differing = [key for key in others if key not in _NOT_OF_A_RUN and len({run.setting(key) for run in runs}) > 1]
     shown = [key for key in differing if key in given]
-    shown = shown if len(shown) <= _MOST_COLUMNS else []
+    shown = [key for key in shown if len(shown) <= _MOST_COLUMNS or key in _CHOSEN]
     for key in differing:
         before, after = (len({tuple(map(run.setting, keys)) for run in runs}) for keys in (shown, [*shown, key]))
         if after > before:
@@ -158,9 +175,10 @@ def _differing(runs: Sequence[Record]) -> list[str]:
 def _shown(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     measured = dict.fromkeys(name for record in records for name in record.metrics)
     names = [name for name in measured if not name.endswith(("_low", "_high"))]
-    judged = [name for name in names if name.startswith("evaluate/")] or [n for n in names if n.startswith("probe/")]
+    judged = [name for name in names if name.startswith("evaluate")] or [n for n in names if n.startswith("probe/")]
     accuracies = [name for name in judged if name.endswith("accuracy")]
-    held_out = [name for name in names if name.startswith(("evaluate/", "val/"))]
+    accuracies.sort(key=lambda name: [not name.endswith(first) for first in _FIRST])
+    held_out = [name for name in names if name.startswith(("evaluate", "val/"))]
     return [*dict.fromkeys([*(name for name in asked if name in measured), *(accuracies or held_out)[:4]])]
 
 

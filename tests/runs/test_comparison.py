@@ -12,7 +12,7 @@ from scipy import stats
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.figures.leaderboard import markdown, page, print_leaderboard, print_sweep
-from ssl_lightning.runs.comparison import Record, compare, find_runs, read_run
+from ssl_lightning.runs.comparison import Record, compare, find_runs, read_run, short_names
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -34,9 +34,10 @@ def write_run(folder: Path, accuracy: float = 0.5, seed: int = 0, **others: Any)
     return folder
 
 
-def write_evaluation(run: Path, results: str) -> None:
-    (run / "evaluate").mkdir()
-    (run / "evaluate" / "results.json").write_text(results)
+def write_evaluation(run: Path, results: str, name: str = "evaluate") -> None:
+    (run / name / "figures").mkdir(parents=True)
+    (run / name / "figures" / "evaluation.png").write_bytes(PNG)
+    (run / name / "results.json").write_text(results)
 
 
 def test_seeds_are_grouped_with_the_interval_of_their_mean(tmp_path: Path) -> None:
@@ -71,11 +72,40 @@ def test_settings_that_come_along_with_others_are_not_named(tmp_path: Path) -> N
     assert [entry.settings for entry in compare(silent).entries] == [{"a.b": "x"}, {"a.b": "y"}]
 
 
+def test_data_is_named_where_too_many_settings_differ_and_settings_that_end_alike_in_full(tmp_path: Path) -> None:
+    many = {f"a.{letter}": "1" for letter in "bcdefghijk"}
+    runs = [Record(Path(), config={"a.b": ""}, choices={"method": "moco", "data": "digits"}, overridden=list(many))]
+    runs += [Record(Path(), config=many, choices={"method": "mlm", "data": "python_docs"})]
+    assert [entry.name for entry in compare(runs).entries] == ["moco digits", "mlm python_docs"]
+    assert short_names(["a.lr", "b.lr", "a.eps"]) == {"a.lr": "a.lr", "b.lr": "b.lr", "a.eps": "eps"}
+
+
 def test_figures_of_an_evaluation_come_first(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     judged = {"metrics": {"probe/knn_accuracy": 0.6, "probe/knn_accuracy_low": 0.5}, "controls": {}}
     write_evaluation(run, json.dumps(judged))
     assert compare([read_run(run)]).metrics == ["evaluate/probe/knn_accuracy"]
+
+
+def test_evaluations_on_other_data_stand_beside_those_on_the_runs_own(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    names = ["cluster/accuracy", "probe/knn_accuracy", "probe/linear_accuracy"]
+    for folder, value in (("evaluate", 0.6), ("evaluate_svhn", 0.3)):
+        judged = {
+            part: dict.fromkeys(names, value + more)
+            for part, more in (("metrics", 0), ("controls", -0.2), ("raw", 0.1))
+        }
+        write_evaluation(run, json.dumps(judged), folder)
+    found = compare([read_run(run)])
+    assert found.metrics == [f"{folder}/{name}" for name in names[1:] for folder in ("evaluate", "evaluate_svhn")]
+    entry = found.entries[0]
+    assert [entry.mean(found.metrics[1], of)[0] for of in ("metrics", "controls", "raw")] == pytest.approx(
+        [0.3, 0.1, 0.4]
+    )
+    assert "| test kNN on svhn | untrained |" in markdown(found, tmp_path).replace("\\", "")
+    content = json.loads(Elements(page(found)).scripts[0])["entries"][0]
+    assert sorted(content["pictures"]) == ["evaluation", "evaluation on svhn"]
+    assert content["raw"]["evaluate_svhn/probe/knn_accuracy"] == pytest.approx(0.4)
 
 
 DAMAGES: dict[str, tuple[str, str | bytes | None, str]] = {

@@ -7,6 +7,7 @@ from ssl_lightning.data.image.digits import digit_glyphs
 from ssl_lightning.data.video.datamodule import VideoDataModule
 from ssl_lightning.data.video.moving_digits import moving_digits
 from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.transforms.pretext.next_frame import Frames
 from ssl_lightning.transforms.views import EvaluationView
 
@@ -71,6 +72,23 @@ def test_frames_are_resized_like_images() -> None:
     made = Frames(8, MEAN, STD)({"video": video})["frames"]
     assert made.shape == (2, 3, 1, 8, 8)
     torch.testing.assert_close(made[:, 1], EvaluationView(8, MEAN, STD)({"image": video[:, 1]})["image"])
+
+
+def test_raw_control_is_a_probe_of_mean_frames() -> None:
+    """It costs what that of images costs, however long the clips are."""
+    data, protocol = make(), PROTOCOLS["v1"]
+    data.setup("test")
+    name, figures = data.modality.raw_control(data, protocol, torch.device("cpu"))
+    rows = torch.arange(300)
+    parts = {}
+    for split, part in (("train", data.probe_train.subset(rows.numpy())), ("test", data.test)):
+        clips = part.__getitems__(range(len(part)))["video"].float() / 255
+        features = ((clips - MEAN[0]) / STD[0]).mean(dim=1).flatten(1)
+        parts[split] = {"features": features, "labels": torch.as_tensor(part.labels)}
+    assert parts["test"]["features"].shape[1] == 16 * 16
+    assert name == "raw input, mean frame"
+    expected = protocol.run(parts["train"], parts["test"], 10, groups=data.groups("test"))
+    assert figures(rows, 0) == pytest.approx(expected, abs=2e-3)
 
 
 def test_refused() -> None:
