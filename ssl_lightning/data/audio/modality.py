@@ -13,8 +13,8 @@ from ssl_lightning.data.audio.audio_cache import blocks, to_float, to_int16
 from ssl_lightning.data.audio.audio_folder import EXTENSIONS
 from ssl_lightning.data.modality import Batch, Modality
 from ssl_lightning.errors import InputError, first_line
-from ssl_lightning.evaluation.segment_means import segment_means
 from ssl_lightning.figures.sound import sound_figure
+from ssl_lightning.modules.segment_means import segment_means
 from ssl_lightning.modules.spectrogram import MFCC, LogMel
 
 

@@ -17,6 +17,7 @@ from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
 from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
 from ssl_lightning.modules.patches import replace_tokens
+from ssl_lightning.modules.segment_means import segment_means
 from ssl_lightning.ranges import Fraction, PositiveInt
 
 _ARCHITECTURES = ("wav2vec2", "hubert")
@@ -32,9 +33,10 @@ class AudioEncoder(nn.Module):
         model: Wav2Vec2Model or HubertModel.
         sample_rate: samples a second of what it reads.
         layer: the layer whose output is averaged to the embedding, from 1; None: the last.
+        segments: the embedding tells the order of the frames by their `segment_means`; None: it is their mean.
 
     Attributes:
-        out_dim: D, the width of the Transformer.
+        out_dim: D, the width of the Transformer, and of the embedding without `segments`.
         feature_dim: C, the channels of a frame before the Transformer.
         hop: samples from one frame to the next.
         window: samples that a frame is made of.
@@ -45,10 +47,12 @@ class AudioEncoder(nn.Module):
     fsdp_shard_with_root = True
     """Methods call `features` and `context`, but FSDP hooks only `forward`: the parent must shard this module."""
 
-    def __init__(self, model: Any, sample_rate: int | None, layer: int | None = None) -> None:
+    def __init__(
+        self, model: Any, sample_rate: int | None, layer: int | None = None, segments: int | None = None
+    ) -> None:
         super().__init__()
         config = model.config
-        self.model, self.sample_rate, self.layer = model, sample_rate, layer
+        self.model, self.sample_rate, self.layer, self.segments = model, sample_rate, layer, segments
         self.out_dim: int = config.hidden_size
         self.feature_dim: int = config.conv_dim[-1]
         self.kernels, self.strides = list(config.conv_kernel), list(config.conv_stride)
@@ -64,7 +68,7 @@ class AudioEncoder(nn.Module):
         config = self.model.config
         fields = {key: value for key, value in config.to_dict().items() if key not in NOT_SIZES and key[0] != "_"}
         own = {"architecture": config.model_type, "sample_rate": self.sample_rate, "layer": self.layer}
-        return {**fields, **own}
+        return {**fields, **own, "segments": self.segments}
 
     def depth(self, layer: int | None) -> int:
         """The number of a layer, from 1; None is the last."""
@@ -77,11 +81,14 @@ class AudioEncoder(nn.Module):
         return length.clamp(min=1)
 
     def forward(self, waveform: Tensor, length: Tensor | None = None) -> Tensor:
-        """(B, S) -> (B, D): the mean over the frames of the first `length` (B,) samples, by default of all."""
-        return masked_mean(*self.hidden(waveform, length, self.layer))
+        """(B, S) -> (B, D), or (B, D * (2 + segments)): of the first `length` (B,) samples, by default of all."""
+        h, visible = self.hidden(waveform, length, self.layer)
+        if self.segments is None:
+            return masked_mean(h, visible)
+        return segment_means(h.mT, visible.sum(dim=1), self.segments)
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        """The embedding (B, D) of `batch[key]`, padded clips of `length` samples."""
+        """The embedding of `batch[key]`, padded clips of `length` samples."""
         return self(batch[key], batch.get("length"))
 
     def hidden(self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None) -> tuple[Tensor, Tensor]:
@@ -168,6 +175,7 @@ def audio_encoder(
     heads: PositiveInt | None = None,
     dropout: Fraction | None = None,
     layer: PositiveInt | None = None,
+    segments: PositiveInt | None = None,
     pretrained: str | None = None,
     **options: Any,
 ) -> AudioEncoder:
@@ -181,6 +189,7 @@ def audio_encoder(
         heads: number of attention heads.
         dropout: rate of all dropouts.
         layer: the layer whose output is averaged to the embedding, from 1; None: the last.
+        segments: as of `AudioEncoder`.
         pretrained: a checkpoint of transformers: a folder or a name on the hub. In a config also a run folder, which
             `config.build` resolves.
         options: fields of the architecture's config (conv_dim, conv_kernel, conv_stride ...).
@@ -192,7 +201,7 @@ def audio_encoder(
     import transformers
 
     if pretrained is not None:
-        return AudioEncoder(_load(pretrained), sample_rate, layer)
+        return AudioEncoder(_load(pretrained), sample_rate, layer, segments)
     kind = transformers.CONFIG_MAPPING[architecture]
     refuse_unknown(options, kind(), architecture)
     sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
@@ -203,7 +212,7 @@ def audio_encoder(
         model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
     except (ValueError, TypeError) as error:
         raise InputError(f"transformers refuses this {architecture}: {first_line(error)}") from error
-    return AudioEncoder(model, sample_rate, layer)
+    return AudioEncoder(model, sample_rate, layer, segments)
 
 
 audio_encoder.kinds = AudioEncoder.kinds  # type: ignore[attr-defined]

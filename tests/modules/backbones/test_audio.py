@@ -55,15 +55,26 @@ def test_it_computes_what_transformers_computes(architecture: str, stable: bool)
         torch.testing.assert_close(encoder(clips(), LENGTHS)[row], expected.mean(dim=0), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [None, 1, 2])
-def test_padding_changes_nothing(layer: int | None) -> None:
-    encoder = make(layer=layer)
+@pytest.mark.parametrize(("layer", "segments"), [(None, None), (1, None), (2, None), (None, 4)])
+def test_padding_changes_nothing(layer: int | None, segments: int | None) -> None:
+    encoder = make(layer=layer, segments=segments)
     wide = torch.cat([clips(), torch.full((len(LENGTHS), 300), 9.0)], dim=1)
     torch.testing.assert_close(encoder(wide, LENGTHS), encoder(clips(), LENGTHS), atol=1e-5, rtol=1e-5)
     alone = encoder(clips()[2:3, :210])
     torch.testing.assert_close(encoder(wide, LENGTHS)[2:3], alone, atol=1e-5, rtol=1e-5)
     assert encoder(wide, LENGTHS).isfinite().all()
     assert encoder(torch.zeros(2, 400)).isfinite().all()  # silence
+
+
+def test_segments_tell_the_order_of_the_frames() -> None:
+    encoder, whole = make(segments=3), make()
+    found = encoder(clips(), LENGTHS).view(len(LENGTHS), encoder.out_dim, 2 + 3)
+    h, visible = whole.hidden(clips(), LENGTHS)
+    torch.testing.assert_close(found[..., 0], whole(clips(), LENGTHS))
+    torch.testing.assert_close(found[2, :, 1:4], torch.stack([h[2, t : t + 3].mean(dim=0) for t in (0, 3, 6)], dim=1))
+    assert visible[2].sum() == 9
+    assert found.isfinite().all()  # also of a single frame
+    assert audio_encoder(**encoder.arguments).segments == 3
 
 
 def test_layers_and_masks() -> None:

@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from ssl_lightning.evaluation.segment_means import segment_means
+from ssl_lightning.modules.segment_means import segment_means
 
 
 def test_they_are_those_of_the_valid_frames_alone() -> None:

@@ -1,4 +1,4 @@
-"""Clips of different length as vectors of one length, for probes on what no network has learned."""
+"""Clips of different length as vectors of one length."""
 
 import torch
 from torch import Tensor
