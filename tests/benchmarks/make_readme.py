@@ -64,7 +64,7 @@ def images() -> str:
     return f"""## Images and video
 
 Accuracy in % on the test set by `ssl-evaluate run=RUN`, protocol `v1`, with half the width of the 95 % bootstrap interval, and
-the same of the untrained encoder. One run and one seed (0) a row, on an AMD EPYC without a GPU that was shared with other
+the same of the untrained encoder. One run and one seed (0) a row, on an AMD EPYC or an Intel Xeon without a GPU, shared with other
 work: minutes are upper bounds. CIFAR-10 is its 60,000 images as JPEG files of quality 75, so its figures compare only with each
 other. Errors are squared errors of pixels in [0, 1].
 
