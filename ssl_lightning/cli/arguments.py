@@ -30,6 +30,13 @@ def options_first(arguments: list[str]) -> list[str]:
     return [*(word for word in arguments if word not in overrides), *overrides]
 
 
+def keep_downloads(arguments: list[str]) -> None:
+    """The data of a run folder is downloaded to where its user says, not to where the folder does."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if {"run", "resume", "resume_sweep"} & given.keys():
+        os.environ["SSL_DOWNLOADS"] = given.get("data.root", os.environ.get("SSL_DATA", "data")).strip("'\"")
+
+
 def with_sweep_folder(arguments: list[str]) -> list[str]:
     """Turns `resume_sweep=DIR` into the overrides of that sweep, in its own folder."""
     given = next((argument for argument in arguments if re.match("resume_sweep=(?!null$).", argument)), None)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import ssl_lightning
 from ssl_lightning.cli.arguments import (
+    keep_downloads,
     options_first,
     refuse_launched_sweep,
     verbatim,
@@ -28,7 +29,7 @@ from ssl_lightning.cli.mistakes import mistake
 from ssl_lightning.config.paths import CONFIG_DIR
 from ssl_lightning.config.trust import take_trust
 from ssl_lightning.config.validate import validate_options
-from ssl_lightning.errors import InputError, TrainingInterrupted, mistake_behind, one_line, show_in_one_line
+from ssl_lightning.errors import InputError, TrainingInterrupted, causes, mistake_behind, one_line, show_in_one_line
 from ssl_lightning.launch.environment import launched_rank, run_folder, share_cores
 from ssl_lightning.launch.slurm import gpus_per_node, tasks_per_node
 from ssl_lightning.runs.folder import output_folder, remove_empty
@@ -62,9 +63,9 @@ def command(name: str) -> Callable[..., None]:
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=name)(task)()
         except TrainingInterrupted as interrupted:
             _exit_stopped(interrupted, name)
-        except KeyboardInterrupt:
-            _exit(name, "stopped", 130)
-        except Exception as error:
+        except (KeyboardInterrupt, Exception) as error:
+            if any(isinstance(link, KeyboardInterrupt) for link in causes(error)):  # Hydra makes another error of it
+                _exit(name, "stopped", 130)
             _exit_if_mistaken(error, name, arguments)
             raise
 
@@ -75,6 +76,9 @@ def command(name: str) -> Callable[..., None]:
         except TrainingInterrupted as interrupted:
             if "SUBMITIT_EXECUTOR" in os.environ:  # the sweep waits on another machine
                 _exit_stopped(interrupted, name)
+            raise
+        except KeyboardInterrupt:
+            _leave_no_folder(sys.argv[1:])
             raise
         except Exception as error:
             if HydraConfig.get().mode is RunMode.RUN:
@@ -101,6 +105,7 @@ def _register_resolvers() -> None:
 def _prepared(arguments: list[str], name: str) -> list[str]:
     """The arguments of a command as Hydra takes them."""
     arguments = options_first(arguments)
+    keep_downloads(arguments)
     if name == "pretrain":
         refuse_launched_sweep(arguments)
         arguments = with_sweep_folder(arguments)
@@ -118,16 +123,21 @@ def _exit_stopped(interrupted: TrainingInterrupted, name: str) -> None:
     _exit(name, str(interrupted), 128 + interrupted.signal)
 
 
-def _exit_if_mistaken(error: Exception, name: str, arguments: list[str]) -> None:
-    """A refused command leaves no folder behind, unless it was to resume what is in it."""
-    line, composed = mistake(error, name, arguments), HydraConfig.instance().cfg
+def _exit_if_mistaken(error: BaseException, name: str, arguments: list[str]) -> None:
+    line = mistake(error, name, arguments)
     if line is None:
         return
+    _leave_no_folder(arguments)
+    _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
+
+
+def _leave_no_folder(arguments: list[str]) -> None:
+    """Of a command that is refused or stopped before it has done anything, unless it was to resume what is in it."""
+    composed = HydraConfig.instance().cfg
     resumed = any(argument.startswith("resume=") for argument in arguments)
     folder = composed and OmegaConf.select(composed, "hydra.runtime.output_dir")  # type: ignore[arg-type]
     if folder and not resumed and launched_rank() == 0:
         remove_empty(Path(folder))
-    _exit(name, line, getattr(mistake_behind(error), "exit_status", 2))
 
 
 def _exit(name: str, line: str, status: int) -> None:

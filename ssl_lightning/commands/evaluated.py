@@ -70,8 +70,6 @@ def evaluated(config: DictConfig, device: torch.device) -> Study:
 
 def _of_run(run: RunFolder, config: DictConfig, device: torch.device) -> Study:
     composed = config_on(run, config.data)
-    if OmegaConf.is_dict(composed.get("logger")):
-        validate_arguments(composed.logger, "logger")
     data = load_data(run, composed)
     untrained, trained = (build_method(composed, data).to(device) for _ in range(2))
     checkpoint = run.checkpoint(str(config.checkpoint))

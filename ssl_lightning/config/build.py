@@ -77,8 +77,9 @@ def load_config(path: Path) -> DictConfig:
         OmegaConf.update(config, key, None)
     whole = with_own_networks(config, path)
     validate_parts(whole)
-    for part in PARTS:
-        validate_arguments(whole[part], part)
+    for part in (*PARTS, "logger"):
+        if OmegaConf.is_dict(whole.get(part)):
+            validate_arguments(whole[part], part)
     return whole
 
 

@@ -6,7 +6,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +20,9 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import Seed
 
 PARTS = ("method", "backbone", "data", "transform", "optimizer", "schedule")
+_PARTIAL = ("optimizer", "schedule")
+_OF_HYDRA = {"_target_": str, "_partial_": bool, "_convert_": Literal["none", "partial", "object", "all"]}
+"""Not `_args_`, which have no names, and not `_recursive_`, since no part of ours takes a config."""
 _WORDS = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -34,8 +37,12 @@ _WORDS = {
 """Instead of those of pydantic, by its name of an error; None: an object is wanted, which no plain value is."""
 
 
-def validate_arguments(config: DictConfig, key: str = "") -> None:
+def validate_arguments(config: DictConfig, key: str = "", wanted: Any = None) -> None:
     """Walks every `_target_` of a config.
+
+    Args:
+        config: at `key`.
+        wanted: the type that the argument at `key` declares.
 
     Raises:
         InputError: a key that its constructor does not take, or a value outside the type and range that it declares.
@@ -43,20 +50,23 @@ def validate_arguments(config: DictConfig, key: str = "") -> None:
     if config.get("_target_"):
         made = get_object(config._target_)
         known, others = _arguments(made)
+        if config.get("_partial_") and key not in _PARTIAL and not re.search("Any|Callable", str(wanted)):
+            raise InputError(f"{key}._partial_={config._partial_} should be left out: it would never be built")
         for name in map(str, config):
-            if name in known or (others is not None and not name.startswith("_")):
-                hint = known.get(name, others)
+            hint = _OF_HYDRA.get(name) or known.get(name) or (None if name.startswith("_") else others)
+            if hint is not None:
                 if f"{key}.{name}" in getattr(made, "starts_from", ()):  # a run or a checkpoint, which `build` opens
                     hint = hint | str
                 _refuse_misfit(_origin(config, name) or f"{key}.{name}", config[name], hint)
             elif (CONFIG_DIR / name).is_dir():
                 raise InputError(f"{config._target_.rpartition('.')[2]} has no {name}: leave {name}= out")
-            elif not name.startswith("_"):
+            else:
                 raise InputError(f"{key}.{name} is not an argument of {config._target_}; {did_you_mean(name, known)}")
     for name in map(str, config):
         child = config._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            validate_arguments(child, f"{key}.{name}".strip("."))
+            place = known.get(name, others) if config.get("_target_") else wanted
+            validate_arguments(child, f"{key}.{name}".strip("."), place)
 
 
 def validate_parts(config: DictConfig) -> None:
@@ -69,7 +79,7 @@ def validate_parts(config: DictConfig) -> None:
         part = config.get(key)
         if not OmegaConf.is_dict(part) or "_target_" not in part:
             raise InputError(f"{key}={part} should be settings with a _target_")
-        if bool(part.get("_partial_")) != (key in ("optimizer", "schedule")):
+        if bool(part.get("_partial_")) != (key in _PARTIAL):
             raise InputError(f"{key}._partial_={part.get('_partial_')} should be the opposite")
     _refuse_misfit("seed", config.get("seed"), Seed)
 

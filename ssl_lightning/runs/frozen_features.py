@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,14 @@ def _stamp(encoder: nn.Module, modality: Any) -> bytes:
         made.update(f"{name} {weight.device.type}".encode())
         made.update(weight.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     for source in sorted(sources):
-        made.update(source.read_bytes())
+        made.update(_code(source))
     return made.digest()
+
+
+@cache
+def _code(source: Path) -> bytes:
+    """Digest of a file, which Python does not read again either."""
+    return hashlib.sha256(source.read_bytes()).digest()
 
 
 def _keep(features: dict[str, Tensor], file: Path) -> None:

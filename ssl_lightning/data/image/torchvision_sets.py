@@ -1,5 +1,6 @@
 """The standard small image sets, read by torchvision, as arrays."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,8 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
 
     `split`: "pretrain" (what is trained on without labels: the training set, for STL-10 followed by its unlabeled
     images), "train" (labeled) or "test". Files that are there are read without touching the network; others are
-    downloaded into `root` unless `download` is false.
+    downloaded into `root` unless `download` is false, or the environment allows it in another folder alone, by
+    SSL_DOWNLOADS.
 
     Raises:
         InputError: the name or split is unknown, or files are missing or damaged and cannot be fetched.
@@ -48,13 +50,15 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
     if name == "stl10":
         part = {"split": "train+unlabeled" if split == "pretrain" else split}
     place = Path(root).expanduser()
+    allowed = Path(os.environ.get("SSL_DOWNLOADS", place)).expanduser() == place
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        return _as_array(reader(str(place), download=download, **part))
+        return _as_array(reader(str(place), download=download and allowed, **part))
     except Exception as error:  # on damaged files torchvision raises whatever it stumbles over
         detail = next(reversed(str(error).strip().splitlines()), type(error).__name__)
         tried = "cannot be downloaded" if download else "downloading is switched off"
+        tried = tried if allowed else "a run says where it is, but not where to download it: give data.root= yourself"
         raise InputError(
             f"{name} is missing or damaged in {(place / folder).resolve()}, and {tried} ({detail}): put {files} there,"
             " and remove what is damaged"
