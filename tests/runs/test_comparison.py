@@ -104,7 +104,7 @@ def test_evaluations_on_other_data_stand_beside_those_on_the_runs_own(tmp_path: 
     )
     assert "| test kNN on svhn | untrained |" in markdown(found, tmp_path).replace("\\", "")
     content = json.loads(Elements(page(found)).scripts[0])["entries"][0]
-    assert sorted(content["pictures"]) == ["evaluation", "evaluation on svhn"]
+    assert sorted(content["pictures"]) == ["evaluate/evaluation", "evaluate_svhn/evaluation"]
     assert content["raw"]["evaluate_svhn/probe/knn_accuracy"] == pytest.approx(0.4)
 
 
