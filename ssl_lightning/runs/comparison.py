@@ -172,7 +172,8 @@ def _differing(runs: Sequence[Record]) -> list[str]:
 def _shown(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     measured = dict.fromkeys(name for record in records for name in record.metrics)
     names = [name for name in measured if not name.endswith(("_low", "_high"))]
-    judged = [name for name in names if name.startswith("evaluate")] or [n for n in names if n.startswith("probe/")]
+    evaluated = all(any(name.startswith("evaluate") for name in record.metrics) for record in records)
+    judged = [name for name in names if name.startswith("evaluate" if evaluated else ("evaluate", "probe/"))]
     accuracies = [name for name in judged if name.endswith("accuracy")]
     accuracies.sort(key=lambda name: [not name.endswith(first) for first in _FIRST])
     held_out = [name for name in names if name.startswith(("evaluate", "val/"))]
