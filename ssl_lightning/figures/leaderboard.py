@@ -124,12 +124,10 @@ def _content(found: Comparison) -> dict[str, Any]:
     runs = [run for entry in found.entries for run in entry.records]
     names = dict.fromkeys([*found.metrics, *(name for run in runs for name in run.metrics)])
     shown = [name for name in names if not name.endswith(("_low", "_high"))]
-    columns = list(found.entries[0].settings) if found.entries else []
     budget = [8 * _MOST_BYTES]
     return {
         "caption": _caption(found),
-        "columns": columns,
-        "headings": short_names(columns),
+        "columns": list(short_names(list(found.entries[0].settings)).items()) if found.entries else [],
         "shown": list(found.metrics),
         "metrics": {m: {"label": label(m), "share": is_share(m), "better": direction_of(m)} for m in shown},
         "entries": [_entry(entry, shown, budget) for entry in found.entries],
@@ -177,8 +175,5 @@ def _pictures(run: Path, budget: list[int]) -> Iterator[tuple[str, str]]:
         kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
         if kind:
             budget[0] -= len(data)
-            data_set = file.relative_to(run).parts[0].partition("_")[2]
-            yield (
-                plain(f"{file.stem} on {data_set}" if data_set else file.stem),
-                f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-            )
+            name = file.relative_to(run).parent.parent / file.stem
+            yield plain(name), f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -112,27 +112,24 @@ def read_run(folder: Path) -> Record:
         refuse_links_out(folder)
         choices, overrides = stored_description(run)
         config = settings(read_config(run.config))
-        found = _json(run.results)
-        judged = {f"{plain(file.parent.name)}/": _json(file) for file in sorted(folder.glob("evaluate*/results.json"))}
+        found, evaluations = _json(run.results), sorted(folder.glob("evaluate*/results.json"))
+        parts = {"": found, **{f"{plain(file.parent.name)}/": _json(file) for file in evaluations}}.items()
         rows = read_rows(run.metrics)[0] if run.metrics.exists() else {}
         status = plain(found.get("status") or "unfinished")
         method = {"method": str(config["method._target_"]).rpartition(".")[2]}
-        parts = {"": found, **judged}.items()
-        metrics, controls, raw = (
-            {name: x for place, part in parts for name, x in _figures(part.get(of), place).items()}
+        figures = {
+            of: {name: x for place, part in parts for name, x in _figures(part.get(of), place).items()}
             for of in ("metrics", "controls", "raw")
-        )
+        }
         return Record(
             folder,
             "" if status == "finished" else f"{status} after {max(rows, default=0)} steps",
             {plain(key): "null" if value is None else plain(value) for key, value in config.items()},
             {plain(key): plain(value) for key, value in {**method, **choices}.items()},
             [plain(override.partition("=")[0].lstrip("+")) for override in overrides],
-            metrics,
-            controls,
-            raw,
-            _figures(found.get("timing")).get("wall_seconds", 0.0),
-            {step: _figures(row) for step, row in rows.items()},
+            seconds=_figures(found.get("timing")).get("wall_seconds", 0.0),
+            rows={step: _figures(row) for step, row in rows.items()},
+            **figures,
         )
     except (InputError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return Record(folder, f"damaged: {plain(described(error))}")
@@ -175,7 +172,8 @@ def _differing(runs: Sequence[Record]) -> list[str]:
 def _shown(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     measured = dict.fromkeys(name for record in records for name in record.metrics)
     names = [name for name in measured if not name.endswith(("_low", "_high"))]
-    judged = [name for name in names if name.startswith("evaluate")] or [n for n in names if n.startswith("probe/")]
+    evaluated = all(any(name.startswith("evaluate") for name in record.metrics) for record in records)
+    judged = [name for name in names if name.startswith("evaluate" if evaluated else ("evaluate", "probe/"))]
     accuracies = [name for name in judged if name.endswith("accuracy")]
     accuracies.sort(key=lambda name: [not name.endswith(first) for first in _FIRST])
     held_out = [name for name in names if name.startswith(("evaluate", "val/"))]

@@ -85,6 +85,10 @@ def test_figures_of_an_evaluation_come_first(tmp_path: Path) -> None:
     judged = {"metrics": {"probe/knn_accuracy": 0.6, "probe/knn_accuracy_low": 0.5}, "controls": {}}
     write_evaluation(run, json.dumps(judged))
     assert compare([read_run(run)]).metrics == ["evaluate/probe/knn_accuracy"]
+    other = read_run(write_run(tmp_path / "other", 0.9, lr=1.0))  # is ranked by what both have
+    found = compare([read_run(run), other])
+    assert found.metrics == ["probe/knn_accuracy", "evaluate/probe/knn_accuracy"]
+    assert found.entries[0].records == [other]
 
 
 def test_evaluations_on_other_data_stand_beside_those_on_the_runs_own(tmp_path: Path) -> None:
@@ -104,7 +108,7 @@ def test_evaluations_on_other_data_stand_beside_those_on_the_runs_own(tmp_path: 
     )
     assert "| test kNN on svhn | untrained |" in markdown(found, tmp_path).replace("\\", "")
     content = json.loads(Elements(page(found)).scripts[0])["entries"][0]
-    assert sorted(content["pictures"]) == ["evaluation", "evaluation on svhn"]
+    assert sorted(content["pictures"]) == ["evaluate/evaluation", "evaluate_svhn/evaluation"]
     assert content["raw"]["evaluate_svhn/probe/knn_accuracy"] == pytest.approx(0.4)
 
 
