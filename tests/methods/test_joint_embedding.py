@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.losses.clustering import sinkhorn
+from ssl_lightning.losses.redundancy import w_mse
 from ssl_lightning.modules.multi_crop import encode_by_size
 from ssl_lightning.optim.schedules import warmup_cosine
+from ssl_lightning.randomness import seed_generators, shared_generator
 
 
 def at_step(method: Any, step: int, steps_per_epoch: int = 10, total: int = 100) -> Any:
@@ -101,8 +103,7 @@ def test_no_query_is_among_its_own_negatives() -> None:
 
 
 def test_dino_centers_the_teacher() -> None:
-    method = make_method("dino", head_norm=False)  # views of a size would share the statistics of a norm
-    batch = make_batch("dino")
+    method, batch = make_method("dino"), make_batch("dino")
     method.center.copy_(torch.linspace(-1, 1, len(method.center)))
     scores = method.teacher[1](method.teacher[0](torch.cat(batch["views"][:2])))
     targets = F.softmax((scores - method.center) / 0.04, dim=1).chunk(2)
@@ -187,6 +188,13 @@ def test_swav_with_a_queue() -> None:
     assert [int(queue.pointer) for queue in method.queues] == [16, 16]
 
 
+def test_swavs_queue_joins_once_it_is_full() -> None:
+    """Before, its rows are random directions, which would take their share of the prototypes."""
+    method, scores = make_method("swav", queue_size=64, queue_epochs=0), torch.randn(16, 128)
+    for batches, full in ((3, False), (4, True)):
+        assert torch.equal(at_step(method, batches)._assign(scores, 0), sinkhorn(scores, 0.05)) != full
+
+
 # DeepCluster v2
 
 
@@ -224,6 +232,16 @@ def test_deepclusters_memory_comes_back_from_a_checkpoint() -> None:
 
 
 # W-MSE, LeJEPA, SupCon, data2vec
+
+
+def test_wmse_projects_all_views_as_one_batch() -> None:
+    """As in the authors' code: the hidden layer's norm has the statistics of all of them."""
+    method, batch = make_method("wmse"), make_batch("wmse")
+    loss = seeded_loss(method, batch)["loss"]
+    z = method.projector(torch.cat([method.backbone(x) for x in batch["views"]])).chunk(2)
+    seed_generators(0, 0)
+    order = torch.randperm(16, generator=shared_generator())
+    torch.testing.assert_close(loss, w_mse(z, order, 8))
 
 
 def test_wmse_refuses_what_cannot_be_whitened() -> None:
