@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.clustering import sinkhorn
+from ssl_lightning.losses.clustering import koleo, sinkhorn
 from ssl_lightning.losses.redundancy import w_mse
 from ssl_lightning.modules.multi_crop import encode_by_size
 from ssl_lightning.optim.schedules import warmup_cosine
@@ -89,6 +89,19 @@ def test_a_neighbor_is_never_of_this_batch() -> None:
     assert int(changed.sum()) == 16
     torch.testing.assert_close(method.queue.rows[changed], z1, atol=1e-4, rtol=0)
     assert method.loss(batch)["neighbor_similarity"] > 0.999
+
+
+def test_nnclr_finds_the_prediction_of_a_neighbors_other_view() -> None:
+    method, views = make_method("nnclr"), make_batch("nnclr")["views"]
+    z = [F.normalize(part, dim=1) for part in outputs(method, views)]
+    p = [F.normalize(method.predictor(part), dim=1) for part in outputs(method, views)]
+    losses = []
+    for rows, predictions in ((z[0], p[1]), (z[1], p[0])):
+        for i, row in enumerate(rows):
+            neighbor = max(method.queue.rows, key=lambda earlier: float(earlier @ row))
+            scores = torch.stack([neighbor @ prediction for prediction in predictions]) / 0.1
+            losses.append(scores.logsumexp(0) - scores[i])
+    torch.testing.assert_close(method.loss({"views": views})["loss"], torch.stack(losses).mean())
 
 
 def test_no_query_is_among_its_own_negatives() -> None:
@@ -168,6 +181,24 @@ def test_dinov2_hides_patches_from_the_student_alone() -> None:
     torch.testing.assert_close(result["images"], torch.stack(losses).mean(), atol=1e-4, rtol=1e-4)
     whole = make_method("dinov2", mask_probability=1.0)
     assert whole.loss(batch)["patches"] > 0
+
+
+def test_dinov2s_patches_count_by_crop_and_koleo_by_view() -> None:
+    """As in the authors' code: a crop's loss is the mean over its masked patches, 0 without any."""
+    method, batch = make_method("dinov2"), make_batch("dinov2")
+    result = seeded_loss(method, batch)
+    seed_generators(0, 0)
+    x, masked = (torch.cat(parts) for parts in (batch["views"][:2], [method._mask(v) for v in batch["views"][:2]]))
+    vit, student, token = method.teacher[0], method.backbone, method.mask_token
+    targets = sinkhorn(method.teacher[2](vit.encode(vit.patch_tokens(x))[:, 1:][masked]), 0.04)
+    h = student.encode(torch.where(masked[:, :, None], token, student.patch_tokens(x)))
+    losses = -(targets * F.log_softmax(method.patch_head(h[:, 1:][masked]) / 0.1, dim=1)).sum(dim=1)
+    of_crops = [part.mean() for part in losses.split(masked.sum(dim=1).tolist()) if len(part)]
+    assert 0 < len(of_crops) < len(x)
+    torch.testing.assert_close(result["patches"], torch.stack(of_crops).sum() / len(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result["koleo"], koleo(h[:16, 0]) + koleo(h[16:, 0]), atol=1e-4, rtol=1e-4)
+    total = result["images"] + result["patches"] + 0.1 * result["koleo"]
+    torch.testing.assert_close(result["loss"], total)
 
 
 # SwAV
