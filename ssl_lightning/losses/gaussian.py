@@ -17,7 +17,8 @@ def sigreg(z: Tensor, directions: Tensor, points: int = 17, limit: float = 3.0) 
         z: (B, K) embeddings.
         directions: (K, M) unit columns, the same on all ranks.
         points: number of points of the characteristic function, at which it is integrated by trapezoids.
-        limit: they lie in [0, limit], and count twice, for -t and t.
+        limit: they lie in [0, limit], and count twice, for -t and t; as in the authors' package, where the paper's
+            Algorithm 1 has 17 points in [-5, 5].
 
     The characteristic function is that of the global batch; the statistic is multiplied by the number of its samples,
     as in the paper's code.

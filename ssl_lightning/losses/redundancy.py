@@ -4,6 +4,8 @@ Each gathers the projections of all ranks before it computes a statistic, and re
 the gradient of several ranks is that of the global batch.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,7 +64,7 @@ def whitened(z: Tensor, epsilon: float = 1e-4) -> Tensor:
     """(N, K) -> (N, K) with mean 0 and covariance about the identity, by the Cholesky factor of the covariance.
 
     Ermolov et al. 2020, https://arxiv.org/abs/2007.06346, Eq. 8 and 9; `epsilon` of the identity is mixed into the
-    covariance, as in the authors' code.
+    covariance, an option of the authors' code: at its default, 0, projections that begin to collapse have no factor.
     """
     N, K = z.shape
     dtype, z = z.dtype, z.double()
@@ -71,7 +73,7 @@ def whitened(z: Tensor, epsilon: float = 1e-4) -> Tensor:
     return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), z.T, upper=False).T.to(dtype)
 
 
-def w_mse(views: list[Tensor], order: Tensor, group_size: int) -> Tensor:
+def w_mse(views: Sequence[Tensor], order: Tensor, group_size: int) -> Tensor:
     """W-MSE: scalar, the mean squared distance of the whitened and normalized projections of all pairs of views.
 
     Ermolov et al. 2020, Eq. 6 and Sec. 3.1. `views`: (B, K) each. The samples of all ranks, in `order` (W * B), are

@@ -38,7 +38,7 @@ class _Data2Vec(Method):
         self.predictor = nn.Linear(self.backbone.out_dim, self.backbone.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, over the masked tokens."""
+        """Smooth L1 (Sec. 3.4), over the masked tokens."""
         h, masked, embedding = self.student(batch)
         with torch.no_grad():
             target = self.targets(batch)[masked]
@@ -62,13 +62,18 @@ class _Data2Vec(Method):
 class Data2Vec(_Data2Vec):
     """From an image with masked patches, predicts an EMA teacher's contextualized representations of these patches.
 
+    As in the authors' code for images, all weights of the teacher follow, also its patch embedding, and blocks count
+    with their residual connection. Deviations, for small networks: a plain ViT without relative positions, LayerScale
+    and drop path; blocks of at least 4 masked patches instead of 16 (`blockwise_mask`); gradients are clipped only by
+    `trainer.gradient_clip_val` (theirs: 3).
+
     Args:
         backbone: a ViT.
         mask_ratio: fraction of the patches that are masked, in blocks.
         layers: number of the teacher's last blocks whose outputs are averaged to a target.
-        beta: the error below which the loss is quadratic (Eq. 2).
+        beta: the error below which the loss is quadratic (Sec. 3.4).
         momentum: initial momentum of the teacher.
-        momentum_end: the momentum to which it rises linearly (Sec. 3.2).
+        momentum_end: the momentum to which it rises linearly (Sec. 3.3); constant for images in the paper.
         momentum_progress: fraction of the training in which it rises.
     """
 
@@ -102,7 +107,8 @@ class Data2Vec(_Data2Vec):
 class Data2VecAudio(_Data2Vec):
     """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
 
-    Deviation: the teacher's convolutions follow the student's, too, instead of being the student's.
+    Deviations: the teacher's convolutions follow the student's, too, instead of being the student's; the loss is smooth
+    L1, as for images, where the paper has the squared error (Sec. 4.2).
 
     Args:
         backbone: encoder of sound.

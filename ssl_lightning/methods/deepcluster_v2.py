@@ -1,6 +1,6 @@
 """DeepCluster v2, the improved DeepCluster of the paper on SwAV.
 
-Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/2006.09882, App. A (DeepCluster: 2018)
+Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/2006.09882, App. D (DeepCluster: 2018)
 """
 
 from collections.abc import Mapping, Sequence

@@ -26,16 +26,20 @@ from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, Posi
 class DINO(Method):
     """The student's distribution over prototypes, for any crop, must match that of an EMA teacher for a global crop.
 
-    Centering and a low temperature of the teacher keep both from collapsing.
+    Centering and a low temperature of the teacher keep both from collapsing. Defaults are those of the authors' code.
+    Deviations, for small networks: no drop path; gradients are clipped only by `trainer.gradient_clip_val` (theirs:
+    those of each weight, to a norm of 3).
 
     Args:
         backbone: network from (B, C, H, W), of any size H = W, to (B, D), with `out_dim` D.
         hidden_dim: width of the hidden layers of the head.
         bottleneck_dim: width of the head's normalized output.
         prototypes: P, number of the head's prototypes.
-        head_norm: whether the hidden layers of the head are batch-normalized, which starts the training sooner.
+        head_norm: whether the hidden layers of the head are batch-normalized, crops of each size by themselves; the
+            paper has no such norm, and finds that it has little impact (App. C).
         temperature: temperature of the student.
-        teacher_temperature: temperature of the teacher, first and last, between which it rises linearly.
+        teacher_temperature: temperature of the teacher, first and last, between which it rises linearly; 0.04 and 0.07
+            in the paper, in 30 epochs.
         teacher_warmup_epochs: number of epochs in which it rises.
         freeze_epochs: number of epochs in which the prototypes do not move.
         momentum: initial momentum of the teacher; it rises to 1 along a cosine.

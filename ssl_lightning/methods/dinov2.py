@@ -26,7 +26,14 @@ class DINOv2(Method):
     """DINO on images, iBOT on masked patches: the student's distribution must match an EMA teacher's for the whole
     image.
 
-    Sinkhorn-Knopp keeps both from collapsing, KoLeo spreads the embeddings.
+    Sinkhorn-Knopp keeps both from collapsing, KoLeo spreads the embeddings. Defaults are those of the authors' code for
+    ImageNet-1k; the paper's own runs have a momentum of 0.994 and a weight decay that ends at 0.2. KoLeo is that of the
+    code, too: the paper has it for the first global crop alone.
+
+    Deviations: each global crop is masked or not by itself, so that its mask does not depend on the size of the batch
+    (theirs: exactly half of a GPU's crops, at evenly spread ratios). For small networks, a plain ViT without LayerScale
+    and drop path; no layer decay and no own rate of the patch embedding; gradients are clipped only by
+    `trainer.gradient_clip_val` (theirs: 3); crops and colors are those of DINO.
 
     Args:
         backbone: a ViT with a class token.

@@ -26,7 +26,7 @@ class MoCoV3(Method):
             random initial weights (Sec. 4.2).
         hidden_dim: width of the hidden layers of projector and predictor.
         out_dim: K, width of queries and keys.
-        temperature: divides the cosine similarities.
+        temperature: divides the cosine similarities; 1 for a ResNet in the authors' commands.
         momentum: initial momentum of the teacher; it rises to 1 along a cosine.
     """
 

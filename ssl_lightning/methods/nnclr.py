@@ -20,6 +20,9 @@ from ssl_lightning.ranges import PositiveFloat, PositiveInt
 class NNCLR(Method):
     """The positive of a view is the nearest neighbor, in a queue of earlier samples, of the other view.
 
+    Deviation: the projector's last batch normalization has no learned scale and shift, as that of MoCo v3 and SimSiam,
+    whose head it shares; the paper does not say.
+
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.
         hidden_dim: width of the projector's two hidden layers; the predictor's is twice that.

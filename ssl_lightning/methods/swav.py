@@ -21,6 +21,9 @@ from ssl_lightning.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat
 class SwAV(Method):
     """Predicts the cluster of one view, assigned with equal shares of all clusters, from another view.
 
+    Deviation: the queue takes projections from the first step, so that it is full after `queue_epochs`; the authors'
+    begins to fill then. Both are used once they are full.
+
     Args:
         backbone: network from (B, C, H, W), of any size H = W, to (B, D), with `out_dim` D.
         hidden_dim: width of the projector's hidden layer.
@@ -66,7 +69,8 @@ class SwAV(Method):
     @torch.no_grad()
     def _assign(self, scores: Tensor, view: int) -> Tensor:
         """Assignments (B, P) of a view; the rows of its queue, equal on all ranks, are shared out among them."""
-        if self.queues and self.epoch >= self.queue_epochs:
+        full = self.step * world_size() * len(scores) >= self.queue_size
+        if self.queues and full and self.epoch >= self.queue_epochs:
             earlier = self.head(self.queues[view].rows[rank() :: world_size()].to(scores.dtype))
             return sinkhorn(torch.cat([scores, earlier]), self.epsilon, self.iterations)[: len(scores)]
         return sinkhorn(scores, self.epsilon, self.iterations)

@@ -44,7 +44,8 @@ class WMSE(Method):
             raise InputError(f"{sizes} to be whitened")
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 6 over groups that are drawn at random (Sec. 3.1).
+        """Eq. 6 over groups that are drawn at random (Sec. 3.1); the projector takes all views as one batch, as in the
+        authors' code.
 
         A last batch of validation with too few samples to whiten counts as 2, the distance of unrelated views.
         """
@@ -54,5 +55,5 @@ class WMSE(Method):
             if self.training:
                 raise InputError(f"a batch of {len(order)} cannot whiten method.out_dim={self.out_dim} dimensions")
             return {"loss": order.new_tensor(2.0, dtype=h[0].dtype), "embedding": h[0].detach()}
-        loss = w_mse([self.projector(part) for part in h], order, self.group_size)
-        return {"loss": loss, "embedding": h[0].detach()}
+        z = self.projector(torch.cat(h)).chunk(len(h))
+        return {"loss": w_mse(z, order, self.group_size), "embedding": h[0].detach()}

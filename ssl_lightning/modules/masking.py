@@ -110,9 +110,10 @@ def blockwise_mask(
 ) -> Tensor:
     """`masked` (B, grid ** 2) bool: blocks that cover, together, a fraction of an image drawn from `ratio`.
 
-    BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254, Algorithm 1: blocks of at least 4 patches and an aspect of
-    0.3 to 1 / 0.3, until the fraction is reached. An image is masked with `probability`. Deviation: blocks are drawn
-    for all images at once; one that would mask too much is left out, and single patches fill up what is missing.
+    BEiT, Bao et al. 2021, https://arxiv.org/abs/2106.08254, Algorithm 1: blocks with an aspect of 0.3 to 1 / 0.3, until
+    the fraction is reached. An image is masked with `probability`. Deviations: a block has at least 4 patches, as in
+    DINOv2's code, for BEiT's 16 of 196 would be a third of a small grid. Blocks are drawn for all images at once, which
+    is fast; one that would mask too much is left out, and single patches fill up what is missing, about 2 %.
     """
     N, everyone = grid**2, world_size() * B
 

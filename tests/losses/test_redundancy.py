@@ -106,3 +106,5 @@ def test_as_lightly_has_them() -> None:
     parts = vicreg(z1, z2)
     ours = 25 * parts["invariance"] + 25 * parts["variance"] + parts["covariance"]
     assert ours.item() == pytest.approx(lightly.VICRegLoss()(z1, z2).item(), rel=1e-5)
+    theirs = lightly.WMSELoss(embedding_dim=6, w_size=32)(torch.cat([z1, z2]))
+    assert w_mse([z1, z2], torch.arange(32), 32).item() == pytest.approx(theirs.item(), rel=1e-3)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.clustering import sinkhorn
+from ssl_lightning.losses.clustering import koleo, sinkhorn
+from ssl_lightning.losses.redundancy import w_mse
 from ssl_lightning.modules.multi_crop import encode_by_size
 from ssl_lightning.optim.schedules import warmup_cosine
+from ssl_lightning.randomness import seed_generators, shared_generator
 
 
 def at_step(method: Any, step: int, steps_per_epoch: int = 10, total: int = 100) -> Any:
@@ -89,6 +91,19 @@ def test_a_neighbor_is_never_of_this_batch() -> None:
     assert method.loss(batch)["neighbor_similarity"] > 0.999
 
 
+def test_nnclr_finds_the_prediction_of_a_neighbors_other_view() -> None:
+    method, views = make_method("nnclr"), make_batch("nnclr")["views"]
+    z = [F.normalize(part, dim=1) for part in outputs(method, views)]
+    p = [F.normalize(method.predictor(part), dim=1) for part in outputs(method, views)]
+    losses = []
+    for rows, predictions in ((z[0], p[1]), (z[1], p[0])):
+        for i, row in enumerate(rows):
+            neighbor = max(method.queue.rows, key=lambda earlier: float(earlier @ row))
+            scores = torch.stack([neighbor @ prediction for prediction in predictions]) / 0.1
+            losses.append(scores.logsumexp(0) - scores[i])
+    torch.testing.assert_close(method.loss({"views": views})["loss"], torch.stack(losses).mean())
+
+
 def test_no_query_is_among_its_own_negatives() -> None:
     """Perfect and different embeddings have a loss near 0; a query among its negatives could not fall under ln 2."""
     from ssl_lightning.losses.contrastive import info_nce
@@ -101,8 +116,7 @@ def test_no_query_is_among_its_own_negatives() -> None:
 
 
 def test_dino_centers_the_teacher() -> None:
-    method = make_method("dino", head_norm=False)  # views of a size would share the statistics of a norm
-    batch = make_batch("dino")
+    method, batch = make_method("dino"), make_batch("dino")
     method.center.copy_(torch.linspace(-1, 1, len(method.center)))
     scores = method.teacher[1](method.teacher[0](torch.cat(batch["views"][:2])))
     targets = F.softmax((scores - method.center) / 0.04, dim=1).chunk(2)
@@ -169,6 +183,24 @@ def test_dinov2_hides_patches_from_the_student_alone() -> None:
     assert whole.loss(batch)["patches"] > 0
 
 
+def test_dinov2s_patches_count_by_crop_and_koleo_by_view() -> None:
+    """As in the authors' code: a crop's loss is the mean over its masked patches, 0 without any."""
+    method, batch = make_method("dinov2"), make_batch("dinov2")
+    result = seeded_loss(method, batch)
+    seed_generators(0, 0)
+    x, masked = (torch.cat(parts) for parts in (batch["views"][:2], [method._mask(v) for v in batch["views"][:2]]))
+    vit, student, token = method.teacher[0], method.backbone, method.mask_token
+    targets = sinkhorn(method.teacher[2](vit.encode(vit.patch_tokens(x))[:, 1:][masked]), 0.04)
+    h = student.encode(torch.where(masked[:, :, None], token, student.patch_tokens(x)))
+    losses = -(targets * F.log_softmax(method.patch_head(h[:, 1:][masked]) / 0.1, dim=1)).sum(dim=1)
+    of_crops = [part.mean() for part in losses.split(masked.sum(dim=1).tolist()) if len(part)]
+    assert 0 < len(of_crops) < len(x)
+    torch.testing.assert_close(result["patches"], torch.stack(of_crops).sum() / len(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result["koleo"], koleo(h[:16, 0]) + koleo(h[16:, 0]), atol=1e-4, rtol=1e-4)
+    total = result["images"] + result["patches"] + 0.1 * result["koleo"]
+    torch.testing.assert_close(result["loss"], total)
+
+
 # SwAV
 
 
@@ -185,6 +217,13 @@ def test_swav_with_a_queue() -> None:
     method.loss(batch)
     method.after_step(0.0)
     assert [int(queue.pointer) for queue in method.queues] == [16, 16]
+
+
+def test_swavs_queue_joins_once_it_is_full() -> None:
+    """Before, its rows are random directions, which would take their share of the prototypes."""
+    method, scores = make_method("swav", queue_size=64, queue_epochs=0), torch.randn(16, 128)
+    for batches, full in ((3, False), (4, True)):
+        assert torch.equal(at_step(method, batches)._assign(scores, 0), sinkhorn(scores, 0.05)) != full
 
 
 # DeepCluster v2
@@ -224,6 +263,16 @@ def test_deepclusters_memory_comes_back_from_a_checkpoint() -> None:
 
 
 # W-MSE, LeJEPA, SupCon, data2vec
+
+
+def test_wmse_projects_all_views_as_one_batch() -> None:
+    """As in the authors' code: the hidden layer's norm has the statistics of all of them."""
+    method, batch = make_method("wmse"), make_batch("wmse")
+    loss = seeded_loss(method, batch)["loss"]
+    z = method.projector(torch.cat([method.backbone(x) for x in batch["views"]])).chunk(2)
+    seed_generators(0, 0)
+    order = torch.randperm(16, generator=shared_generator())
+    torch.testing.assert_close(loss, w_mse(z, order, 8))
 
 
 def test_wmse_refuses_what_cannot_be_whitened() -> None:

@@ -100,7 +100,7 @@ OUTPUTS = {
     "deepcluster_v2": [*FIRST, "projector.3.weight"],
     "denoising_autoencoder": [*FIRST, "decoder.7.weight"],
     "denoising_lm": ["backbone.model.lm_head.weight"],
-    "dino": ["backbone.embed.proj.weight", "head.0.6.weight"],
+    "dino": ["backbone.embed.proj.weight", "head.0.4.weight"],
     "dinov2": ["backbone.embed.proj.weight", "head.0.4.weight", "patch_head.0.4.weight"],
     "distil_mlm": ["teacher.model.cls.predictions.decoder.weight", "backbone.model.cls.predictions.decoder.weight"],
     "hubert": ["backbone.model.feature_extractor.conv_layers.0.conv.weight", "projector.weight"],
