@@ -92,7 +92,8 @@ class Data2Vec(_Data2Vec):
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
         """The mean of the last blocks, each layer-normalized without scale and shift (Sec. 3.3).
 
-        The mean is normalized once more, as by the authors' commands.
+        The mean is normalized once more and whole blocks are taken, as by the authors' commands; footnote 5 has their
+        feed-forward parts.
         """
         outputs = self.teacher.encode_layers(self.teacher.patch_tokens(batch["views"][0]))[-self.layers :]
         mean = torch.stack([F.layer_norm(at_least_float32(h), h.shape[-1:]) for h in outputs]).mean(dim=0)
@@ -102,7 +103,9 @@ class Data2Vec(_Data2Vec):
 class Data2VecAudio(_Data2Vec):
     """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
 
-    Deviation: the teacher's convolutions follow the student's, too, instead of being the student's.
+    Deviations: the teacher's convolutions and positions follow the student's, too, instead of being the student's, so
+    that the teacher is a whole encoder, as for images. The loss is Eq. 2 for both; the paper takes the square for
+    speech, which Eq. 2 is for errors below `beta`.
 
     Args:
         backbone: encoder of sound.
@@ -138,9 +141,12 @@ class Data2VecAudio(_Data2Vec):
         return h, masked, masked_mean(h, visible)
 
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
-        """The mean of the last layers, each normalized over the frames of its clip (Sec. 3.3: instance norm)."""
+        """The mean of the last layers' feed-forward parts, before they are added to what the layers got (footnote 5).
+
+        Each is normalized over the frames of its clip (Sec. 3.3: instance norm).
+        """
         features, visible = self.teacher.features(batch["waveform"], batch["length"])
-        outputs = self.teacher.layers(features, visible)[-1 - self.layers : -1]
+        outputs = self.teacher.layers(features, visible, part="feed_forward")[-1 - self.layers : -1]
         return torch.stack([_normalized(at_least_float32(h), visible) for h in outputs]).mean(dim=0)
 
 

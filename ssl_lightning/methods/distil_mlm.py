@@ -19,8 +19,9 @@ from ssl_lightning.ranges import NonNegativeFloat, PositiveFloat
 class DistilBERT(Method):
     """A student with half the layers predicts masked tokens, taught by the true tokens and by a teacher.
 
-    The student starts from every second layer of the teacher (Sec. 3). Without a pretrained teacher, the teacher trains
-    alongside the student, from random weights, on masked tokens alone.
+    The student starts from every second layer of the teacher (Sec. 3). Deviations: it keeps the teacher's token-type
+    embeddings, so that it has the same architecture. Without a pretrained teacher, the teacher trains alongside the
+    student, from random weights, on masked tokens alone.
 
     Args:
         backbone: a masked language model, the teacher to train; unused if `teacher` is given.
