@@ -38,7 +38,7 @@ class _Data2Vec(Method):
         self.predictor = nn.Linear(self.backbone.out_dim, self.backbone.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 2, over the masked tokens."""
+        """Sec. 3.4: the smooth L1 error over the masked tokens."""
         h, masked, embedding = self.student(batch)
         with torch.no_grad():
             target = self.targets(batch)[masked]
@@ -66,7 +66,7 @@ class Data2Vec(_Data2Vec):
         backbone: a ViT.
         mask_ratio: fraction of the patches that are masked, in blocks.
         layers: number of the teacher's last blocks whose outputs are averaged to a target.
-        beta: the error below which the loss is quadratic (Eq. 2).
+        beta: the error below which the loss is quadratic (Sec. 3.4).
         momentum: initial momentum of the teacher.
         momentum_end: the momentum to which it rises linearly (Sec. 3.2).
         momentum_progress: fraction of the training in which it rises.
@@ -104,8 +104,8 @@ class Data2VecAudio(_Data2Vec):
     """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
 
     Deviations: the teacher's convolutions and positions follow the student's, too, instead of being the student's, so
-    that the teacher is a whole encoder, as for images. The loss is Eq. 2 for both; the paper takes the square for
-    speech, which Eq. 2 is for errors below `beta`.
+    that the teacher is a whole encoder, as for images. The loss is that of images, too; the paper's for speech is the
+    square (Sec. 4.2), which smooth L1 is for errors below `beta`.
 
     Args:
         backbone: encoder of sound.

@@ -61,7 +61,7 @@ class DistilBERT(Method):
         return self
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
+        """Sec. 2, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
 
         Deviation: distributions are compared at masked tokens only, which saves most of the head's work
         (`restrict_ce_to_mask` of the authors' code).

@@ -126,8 +126,8 @@ class Wav2Vec2(Method):
     def _diversity(probabilities: Tensor) -> Tensor:
         """From the probabilities (M, G, V) of the masked frames: 0 if all codes are alike, near 1 for one a group.
 
-        By the perplexity of the mean, not by its entropy as in Eq. 4: footnote 2 and the authors' code. The mean is over
-        the frames of all ranks, but of one micro-batch where gradients are accumulated.
+        By the perplexity of the mean, as in footnote 2 and the authors' code, not by its entropy as in Eq. 4. The mean
+        is over the frames of all ranks, but of one micro-batch where gradients are accumulated.
         """
         mean = _mean_of_all(probabilities)
         return 1 - perplexity(mean) / mean.numel()

@@ -132,9 +132,7 @@ class AudioEncoder(nn.Module):
         h = outputs[self.depth(layer) - 1]
         return last if len(outputs) == self.depth(layer) else F.layer_norm(h, h.shape[-1:])
 
-    def layers(
-        self, features: Tensor, visible: Tensor, masked: Tensor | None = None, part: str = ""
-    ) -> list[Tensor]:
+    def layers(self, features: Tensor, visible: Tensor, masked: Tensor | None = None, part: str = "") -> list[Tensor]:
         """Frames (B, T, C) -> the outputs (B, T, D) of all layers, and the last one's behind the norm, if any.
 
         `part`: of a layer, such as "feed_forward", whose output is taken for that of the layer.
