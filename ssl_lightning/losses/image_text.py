@@ -38,7 +38,7 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = 
 
 
 def siglip_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, same: Tensor | None = None) -> Tensor:
-    """SigLIP, Eq. 1: scalar, a logistic regression of whether an image and a text are a pair, summed over texts.
+    """SigLIP, Sec. 3.2: scalar, a logistic regression of whether an image and a text are a pair, summed over texts.
 
     Each image of this rank meets the texts of one rank at a time (Sec. 3.3), whose B x B logits are computed again in
     the backward pass. The mean over ranks is the loss of the global batch. Logits of 0 give B W log(2). It is

@@ -40,8 +40,8 @@ def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
 def smooth_l1(predicted: Tensor, target: Tensor) -> Tensor:
     """I-JEPA: smooth L1 error (quadratic below 1) to the layer-normalized `target`, both (..., D): scalar.
 
-    Assran et al. 2023, https://arxiv.org/abs/2301.08243. Layer norm and smooth L1 follow the authors' code; the paper's
-    Eq. 1 has the squared distance.
+    Assran et al. 2023, https://arxiv.org/abs/2301.08243. Layer norm and smooth L1 follow the authors' code; the paper
+    has the squared distance (Sec. 3).
     """
     refuse_other_shapes(predicted, target, axes=predicted.ndim)
     target = at_least_float32(target.detach())

@@ -38,7 +38,7 @@ class _Data2Vec(Method):
         self.predictor = nn.Linear(self.backbone.out_dim, self.backbone.out_dim)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Smooth L1 (Sec. 3.4), over the masked tokens."""
+        """Sec. 3.4: the smooth L1 error over the masked tokens."""
         h, masked, embedding = self.student(batch)
         with torch.no_grad():
             target = self.targets(batch)[masked]
@@ -97,7 +97,8 @@ class Data2Vec(_Data2Vec):
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
         """The mean of the last blocks, each layer-normalized without scale and shift (Sec. 3.3).
 
-        The mean is normalized once more, as by the authors' commands.
+        The mean is normalized once more and whole blocks are taken, as by the authors' commands; footnote 5 has their
+        feed-forward parts.
         """
         outputs = self.teacher.encode_layers(self.teacher.patch_tokens(batch["views"][0]))[-self.layers :]
         mean = torch.stack([F.layer_norm(at_least_float32(h), h.shape[-1:]) for h in outputs]).mean(dim=0)
@@ -107,8 +108,9 @@ class Data2Vec(_Data2Vec):
 class Data2VecAudio(_Data2Vec):
     """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
 
-    Deviations: the teacher's convolutions follow the student's, too, instead of being the student's; the loss is smooth
-    L1, as for images, where the paper has the squared error (Sec. 4.2).
+    Deviations: the teacher's convolutions and positions follow the student's, too, instead of being the student's, so
+    that the teacher is a whole encoder, as for images. The loss is that of images, too; the paper's for speech is the
+    square (Sec. 4.2), which smooth L1 is for errors below `beta`.
 
     Args:
         backbone: encoder of sound.
@@ -144,9 +146,12 @@ class Data2VecAudio(_Data2Vec):
         return h, masked, masked_mean(h, visible)
 
     def targets(self, batch: Mapping[str, Any]) -> Tensor:
-        """The mean of the last layers, each normalized over the frames of its clip (Sec. 3.3: instance norm)."""
+        """The mean of the last layers' feed-forward parts, before they are added to what the layers got (footnote 5).
+
+        Each is normalized over the frames of its clip (Sec. 3.3: instance norm).
+        """
         features, visible = self.teacher.features(batch["waveform"], batch["length"])
-        outputs = self.teacher.layers(features, visible)[-1 - self.layers : -1]
+        outputs = self.teacher.layers(features, visible, part="feed_forward")[-1 - self.layers : -1]
         return torch.stack([_normalized(at_least_float32(h), visible) for h in outputs]).mean(dim=0)
 
 

@@ -19,8 +19,9 @@ from ssl_lightning.ranges import NonNegativeFloat, PositiveFloat
 class DistilBERT(Method):
     """A student with half the layers predicts masked tokens, taught by the true tokens and by a teacher.
 
-    The student starts from every second layer of the teacher (Sec. 3). Without a pretrained teacher, the teacher trains
-    alongside the student, from random weights, on masked tokens alone.
+    The student starts from every second layer of the teacher (Sec. 3). Deviations: it keeps the teacher's token-type
+    embeddings, so that it has the same architecture. Without a pretrained teacher, the teacher trains alongside the
+    student, from random weights, on masked tokens alone.
 
     Args:
         backbone: a masked language model, the teacher to train; unused if `teacher` is given.
@@ -60,7 +61,7 @@ class DistilBERT(Method):
         return self
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sec. 3, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
+        """Sec. 2, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.
 
         Deviation: distributions are compared at masked tokens only, which saves most of the head's work
         (`restrict_ce_to_mask` of the authors' code).

@@ -33,14 +33,17 @@ class HuBERT(Method):
     """From a clip with masked spans, predicts the cluster of each masked frame, found by k-means before the training.
 
     The first run clusters MFCC; a next one, with the first as `teacher`, what a layer of its encoder makes of the
-    frames (Sec. II-D). Deviation: what is clustered is first scaled to variance 1.
+    frames (Sec. II-D). Deviations: what is clustered is first scaled to variance 1. MFCC have the rate of the frames,
+    not twice it, of whose clusters the authors' code takes every other. k-means starts 5 times, not 20, for it takes a
+    quarter of the time. The authors' code has a penalty of the frames and a smaller gradient of the convolutions, too,
+    as in wav2vec 2.0; the paper does not tell of them.
 
     Args:
         backbone: encoder of sound.
         clusters: number of clusters.
         teacher: a trained encoder, which stays frozen. In a config a run folder or a checkpoint of transformers,
             which `config.build` opens.
-        teacher_layer: the layer of the teacher that is clustered, from 1; None: the middle one (Sec. IV-A: 6 of 12).
+        teacher_layer: the layer of the teacher that is clustered, from 1; None: the middle one (Sec. IV-C: 6 of 12).
         start_probability: p, fraction of the frames at which a masked span begins.
         span: l, length of a masked span in frames.
         out_dim: width in which predictions and the embeddings of clusters are compared.
@@ -102,7 +105,7 @@ class HuBERT(Method):
         return z @ F.normalize(self.embeddings.to(z.dtype), dim=1).T / self.temperature
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 1 and 2 with alpha = 1: the cross-entropy of the clusters of masked frames."""
+        """Eq. 1, the loss of Sec. II-B with alpha = 1: the cross-entropy of the clusters of masked frames."""
         features, visible = self.backbone.features(batch["waveform"], batch["length"])
         masked = span_mask(visible, self.start_probability, self.span)
         h = self.backbone.context(features, visible, masked)
@@ -172,7 +175,11 @@ class HuBERT(Method):
             self.seen.append(torch.stack([self.targets(batch, visible)[visible], labels[visible]], dim=1))
 
     def on_validation_epoch_end(self) -> None:
-        """What the clusters know of the labels (Sec. V-B, for labels of whole clips)."""
+        """What the clusters know of the labels (Sec. IV-E, for labels of whole clips).
+
+        `cluster_purity` is the paper's phone purity, as others call it. The information is divided by the mean of both
+        entropies, the paper's by that of the labels.
+        """
         if self.seen:
             clusters, labels = gather_variable_length(torch.cat(self.seen)).cpu().numpy().T
             self.seen.clear()

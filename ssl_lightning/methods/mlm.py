@@ -22,6 +22,9 @@ from ssl_lightning.modules.backbones.language_model import LanguageModel, masked
 class BERT(Method):
     """Predicts masked tokens from both sides of their context and, optionally, whether one sentence follows another.
 
+    Deviation: the embedding is the mean of the tokens, since without the second task nothing trains [CLS]; windows then
+    have neither [CLS] nor [SEP].
+
     Args:
         backbone: a masked language model.
         next_sentence: whether to add next-sentence prediction, with `transform=nsp`.

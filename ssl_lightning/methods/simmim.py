@@ -22,6 +22,8 @@ from ssl_lightning.ranges import Fraction, PositiveInt
 class SimMIM(Method):
     """Replaces masked patches by a learned token before the encoder; a linear layer predicts their pixels.
 
+    Deviation: the ViT has absolute positions, as for all methods here; the authors' has relative ones and LayerScale.
+
     Args:
         backbone: a ViT.
         mask_ratio: fraction of mask units to mask (Table 1: 0.6 with units of 32 pixels).

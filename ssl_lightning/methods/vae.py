@@ -22,8 +22,10 @@ class VAE(Method):
     """An encoder predicts a Gaussian over codes, and a decoder reconstructs the image from a sample of it.
 
     The decoder's pixels are Gaussian (Appendix C.2); the Bernoulli of C.1 only suits black and white pixels. Their
-    common variance is the maximum-likelihood one of the batch, the mean squared error (Rybkin et al. 2021,
-    https://arxiv.org/abs/2006.13202, Sec. 3.3). A variance set by hand would act like another beta.
+    common variance is the maximum-likelihood one of the batch, the mean squared error (optimal sigma-VAE, Rybkin et al.
+    2021, https://arxiv.org/abs/2006.13202). A variance set by hand would act like another beta. Deviation: validation
+    has its own variance, too, not a running mean of the training's, which would be one more state to keep; `val/loss`
+    is a little lower for it.
 
     Args:
         backbone: network from (B, C, H, W) to (B, D), with `out_dim` D.

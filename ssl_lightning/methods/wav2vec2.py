@@ -34,10 +34,11 @@ class Wav2Vec2(Method):
         negatives: K, distractors of each masked frame.
         temperature: divides the cosine similarities.
         softmax_temperature: of the Gumbel softmax at the beginning.
-        softmax_temperature_end: at the end, which it approaches exponentially.
+        softmax_temperature_end: at the end. Deviation: the last step reaches it, by the same factor at every step, so
+            that runs may be short; the paper's 0.999995 takes 277,000 steps from 2 down to 0.5 (Sec. 4.2).
         diversity_weight: alpha, of the loss that keeps all codes in use.
         penalty_weight: of the mean square of the frames before the Transformer (10 in the authors' code).
-        feature_gradient: multiplies the gradient that reaches the convolutions (App. B: 0.1).
+        feature_gradient: multiplies the gradient that reaches the convolutions (Sec. 4.2: 0.1).
     """
 
     requires = ("waveform", "length")
@@ -125,8 +126,8 @@ class Wav2Vec2(Method):
     def _diversity(probabilities: Tensor) -> Tensor:
         """From the probabilities (M, G, V) of the masked frames: 0 if all codes are alike, near 1 for one a group.
 
-        Deviation from Eq. 4, as in the authors' code: by the perplexity of the mean, not by its entropy. The mean is
-        over the frames of all ranks, but of one micro-batch where gradients are accumulated.
+        By the perplexity of the mean, as in footnote 2 and the authors' code, not by its entropy as in Eq. 4. The mean
+        is over the frames of all ranks, but of one micro-batch where gradients are accumulated.
         """
         mean = _mean_of_all(probabilities)
         return 1 - perplexity(mean) / mean.numel()

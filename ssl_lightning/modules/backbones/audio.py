@@ -132,13 +132,17 @@ class AudioEncoder(nn.Module):
         h = outputs[self.depth(layer) - 1]
         return last if len(outputs) == self.depth(layer) else F.layer_norm(h, h.shape[-1:])
 
-    def layers(self, features: Tensor, visible: Tensor, masked: Tensor | None = None) -> list[Tensor]:
-        """Frames (B, T, C) -> the outputs (B, T, D) of all layers, and the last one's behind the norm, if any."""
+    def layers(self, features: Tensor, visible: Tensor, masked: Tensor | None = None, part: str = "") -> list[Tensor]:
+        """Frames (B, T, C) -> the outputs (B, T, D) of all layers, and the last one's behind the norm, if any.
+
+        `part`: of a layer, such as "feed_forward", whose output is taken for that of the layer.
+        """
         projection, encoder, outputs = self.model.feature_projection, self.model.encoder, []
         h = projection.dropout(projection.projection(self.normalized(features)))
         if masked is not None:
             h = replace_tokens(h, masked, self.model.masked_spec_embed)
-        hooks = [layer.register_forward_hook(lambda *call: outputs.append(call[2])) for layer in encoder.layers]
+        parts = [layer.get_submodule(part) for layer in encoder.layers]
+        hooks = [layer.register_forward_hook(lambda *call: outputs.append(call[2])) for layer in parts]
         last = encoder(h, attention_mask=attention_mask(visible)).last_hidden_state
         for hook in hooks:
             hook.remove()

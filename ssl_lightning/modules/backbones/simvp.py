@@ -86,7 +86,11 @@ class SimVPEncoder(CalledByParts):
 
 
 class SimVPDecoder(nn.Module):
-    """The decoder of SimVP: from the states of an encoder to the next `frames`, (B, frames, channels, H, W)."""
+    """The decoder of SimVP: from the states of an encoder to the next `frames`, (B, frames, channels, H, W).
+
+    Deviation: every frame gets the stem's features of the last frame seen, where SimVP's get those of the first, second
+    ... one: the last is the nearest, and the numbers of frames seen and to come may differ.
+    """
 
     def __init__(self, encoder: SimVPEncoder, frames: int, channels: int) -> None:
         super().__init__()
