@@ -93,7 +93,7 @@ def test_a_neighbor_is_never_of_this_batch() -> None:
 
 def test_nnclr_finds_the_prediction_of_a_neighbors_other_view() -> None:
     method, views = make_method("nnclr"), make_batch("nnclr")["views"]
-    z = [F.normalize(part, dim=1) for part in outputs(method, views)]
+    z = [F.normalize(part, dim=1).detach() for part in outputs(method, views)]
     p = [F.normalize(method.predictor(part), dim=1) for part in outputs(method, views)]
     losses = []
     for rows, predictions in ((z[0], p[1]), (z[1], p[0])):
