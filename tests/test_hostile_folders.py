@@ -342,14 +342,35 @@ def test_the_commands_themselves(name: str, arguments: list[str], run: Path) -> 
     assert config.read_bytes() == before
 
 
-def test_arguments_that_are_given_twice(run: Path) -> None:
+HOW = {
+    "arguments without names": ("backbone._args_", [1], "is not an argument of"),
+    "parts that are not built": ("data._recursive_", False, "is not an argument of"),
+    "a conversion that there is not": ("transform._convert_", "x", "should be 'none', 'partial', 'object' or 'all'"),
+    "a view that is not built": ("transform.views.first._partial_", True, "should be left out"),
+}
+
+
+@pytest.mark.parametrize("name", HOW)
+def test_how_a_part_is_built(name: str, run: Path) -> None:
+    key, value, words = HOW[name]
     config = OmegaConf.load(run / ".hydra" / "config.yaml")
-    OmegaConf.update(config, "backbone._args_", [1], force_add=True)
+    OmegaConf.update(config, key, value, force_add=True)
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
-    ended = command("evaluate", "run=run", cwd=run.parent)
+    refused(lambda: open_run(run), run, words)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("evaluate", ["run=run"]), ("pretrain", ["resume=run"])])
+def test_a_folder_to_download_to(name: str, arguments: list[str], run: Path) -> None:
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.data.root = str(run.parent / "outside")
+    target = "ssl_lightning.data.image.torchvision_sets.torchvision_images"
+    config.data.source = {"_target_": target, "_partial_": True, "name": "mnist"}
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    ended = command(name, *arguments, *(["trainer.max_epochs=2"] if name == "pretrain" else []), cwd=run.parent)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert "multiple values for argument 'in_channels'" in line
+    assert "not where to download it: give data.root= yourself" in line
+    assert [path.name for path in (run.parent / "outside").iterdir()] == ["evil.pt"]
 
 
 def test_a_logger_that_writes_elsewhere(run: Path) -> None:

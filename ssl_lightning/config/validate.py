@@ -32,6 +32,7 @@ _WORDS = {
     "tuple_type": "a list",
     "list_type": "a list",
     "json_invalid": "valid UTF-8",
+    "too_short": "longer",
     **dict.fromkeys(("callable_type", "needs_python_object"), None),
 }
 """Instead of those of pydantic, by its name of an error; None: an object is wanted, which no plain value is."""

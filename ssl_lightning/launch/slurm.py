@@ -1,5 +1,6 @@
 """Where the launcher of `conf/hydra/launcher/slurm.yaml` meets a training: what a job asks for, what can go wrong."""
 
+import re
 from typing import Any
 
 from ssl_lightning.errors import InputError
@@ -30,6 +31,8 @@ def launcher_mistake(error: BaseException) -> str | None:
         return "hydra/launcher=slurm needs more packages: pip install 'ssl-lightning[slurm]'"
     if 'Could not detect "srun"' in text:
         return "hydra/launcher=slurm needs the commands of SLURM; there is no srun on this machine"
+    if unknown := re.match(r"Unknown argument '(\w+)' for executor", text):
+        return f"hydra.launcher has no key {unknown[1]}; options of sbatch are hydra.launcher.additional_parameters.KEY"
     if type(error).__name__ not in ("FailedJobError", "UncompletedJobError"):
         return None
     lines = text.splitlines()

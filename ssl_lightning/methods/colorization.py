@@ -46,7 +46,7 @@ class Colorization(Method):
     requires = ("inputs", "ab")
     backbone_kind = "feature map"
 
-    channels: int
+    channels: PositiveInt
     mean: Sequence[float]
     std: Sequence[float]
     hidden_dim: PositiveInt = 128

@@ -4,9 +4,10 @@ Caron, Misra, Mairal, Goyal, Bojanowski and Joulin, 2020. https://arxiv.org/abs/
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +36,7 @@ class DeepClusterV2(Method):
 
     hidden_dim: PositiveInt = 2048
     out_dim: PositiveInt = 128
-    clusters: Sequence[PositiveInt] = (3000, 3000, 3000)
+    clusters: Annotated[Sequence[PositiveInt], MinLen(1)] = (3000, 3000, 3000)
     temperature: PositiveFloat = 0.1
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class NextFrame(Method):
 
     backbone: SimVPEncoder
     num_future_frames: PositiveInt
-    channels: int
+    channels: PositiveInt
     std: Sequence[float]
     gradient_loss_weight: NonNegativeFloat = 0.1
 

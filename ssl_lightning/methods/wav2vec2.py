@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lightning.distributed import mean_over_ranks
+from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import among_distractors
 from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
@@ -69,6 +70,8 @@ class Wav2Vec2(Method):
         feature_gradient: Fraction = 0.1,
     ) -> None:
         super().__init__(optimizer, schedule)
+        if code_dim % groups:
+            raise InputError(f"method.code_dim={code_dim} does not divide into method.groups={groups}")
         self.backbone = backbone
         self.quantizer = ProductQuantizer(backbone.feature_dim, groups, codes, code_dim)
         self.projector = nn.Linear(backbone.out_dim, out_dim)

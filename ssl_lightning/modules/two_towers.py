@@ -30,7 +30,7 @@ class SharedSpace(nn.ModuleDict):
         for layer in (self.image, self.text):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
-        self.bias: Any = None if bias is None else nn.Parameter(torch.tensor([bias]))
+        self.bias: Any = None if bias is None else nn.Parameter(torch.tensor([float(bias)]))
 
     @property
     def scale(self) -> Tensor:

@@ -20,6 +20,13 @@ class CorruptCheckpointError(InputError):
     """A file that is no whole checkpoint any more; another one may be."""
 
 
+def serialized(content: dict[str, Any]) -> memoryview:
+    """What `torch.save` writes; it would answer a full disk by a RuntimeError of its own."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Writes a whole checkpoint or none: `path` always holds the newest complete one.
 
@@ -28,17 +35,16 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk is full or not writable; what was at `path` is still there.
     """
-    content = io.BytesIO()  # torch.save to a full disk would raise a RuntimeError of its own
-    torch.save(checkpoint, content)
+    content = serialized(checkpoint)
     previous = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
     with written_beside(path) as beside:
         try:
-            beside.write_bytes(content.getbuffer())
+            beside.write_bytes(content)
         except OSError:
             if previous is None or not previous.exists():
                 raise
             previous.unlink()
-            beside.write_bytes(content.getbuffer())
+            beside.write_bytes(content)
         if previous is not None and path.exists():
             _keep(path, previous)
 
@@ -52,13 +58,25 @@ def _keep(path: Path, previous: Path) -> None:
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The checkpoint of a run.
+
+    Raises:
+        InputError: as `read_tensors`, or not what a run saves.
+        CorruptCheckpointError: as `read_tensors`.
+    """
+    loaded = read_tensors(Path(path), map_location)
+    if not (isinstance(loaded, dict) and _has(loaded, {"state_dict": dict, "global_step": int})):
+        raise InputError(f"{path} is not the checkpoint of a run")
+    return loaded
+
+
+def read_tensors(path: Path, map_location: Any = "cpu") -> Any:
     """Loads tensors and plain values only; nothing in the file is executed.
 
     Raises:
-        InputError: no such file, one that holds more than tensors and plain values, or not what a run saves.
+        InputError: no such file, or one that holds more than tensors and plain values.
         CorruptCheckpointError: cut off, or some of its bytes are not those that were written.
     """
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     try:
@@ -68,14 +86,11 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             wrong = content.testzip()  # torch.load itself does not look at the checksums
         if wrong is not None:
             raise zipfile.BadZipFile(f"the checksum of {wrong} is wrong")
-        loaded = torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} holds more than tensors and plain values and is not loaded") from error
     except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise CorruptCheckpointError(f"{path} is damaged or not a checkpoint ({described(error)})") from error
-    if not (isinstance(loaded, dict) and _has(loaded, {"state_dict": dict, "global_step": int})):
-        raise InputError(f"{path} is not the checkpoint of a run")
-    return loaded
 
 
 def _has(content: dict[str, Any], kinds: dict[str, type]) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -12,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import ssl_lightning
 from ssl_lightning.distributed import gather_variable_length, unsharded
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, warn
 from ssl_lightning.evaluation.features import evaluating, extract, fingerprint, spread
 from ssl_lightning.evaluation.health import alignment, effective_rank, uniformity
+from ssl_lightning.runs.checkpoints import read_tensors, serialized
 from ssl_lightning.runs.folder import written_beside
 
 Encode = Callable[[dict[str, Any]], Tensor]
@@ -57,12 +57,12 @@ class FrozenFeatures:
         if encoder not in self.stamps:
             self.stamps[encoder] = _stamp(encoder, self.data.modality)
         known = [self.stamps[encoder], fingerprint(part).encode(), view.encode()]
-        file = self.data.features_cache / f"{hashlib.sha256(b' '.join(known)).hexdigest()[:24]}.safetensors"
+        file = self.data.features_cache / f"{hashlib.sha256(b' '.join(known)).hexdigest()[:24]}.pt"
         if file not in self.found:
             try:
                 os.utime(file)
-                self.found[file] = load_file(file)
-            except (OSError, SafetensorError):
+                self.found[file] = read_tensors(file)
+            except (OSError, InputError):
                 self.found[file] = part_features(encoder, self.data, part, encode)
                 _keep(self.found[file], file)
         return self.found[file]
@@ -94,14 +94,15 @@ def _keep(features: dict[str, Tensor], file: Path) -> None:
     """Writes a file, for which others make room."""
     try:
         with written_beside(file) as beside:
-            save_file(features, beside)
-        size = 0
-        for kept in sorted(file.parent.glob("*.safetensors"), key=lambda kept: kept.stat().st_mtime, reverse=True):
+            beside.write_bytes(serialized(features))
+    except OSError as error:
+        warn(f"features are not kept in {file.parent} ({error.strerror})")
+    size = 0
+    with suppress(OSError):  # another process makes room, too
+        for kept in sorted(file.parent.iterdir(), key=lambda kept: kept.stat().st_mtime, reverse=True):
             size += kept.stat().st_size
             if size > _MOST_BYTES:
                 kept.unlink()
-    except OSError as error:
-        print(f"warning: features are not kept in {file.parent} ({error.strerror})", flush=True)
 
 
 class Encoder(nn.Module):

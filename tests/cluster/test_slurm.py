@@ -122,3 +122,19 @@ def test_the_time_limit_requeues_a_job_as_often_as_it_may(cluster: Cluster, tmp_
     assert "was started 1 times again, as often as max_requeues allows; resume it with" in done.stderr
     assert logs(sweep).count("(resumed at step") == 1
     assert results(sweep / "0")["status"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("hydra.launcher.partition=nowhere", "SLURM does not take the job: invalid partition specified: nowhere"),
+        ("+hydra.launcher.walltime=1", "hydra.launcher has no key walltime; options of sbatch are"),
+    ],
+)
+def test_what_slurm_does_not_know_is_one_line(cluster: Cluster, tmp_path: Path, option: str, line: str) -> None:
+    done = subprocess.run(
+        [*SWEEP, option, *TINY, "seed=1"],
+        env=cluster.environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"ssl-pretrain: {line}" in done.stderr.splitlines()[-1]

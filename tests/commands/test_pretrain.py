@@ -7,14 +7,19 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from functools import cache
 
+import hydra
 import pytest
 import torch
+from hydra.errors import ConfigCompositionException
 from launch.test_killed import assert_same, equal, state
-from runs.harness import TINY, WATCHED, assert_same_weights, files_below, train
+from runs.harness import TINY, WATCHED, assert_same_weights, files_below, read_until, train
+from runs.warm import Command
 
+from ssl_lightning.cli.command import command as main_of
 from ssl_lightning.commands import train as training
 from ssl_lightning.errors import InputError, RunFailed, TrainingInterrupted
 from ssl_lightning.methods.base import Method
@@ -179,6 +184,28 @@ def test_what_killed_processes_had_begun_to_write_goes_with_the_next_start(tmp_p
 def test_resume_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"has no checkpoints/last\.ckpt"):
         train(tmp_path / "empty", *TINY, f"resume={tmp_path / 'empty'}")
+
+
+def test_ctrl_c_before_the_training_leaves_nothing(tmp_path):
+    process = Command("pretrain", *WATCHED, cwd=tmp_path)
+    read_until(process, "probing the untrained encoder")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(60)
+    assert (process.returncode, err) == (130, "ssl-pretrain: stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_that_hydra_makes_another_error_of_is_one(monkeypatch):
+    def composed(*args, **options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            raise ConfigCompositionException from stop
+
+    monkeypatch.setattr(hydra, "main", lambda **options: composed)
+    monkeypatch.setattr(sys, "argv", ["ssl-pretrain"])
+    with pytest.raises(SystemExit, match="130"):
+        main_of("pretrain")()
 
 
 SHORT = (*TINY, "callbacks=minimal", "trainer.limit_val_batches=0")

@@ -50,6 +50,16 @@ MISTAKES = {
     "pretrain precision=fp16": "precision=fp16 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain precision=8": "precision=8 should be 'auto', '32-true', 'bf16-mixed'",
     "pretrain max_requeues=-1": f"max_requeues=-1 {NOT_NEGATIVE}",
+    # Hydra's own keys
+    "pretrain +data._recursive_=false": "data._recursive_ is not an argument of",
+    "pretrain +data.source._args_=[1]": "data.source._args_ is not an argument of",
+    "pretrain +backbone._convert_=x": "backbone._convert_=x should be 'none', 'partial', 'object' or 'all'",
+    "pretrain +transform.views.first._partial_=true": "transform.views.first._partial_=True should be left out",
+    "pretrain +trainer._partial_=true": "trainer._partial_=True should be left out",
+    "pretrain +callbacks.checkpoint._partial_=true": "callbacks.checkpoint._partial_=True should be left out",
+    "pretrain data.source._partial_=x": f"data.source._partial_=x {BOOL}",
+    # methods
+    "pretrain method=deepcluster_v2 method.clusters=[]": "method.clusters=[] should be longer",
     # choices and keys
     "pretrain =5": "a choice is a name, such as method=simclr, no number and not null: =5",
     "pretrain method=5": "a choice is a name, such as method=simclr, no number and not null: method=5",

@@ -32,6 +32,10 @@ def test_the_loss_is_that_of_the_two_encoders(name: str) -> None:
     torch.testing.assert_close(method.loss(batch)["loss"], wanted)
 
 
+def test_a_whole_number_is_a_bias() -> None:
+    assert make_method("siglip", bias=-7).space.bias.item() == -7
+
+
 @both
 def test_chunks_have_the_gradient_of_the_whole_batch(name: str) -> None:
     """Without batch normalization, which would see a chunk alone: the text tower, and the space."""

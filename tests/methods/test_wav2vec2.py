@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from hydra.errors import InstantiationException
 from methods.recipe import make_batch, make_method, seeded_loss
 from torch import Tensor
 from torch.nn import functional as F
@@ -175,3 +176,8 @@ def test_one_code_is_a_collapse(capsys: pytest.CaptureFixture) -> None:
             health._judge(figures, method.collapse_below)
     with pytest.raises(InputError, match=r"the method has collapsed: health/code_perplexity = 2 < 3, twice in a row"):
         health._judge(figures, method.collapse_below)
+
+
+def test_codewords_of_unequal_width_are_refused() -> None:
+    with pytest.raises(InstantiationException, match=r"method\.code_dim=8 does not divide into"):
+        make_method("wav2vec2", groups=3)

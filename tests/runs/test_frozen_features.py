@@ -1,6 +1,7 @@
 """Features of a frozen encoder are extracted once, also by different commands, and never taken for others."""
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,29 @@ def test_what_is_damaged_or_cannot_be_kept_is_extracted_again(
     method, data = load_method(run)[0], load_data(run, load_config(run.config))
     known = FrozenFeatures(data)(method, data.test)
     (file,) = kept.iterdir()
-    file.write_bytes(b"half")
-    assert torch.equal(FrozenFeatures(data)(method, data.test)["features"], known["features"])
+    whole = file.read_bytes()
+    place = whole.index(known["features"].numpy().tobytes())
+    for damaged in (whole[:-100], whole[:place] + bytes(64) + whole[place + 64 :]):
+        file.write_bytes(damaged)
+        assert torch.equal(FrozenFeatures(data)(method, data.test)["features"], known["features"])
     monkeypatch.setenv("SSL_CACHE", str(file))
     features = FrozenFeatures(data)
     for _ in range(2):
         assert torch.equal(features(method, data.test)["features"], known["features"])
     assert "features are not kept in" in capsys.readouterr().out
-    assert len(extracted) == 3
+    assert len(extracted) == 4
+
+
+def test_a_full_disk_ends_no_evaluation(run: RunFolder, kept: Path, capsys: Any) -> None:
+    method, data = load_method(run)[0], load_data(run, load_config(run.config))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        FrozenFeatures(data)(method, data.val)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "features are not kept in" in capsys.readouterr().out
+    assert list(kept.iterdir()) == []
 
 
 def test_the_oldest_make_room(run: RunFolder, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

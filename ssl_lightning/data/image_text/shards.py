@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl_lightning.data.cache import progress_bar
 from ssl_lightning.data.image.image_folder import EXTENSIONS
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import InputError, described
 
 COLUMNS = {"txt": "caption", **dict.fromkeys((extension[1:] for extension in EXTENSIONS), "image")}
 """By extension; a member with another one is a column of that name."""
@@ -74,8 +74,9 @@ def _samples(shard: str, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(512) != bytes(512):
                 raise tarfile.ReadError("it ends early, or a header is damaged")
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
-        raise InputError(f"the shard {shard} cannot be read as a tar without compression ({error})") from error
+    except (OSError, tarfile.TarError, UnicodeDecodeError, MemoryError) as error:  # a header may tell of any size
+        why = described(error)
+        raise InputError(f"the shard {shard} cannot be read as a tar without compression ({why})") from error
     if not samples:
         raise InputError(f"the shard {shard} is empty")
     return samples

@@ -138,6 +138,14 @@ def test_mistakes(tmp_path: Path, members: dict, damage: Any, line: str) -> None
     assert "\n" not in str(refused.value)
 
 
+def test_a_member_of_a_petabyte_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("0.txt")
+    header.size = 2**50
+    (tmp_path / "a.tar").write_bytes(header.tobuf() + bytes(1024))
+    with pytest.raises(InputError, match=r"a\.tar cannot be read as a tar"):
+        read(tmp_path, "a.tar")
+
+
 def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
     """A header of old GNU tar that announces a text of 8 GiB of zeros, of which none lies in the shard."""
     header = tarfile.TarInfo("0.txt")
