@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
@@ -54,6 +54,6 @@ def refuse_another(run: RunFolder, config: DictConfig) -> None:
 
 def settings(config: DictConfig) -> dict[str, Any]:
     """The same part as one mapping: `{"optimizer.lr": 0.002, ...}`."""
-    found = nodes(OmegaConf.to_container(storable(config), resolve=False))
+    found = nodes(storable(config))
     leaves = {key: node for key, node in found if "[" not in key and not (isinstance(node, dict) and node)}
     return {key: node for key, node in leaves.items() if not f"{key}.".startswith(_ELSEWHERE)}

@@ -19,13 +19,19 @@ def provenance(config_text: str, precision: str, devices: int, seed: int) -> dic
     """What `results.json` states so that a figure can be traced and made again."""
     return {
         "git_commit": git_commit(),
-        "packages": {name: version(name) for name in _PACKAGES} | {"ssl-lightning": ssl_lightning.__version__},
+        "packages": packages(),
         "hardware": hardware(),
         "precision": precision,
         "devices": devices,
         "seed": seed,
         "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
     }
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """The versions of what computes the figures."""
+    return {name: version(name) for name in _PACKAGES} | {"ssl-lightning": ssl_lightning.__version__}
 
 
 @functools.cache

@@ -20,13 +20,9 @@ _OF_OURS = (RUN_FOLDER, "${oc.env:SSL_DATA,data}")
 """The calls of a resolver in `conf/` that a run keeps as they are: its folder may move, and its data lie elsewhere."""
 
 
-def storable(config: DictConfig) -> DictConfig:
-    """A copy in which every call of a resolver is replaced by its result; values of other keys stay interpolated, so
-    that a resume can change them in one place."""
-    return OmegaConf.create(_stored(config))
-
-
-def _stored(node: Any) -> Any:
+def storable(node: Any) -> Any:
+    """A plain copy of a config in which every call of a resolver is replaced by its result; values of other keys stay
+    interpolated, so that a resume can change them in one place."""
     if node is None or node._is_none():
         return None
     if node._is_interpolation():
@@ -34,9 +30,9 @@ def _stored(node: Any) -> Any:
             return node._value()
         node = node._dereference_node()
     if isinstance(node, DictConfig):
-        return {key: _stored(node._get_node(key)) for key in node}
+        return {key: storable(node._get_node(key)) for key in node}
     if isinstance(node, ListConfig):
-        return [_stored(node._get_node(index)) for index in range(len(node))]
+        return [storable(node._get_node(index)) for index in range(len(node))]
     return node._value()
 
 
