@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ssl_lightning.figures.metrics import measured_label
+from ssl_lightning.figures.metrics import measured_label, written
 from ssl_lightning.figures.style import PALETTE, save, styled
 from ssl_lightning.figures.table import print_lines, print_table
 
@@ -31,14 +31,14 @@ def show(console: Console, figures: Figures, out: Path, samples: int, title: str
     errors = [name for name in found if name.removesuffix("_low").removesuffix("_high") not in accuracies]
     if errors:
         _print(console, "held out", figures, errors)
-    written = [out / "results.json"]
+    files = [out / "results.json"]
     if accuracies:
         shown = [name for name in accuracies if not _CURVE.fullmatch(name)]
         heading = f"% on {samples:,} test samples (95 % interval; few labels and k-means: worst to best draw)"
         _print(console, heading, figures, shown)
-        written.append(out / "figures" / "evaluation.png")
-        save(evaluation_figure(figures, accuracies), written[-1], title)
-    print_lines(console, {"wrote": ", ".join(map(str, written))})
+        files.append(out / "figures" / "evaluation.png")
+        save(evaluation_figure(figures, accuracies), files[-1], title)
+    print_lines(console, {"wrote": ", ".join(map(str, files))})
 
 
 def _print(console: Console, title: str, figures: Figures, names: list[str]) -> None:
@@ -53,7 +53,7 @@ def _cell(measured: dict[str, float], name: str) -> str:
     if name not in measured:
         return ""
     if f"{name}_low" not in measured:
-        return f"{measured[name]:.5f}"
+        return written(name, measured[name])
     value, low, high = (100 * measured[f"{name}{end}"] for end in ("", "_low", "_high"))
     return f"{value:.1f} ({low:.1f}-{high:.1f})"
 

@@ -164,7 +164,9 @@ def test_texts_and_their_neighbors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / "texts" / f"{number}.txt").write_text(text)
     out = embedded(run, tmp_path / "out", f"input={tmp_path}/texts", "neighbours=2")
     names = np.load(out / "embeddings.npz")["names"].tolist()
-    assert names[0] == "0: the cat sat on the mat and the dog sat on the log."
+    assert names == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    one = embedded(run, tmp_path / "one", f"input={tmp_path}/texts/0.txt")
+    assert np.load(one / "embeddings.npz")["names"] == ["0: the cat sat on the mat and the dog sat on the log."]
     assert table(out / "duplicates.csv")[1:] == [[names[0], names[3], "1.0000"]]
     assert (out / "neighbors.png").stat().st_size > 1000
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ssl_lightning.data.modality import Batch, Modality, RawControl, Samples, UserInput
-from ssl_lightning.data.text.text_files import text_files
+from ssl_lightning.data.tables import is_table
+from ssl_lightning.data.text.text_files import find_files, text_files
 from ssl_lightning.data.text.tokenizers import Tokenizer
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import Protocol
@@ -53,9 +54,12 @@ class TextModality(Modality):
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
 
     def find_samples(self, given: str) -> Samples:
-        """The documents of a file, table or folder, each called by its number and beginning."""
-        corpus = text_files(str(Path(given).parent), files=Path(given).name)
+        """The documents of a file, table or folder, each called by its own file, or by its number and beginning."""
+        place = Path(given).expanduser()
+        corpus, files = text_files(str(place.parent), files=place.name), find_files(place.parent, place.name)
         names = [f"{row}: {' '.join(text[:200].split())[:60]}" for row, text in enumerate(corpus.texts())]
+        if place.is_dir() and len(files) == len(corpus) and not is_table(files[0]):
+            names = [str(file.relative_to(place)) for file in files]
         return Samples(names, lambda rows: self.read_samples([corpus.text(row) for row in rows]))
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
