@@ -77,7 +77,8 @@ class HuBERT(Method):
             _refuse_other_frames(self.teacher, self.backbone)
             self.teacher.requires_grad_(False)
             width = self.teacher.out_dim
-            self.teacher_layer = self.teacher_layer or (self.teacher.depth(None) + 1) // 2
+            middle = (self.teacher.depth(None) + 1) // 2
+            self.teacher_layer = self.teacher.depth(self.teacher_layer or middle, "method.teacher_layer")
         self.projector = nn.Linear(self.backbone.out_dim, self.out_dim)
         self.embeddings = nn.Parameter(torch.empty(self.clusters, self.out_dim).normal_())
         # of what is clustered, (D,) each: mean and standard deviation

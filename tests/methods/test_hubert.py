@@ -1,9 +1,12 @@
 """HuBERT: what is clustered."""
 
 import librosa
+import pytest
 import torch
+from methods.recipe import make_method
 
-from ssl_lightning.methods.hubert import _differences
+from ssl_lightning.errors import InputError
+from ssl_lightning.methods.hubert import HuBERT, _differences
 
 
 def test_differences_are_those_of_librosa() -> None:
@@ -11,3 +14,9 @@ def test_differences_are_those_of_librosa() -> None:
     padded = torch.cat([x[..., :1].expand(-1, -1, 9), x, x[..., -1:].expand(-1, -1, 9)], dim=2)  # the ends are repeated
     expected = torch.from_numpy(librosa.feature.delta(padded.numpy(), width=9))[..., 9:-9]
     torch.testing.assert_close(_differences(x), expected)
+
+
+def test_a_teacher_has_the_layer_that_is_clustered() -> None:
+    backbone = make_method("data2vec_audio").backbone
+    with pytest.raises(InputError, match=r"method.teacher_layer=3 is none of the 2 layers"):
+        HuBERT(backbone, None, None, teacher=backbone, teacher_layer=3)

@@ -324,7 +324,8 @@ def test_data2vec_predicts_the_mean_of_the_last_layers() -> None:
 
 
 def test_data2vec_hears_no_padding_and_normalizes_each_clip() -> None:
-    method, batch = make_method("data2vec_audio", layers=2), make_batch("data2vec_audio")
+    method = make_method("data2vec_audio", layers=2).double()
+    batch = make_batch("data2vec_audio", dtype=torch.float64)
     features, visible = method.teacher.features(batch["waveform"], batch["length"])
     targets, added_to = method.targets(batch), []
     for layer in method.teacher.model.encoder.layers:

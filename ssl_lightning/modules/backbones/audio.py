@@ -59,8 +59,7 @@ class AudioEncoder(nn.Module):
         self.hop = math.prod(self.strides)
         steps = accumulate(self.strides, initial=1, func=lambda a, b: a * b)
         self.window = 1 + sum((kernel - 1) * step for kernel, step in zip(self.kernels, steps, strict=False))
-        if not 0 < self.depth(layer) <= config.num_hidden_layers:
-            raise InputError(f"backbone.layer={layer} is none of the {config.num_hidden_layers} layers")
+        self.depth(layer)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -70,9 +69,16 @@ class AudioEncoder(nn.Module):
         own = {"architecture": config.model_type, "sample_rate": self.sample_rate, "layer": self.layer}
         return {**fields, **own, "segments": self.segments}
 
-    def depth(self, layer: int | None) -> int:
-        """The number of a layer, from 1; None is the last."""
-        return self.model.config.num_hidden_layers if layer is None else layer
+    def depth(self, layer: int | None, key: str = "backbone.layer") -> int:
+        """The number of a layer, from 1; None is the last.
+
+        Raises:
+            InputError: there is no such layer; `key` says in the config which was asked for.
+        """
+        count: int = self.model.config.num_hidden_layers
+        if layer is not None and not 0 < layer <= count:
+            raise InputError(f"{key}={layer} is none of the {count} layers")
+        return count if layer is None else layer
 
     def frames(self, length: Tensor) -> Tensor:
         """The number of frames of clips of `length` samples; those shorter than a window have one, with silence."""
