@@ -4,7 +4,7 @@ Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov and Mohamed, 2021. https://arxiv.org/a
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -48,6 +48,8 @@ class HuBERT(Method):
         span: l, length of a masked span in frames.
         out_dim: width in which predictions and the embeddings of clusters are compared.
         temperature: tau, divides the cosine similarities.
+        embedding: what of a frame is pooled to the embedding of a clip: the output of the encoder, or the probabilities
+            of the clusters, which a new voice moves less because they are bounded. An export holds the encoder alone.
     """
 
     requires = ("waveform", "length")
@@ -68,6 +70,7 @@ class HuBERT(Method):
     span: PositiveInt = 10
     out_dim: PositiveInt = 256
     temperature: PositiveFloat = 0.1
+    embedding: Literal["encoder", "clusters"] = "encoder"
 
     def __post_init__(self) -> None:
         if self.teacher is None:
@@ -94,7 +97,10 @@ class HuBERT(Method):
         return self
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        return self.backbone.embed(batch, key)
+        if self.embedding == "encoder":
+            return self.backbone.embed(batch, key)
+        h, visible = self.backbone.hidden(batch[key], batch.get("length"))
+        return self.backbone.pooled(self.logits(h.flatten(0, 1)).softmax(dim=1).unflatten(0, visible.shape), visible)
 
     @property
     def vocab_size(self) -> int:

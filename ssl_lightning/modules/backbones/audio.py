@@ -88,10 +88,13 @@ class AudioEncoder(nn.Module):
 
     def forward(self, waveform: Tensor, length: Tensor | None = None) -> Tensor:
         """(B, S) -> (B, D), or (B, D * (2 + segments)): of the first `length` (B,) samples, by default of all."""
-        h, visible = self.hidden(waveform, length, self.layer)
+        return self.pooled(*self.hidden(waveform, length, self.layer))
+
+    def pooled(self, frames: Tensor, visible: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D), or (B, D * (2 + segments)): one vector of the frames that are `visible` (B, T)."""
         if self.segments is None:
-            return masked_mean(h, visible)
-        return segment_means(h.mT, visible.sum(dim=1), self.segments)
+            return masked_mean(frames, visible)
+        return segment_means(frames.mT, visible.sum(dim=1), self.segments)
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
         """The embedding of `batch[key]`, padded clips of `length` samples."""
