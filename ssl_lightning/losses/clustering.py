@@ -16,7 +16,7 @@ from ssl_lightning.losses.precision import at_least_float32, no_autocast
 def sinkhorn(scores: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """Assignments (B, P) of samples to P prototypes, alike in the mass of every prototype over the global batch.
 
-    Sinkhorn-Knopp on exp(scores / temperature) (SwAV, Eq. 3 and 4; the temperature is its epsilon), ending with the
+    Sinkhorn-Knopp on exp(scores / temperature) (SwAV, Eq. 3 to 5; the temperature is its epsilon), ending with the
     samples: each row sums to 1. All ranks compute it on all scores, and return the rows of their own, of which they may
     have different numbers.
     """

@@ -98,7 +98,7 @@ def test_nnclr_finds_the_prediction_of_a_neighbors_other_view() -> None:
     losses = []
     for rows, predictions in ((z[0], p[1]), (z[1], p[0])):
         for i, row in enumerate(rows):
-            neighbor = max(method.queue.rows, key=lambda earlier: float(earlier @ row))
+            neighbor = method.queue.rows[int((method.queue.rows @ row).argmax())]
             scores = torch.stack([neighbor @ prediction for prediction in predictions]) / 0.1
             losses.append(scores.logsumexp(0) - scores[i])
     torch.testing.assert_close(method.loss({"views": views})["loss"], torch.stack(losses).mean())
