@@ -12,6 +12,7 @@ from composition import task, whole
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from PIL import Image
+from runs.harness import run_composed
 
 from ssl_lightning.config.choices import load_choice
 from ssl_lightning.config.paths import CONFIG_DIR
