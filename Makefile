@@ -11,8 +11,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/ssl-pretrain
 
+# three on two cores: some tests wait for a process or for the disk
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 slow: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from runs.harness import ONE_PENALTY
+
+from ssl_lightning.evaluation.protocol import PROTOCOLS
 
 _LONG = (
     "launch/test_killed",
@@ -28,6 +31,8 @@ _LONG = (
     "callbacks/test_unlabeled",
 )
 """Files whose tests take seconds each, the longest first."""
+_COMPOSED = ("test_pairs", "test_configs", "test_experiments")
+"""Files whose tests ask for the same configs: those of one choice follow each other, in one process."""
 
 
 def pytest_configure() -> None:
@@ -39,7 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests begin first: the last one would leave all workers but its own with nothing to do."""
     tests = Path(__file__).parent
     place = {tests / f"{name}.py": number for number, name in enumerate(_LONG)}
-    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+    def order(item: pytest.Item) -> tuple[int, str]:
+        if item.path.stem not in _COMPOSED:
+            return place.get(item.path, len(place)), ""
+        return len(place) + 1, item.callspec.id.rpartition("-")[2] if hasattr(item, "callspec") else ""
+
+    items.sort(key=order)
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +64,12 @@ def _hydra_as_it_was() -> Iterator[None]:
     """Commands that run in this process leave their config behind."""
     yield
     HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def one_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear probes of this process choose no penalty: a seventh of the fits, and rounding cannot change the choice."""
+    monkeypatch.setitem(PROTOCOLS, "v1", ONE_PENALTY)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -85,6 +85,7 @@ def test_weights_that_are_not_finite(labeled_run: RunFolder, tmp_path: Path) -> 
         evaluated(labeled_run, f"checkpoint={tmp_path}/diverged.ckpt")
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_both_embeddings_of_a_vit(tmp_path: Path) -> None:
     small = ("backbone.width=12", "backbone.layers=1", "method.decoder_width=8", "method.decoder_layers=1")
     run = train(tmp_path / "run", *TINY[:1], *TINY[4:], "method=mae", *small, "callbacks=minimal", "data.val_size=0.5")

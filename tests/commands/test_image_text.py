@@ -43,6 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(tmp_path_factory.mktemp("clip") / "run", *TINY, *options)
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_judges_of_labeled_pairs(run: RunFolder) -> None:
     found = evaluated(run, "suite=v1", "draws=1", "finetune_steps=2", "labels=[]", "raw=false")
     metrics, controls = found["metrics"], found["controls"]

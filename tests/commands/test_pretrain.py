@@ -29,6 +29,8 @@ from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.metrics import Metrics
 from ssl_lightning.runs.run_summary import RunSummary
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 METHODS = ("simclr", "moco")  # a queue, a teacher and statistics of groups of a batch: all that an observer could touch
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from composition import whole
 from omegaconf import DictConfig
-from runs.harness import run_composed
+from runs.harness import ONE_PENALTY, run_composed
 from runs.warm import start
 
 from ssl_lightning.callbacks.health import Health
 from ssl_lightning.callbacks.probe import Probe
+from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.methods.base import Method
 from ssl_lightning.runs import checkpoints
 from ssl_lightning.runs.metrics import Metrics
@@ -54,6 +55,7 @@ def _run(folder: Path, config: DictConfig, kill: tuple[str, int] | None, environ
     os.chdir(folder.parent)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
+    PROTOCOLS["v1"] = ONE_PENALTY
     if kill is not None:
         _kill_at(*kill)
     run_composed("pretrain", folder, config)

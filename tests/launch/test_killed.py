@@ -20,6 +20,8 @@ from torch import Tensor
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 STEPS = ("callbacks.checkpoint.every_n_steps=3",)
 IMAGES = (*WATCHED, "callbacks.probe.times=2")
 CORPUS = (

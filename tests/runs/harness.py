@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from runs.warm import Command
 
+from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.checkpoints import read_checkpoint
 from ssl_lightning.runs.folder import RunFolder
 
@@ -33,6 +35,9 @@ TINY = (
 
 WATCHED = (*TINY, "callbacks.probe.linear_samples=20", "callbacks.health.every_n_steps=4", "callbacks.pictures=null")
 """The same with the observers, but for the pictures."""
+
+ONE_PENALTY = replace(PROTOCOLS["v1"], l2_grid=(10.0,))
+"""The protocol without the choice of a penalty."""
 
 
 def run_here(name: str, folder: Path, *overrides: str) -> None:
