@@ -34,6 +34,8 @@ class AudioEncoder(nn.Module):
         sample_rate: samples a second of what it reads.
         layer: the layer whose output is averaged to the embedding, from 1; None: the last.
         segments: the embedding tells the order of the frames by their `segment_means`; None: it is their mean.
+        mels: frames are made of so many log-mel bands, by one layer, in the place of the convolutions, which then only
+            tell how long they are and how wide; None: of the waveform.
 
     Attributes:
         out_dim: D, the width of the Transformer, and of the embedding without `segments`.
@@ -48,11 +50,16 @@ class AudioEncoder(nn.Module):
     """Methods call `features` and `context`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     def __init__(
-        self, model: Any, sample_rate: int | None, layer: int | None = None, segments: int | None = None
+        self,
+        model: Any,
+        sample_rate: int | None,
+        layer: int | None = None,
+        segments: int | None = None,
+        mels: int | None = None,
     ) -> None:
         super().__init__()
         config = model.config
-        self.model, self.sample_rate, self.layer, self.segments = model, sample_rate, layer, segments
+        self.model, self.sample_rate, self.layer, self.segments, self.mels = model, sample_rate, layer, segments, mels
         self.out_dim: int = config.hidden_size
         self.feature_dim: int = config.conv_dim[-1]
         self.kernels, self.strides = list(config.conv_kernel), list(config.conv_stride)
@@ -60,6 +67,10 @@ class AudioEncoder(nn.Module):
         steps = accumulate(self.strides, initial=1, func=lambda a, b: a * b)
         self.window = 1 + sum((kernel - 1) * step for kernel, step in zip(self.kernels, steps, strict=False))
         self.depth(layer)
+        if mels is not None:
+            model.feature_extractor = _LogMelFrames(
+                mels, self.feature_dim, sample_rate or 16_000, self.hop, self.window
+            )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -67,7 +78,7 @@ class AudioEncoder(nn.Module):
         config = self.model.config
         fields = {key: value for key, value in config.to_dict().items() if key not in NOT_SIZES and key[0] != "_"}
         own = {"architecture": config.model_type, "sample_rate": self.sample_rate, "layer": self.layer}
-        return {**fields, **own, "segments": self.segments}
+        return {**fields, **own, "segments": self.segments, "mels": self.mels}
 
     def depth(self, layer: int | None, key: str = "backbone.layer") -> int:
         """The number of a layer, from 1; None is the last.
@@ -158,7 +169,13 @@ class AudioEncoder(nn.Module):
         return [*outputs, last]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes what AutoModel and AutoFeatureExtractor of transformers open."""
+        """Writes what AutoModel and AutoFeatureExtractor of transformers open.
+
+        Raises:
+            InputError: the frames are log-mel bands.
+        """
+        if self.mels is not None:
+            raise InputError("transformers has no such encoder of log-mel bands; give format=safetensors")
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
@@ -171,6 +188,23 @@ class AudioEncoder(nn.Module):
         super().compile(*args, **kwargs)
         self.model.feature_extractor.compile(*args, **kwargs)
         self.model.encoder.compile(*args, **kwargs)
+
+
+class _LogMelFrames(nn.Module):
+    """(B, S) -> (B, C, T): a layer with GELU on the log-mel bands around the middle of each window."""
+
+    def __init__(self, mels: int, channels: int, sample_rate: int, hop: int, window: int) -> None:
+        super().__init__()
+        from ssl_lightning.modules.spectrogram import LogMel
+
+        self.hop, self.window = hop, window
+        self.log_mel = LogMel(sample_rate, round(0.032 * sample_rate), hop, mels)
+        self.layer = nn.Conv1d(mels, channels, 1)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        T = 1 + (waveform.shape[1] - self.window) // self.hop
+        decibels = self.log_mel(F.pad(waveform, (self.hop - self.window // 2, 0)))[:, :, 1 : T + 1]
+        return F.gelu(self.layer(decibels / 20))
 
 
 def _normalized(waveform: Tensor, heard: Tensor) -> Tensor:
@@ -189,6 +223,7 @@ def audio_encoder(
     dropout: Fraction | None = None,
     layer: PositiveInt | None = None,
     segments: PositiveInt | None = None,
+    mels: PositiveInt | None = None,
     pretrained: str | None = None,
     **options: Any,
 ) -> AudioEncoder:
@@ -202,7 +237,7 @@ def audio_encoder(
         heads: number of attention heads.
         dropout: rate of all dropouts.
         layer: the layer whose output is averaged to the embedding, from 1; None: the last.
-        segments: as of `AudioEncoder`.
+        segments, mels: as of `AudioEncoder`.
         pretrained: a checkpoint of transformers: a folder or a name on the hub. In a config also a run folder, which
             `config.build` resolves.
         options: fields of the architecture's config (conv_dim, conv_kernel, conv_stride ...).
@@ -214,7 +249,7 @@ def audio_encoder(
     import transformers
 
     if pretrained is not None:
-        return AudioEncoder(_load(pretrained), sample_rate, layer, segments)
+        return AudioEncoder(_load(pretrained), sample_rate, layer, segments, mels)
     kind = transformers.CONFIG_MAPPING[architecture]
     refuse_unknown(options, kind(), architecture)
     sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
@@ -225,7 +260,7 @@ def audio_encoder(
         model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
     except (ValueError, TypeError) as error:
         raise InputError(f"transformers refuses this {architecture}: {first_line(error)}") from error
-    return AudioEncoder(model, sample_rate, layer, segments)
+    return AudioEncoder(model, sample_rate, layer, segments, mels)
 
 
 audio_encoder.kinds = AudioEncoder.kinds  # type: ignore[attr-defined]

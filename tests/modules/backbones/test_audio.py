@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.modules.backbones.audio import AudioEncoder, audio_encoder
@@ -55,9 +56,9 @@ def test_it_computes_what_transformers_computes(architecture: str, stable: bool)
         torch.testing.assert_close(encoder(clips(), LENGTHS)[row], expected.mean(dim=0), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("layer", "segments"), [(None, None), (1, None), (2, None), (None, 4)])
-def test_padding_changes_nothing(layer: int | None, segments: int | None) -> None:
-    encoder = make(layer=layer, segments=segments)
+@pytest.mark.parametrize("changes", [{}, {"layer": 1}, {"layer": 2}, {"segments": 4}, {"mels": 20}])
+def test_padding_changes_nothing(changes: dict[str, int]) -> None:
+    encoder = make(**changes)
     wide = torch.cat([clips(), torch.full((len(LENGTHS), 300), 9.0)], dim=1)
     torch.testing.assert_close(encoder(wide, LENGTHS), encoder(clips(), LENGTHS), atol=1e-5, rtol=1e-5)
     alone = encoder(clips()[2:3, :210])
@@ -75,6 +76,23 @@ def test_segments_tell_the_order_of_the_frames() -> None:
     assert visible[2].sum() == 9
     assert found.isfinite().all()  # also of a single frame
     assert audio_encoder(**encoder.arguments).segments == 3
+
+
+def test_log_mel_frames_are_those_around_the_middle_of_the_windows(tmp_path: Path) -> None:
+    encoder = make(mels=20, conv_dim=[8], conv_kernel=[320], conv_stride=[160])
+    waveform = 0.1 * torch.randn(2, 1600)
+    features, visible = encoder.features(waveform)
+    assert features.shape == (2, 9, 8)
+    assert visible.all()
+    front = encoder.model.feature_extractor
+    quiet = (waveform - waveform.mean(dim=1, keepdim=True)) / waveform.std(dim=1, correction=0, keepdim=True)
+    spectrum = torch.fft.rfft(quiet[:, 320:576] * torch.hann_window(256)).abs().square()  # around sample 2 * 160 + 160
+    bands = 10 * (spectrum[:, None] @ front.log_mel.filters.T).log10()[:, 0]
+    expected = F.gelu(bands / 20 @ front.layer.weight[..., 0].T + front.layer.bias)
+    torch.testing.assert_close(features[:, 2], expected, atol=1e-4, rtol=1e-4)
+    assert audio_encoder(**encoder.arguments).mels == 20
+    with pytest.raises(InputError, match="log-mel"):
+        encoder.save_pretrained(tmp_path)
 
 
 def test_layers_and_masks() -> None:
