@@ -45,6 +45,8 @@ def one_line(result: subprocess.CompletedProcess) -> str:
         ("pretrain", "resume=", "resume= is empty: give the folder of a run"),
         ("pretrain", "resume=nowhere", "there is no run at nowhere"),
         ("evaluate", "run=", "run= is empty: give the folder of a run"),
+        ("embed", "input=", "input= is empty: give a file or a folder"),
+        ("generate", "among=", "among= is empty: give a file or a folder"),
         ("evaluate", "run=nowhere", "there is no run at nowhere"),
         ("evaluate", "protocol=v1", "run is missing: ssl-evaluate run=..."),
         ("evaluate", "rn=/nowhere", "there is no 'rn'; did you mean run?"),

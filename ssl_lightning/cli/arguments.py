@@ -51,8 +51,9 @@ def with_run_folder(arguments: list[str]) -> list[str]:
     rest: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if key in ("run", "resume", "resume_sweep") and equals and not value:
-            raise InputError(f"{key}= is empty: give the folder of a run")
+        if key in ("run", "resume", "resume_sweep", "input", "among") and equals and value in ("", "''"):
+            what = "a file or a folder" if key in ("input", "among") else "the folder of a run"
+            raise InputError(f"{key}= is empty: give {what}")
         if key == "run":
             places = [value] if os.path.exists(value) else value.split(",")
             argument = f"run={','.join(quoted(find_run(place).path.resolve()) for place in places)}"

@@ -100,7 +100,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turns what a damaged cache raises while it is read into an `InputError` that says what to do."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever readers stumble over
         raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
 
 

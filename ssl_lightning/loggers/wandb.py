@@ -8,9 +8,10 @@ from typing import Any, Literal
 import lightning.pytorch.loggers
 from lightning.fabric.utilities.logger import _flatten_dict
 from lightning.pytorch.utilities import rank_zero_only
+from pydantic import ValidationError
 
 from ssl_lightning.config.trust import own_entity
-from ssl_lightning.errors import InputError, warn
+from ssl_lightning.errors import InputError, first_line, warn
 from ssl_lightning.runs.description import describe, title
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 
@@ -33,7 +34,7 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
         log_model: stores the checkpoints and the config as an artifact when the run ends.
 
     Raises:
-        InputError: at the first use, wandb is not logged in or does not reach its server.
+        InputError: at the first use, wandb is not logged in, does not reach its server, or refuses an argument.
     """
 
     def __init__(
@@ -81,8 +82,11 @@ class WandbLogger(lightning.pytorch.loggers.WandbLogger):
 
         try:
             return super().experiment
-        except UsageError as error:
-            raise InputError("W&B is not logged in: wandb login, or logger.wandb.mode=offline") from error
+        except (UsageError, ValidationError) as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
+            if "API key" in said:
+                raise InputError("W&B is not logged in: wandb login, or logger.wandb.mode=offline") from error
+            raise InputError(f"W&B refuses logger.wandb, or the run's file wandb_id: {said}") from error
         except CommError as error:
             raise InputError(f"W&B cannot be reached, or logger.wandb.mode=offline: {error}") from error
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from runs.harness import TINY, command, train
 
-from ssl_lightning.loggers.wandb import log_evaluation
+from ssl_lightning.errors import InputError
+from ssl_lightning.loggers.wandb import WandbLogger, log_evaluation
 from ssl_lightning.runs.folder import RunFolder
 
 OPTIONS = (
@@ -179,3 +180,19 @@ def test_without_a_login_one_line_says_what_to_do(tmp_path):
     assert refused.returncode == 2
     assert refused.stderr.strip() == "ssl-pretrain: W&B is not logged in: wandb login, or logger.wandb.mode=offline"
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "identity", "line"),
+    [
+        ({"tags": ["x" * 65]}, "abc", "Tags must be between 1 and 64 characters"),
+        ({}, "../abc", "Run ID cannot contain the characters"),
+        ({"project": "a/b"}, "abc", "Invalid project name"),
+    ],
+)
+def test_what_the_client_refuses_is_one_line(tmp_path, settings, identity, line):
+    (tmp_path / "wandb_id").write_text(identity)
+    with pytest.raises(InputError, match=f"W&B refuses logger.wandb, or the run's file wandb_id: .*{line}") as refused:
+        _ = WandbLogger(str(tmp_path), mode="offline", **settings).experiment
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.rglob("*.wandb"))
