@@ -138,7 +138,7 @@ def read_run(folder: Path) -> Record:
 def compare(records: Iterable[Record], asked: Sequence[str] = ()) -> Comparison:
     """Groups runs that differ by their seed alone, and ranks the groups.
 
-    `asked`: metrics to show, the first to rank by. Others follow: accuracies, or else what is held out.
+    `asked`: metrics to show, the first to rank by. Others follow: accuracies, or else what needs no labels.
     """
     known = list(records)
     whole = [record for record in known if not record.problem]
@@ -177,7 +177,7 @@ def _shown(records: Sequence[Record], asked: Sequence[str]) -> list[str]:
     accuracies = [name for name in judged if name.endswith("accuracy")]
     accuracies.sort(key=lambda name: [not name.endswith(first) for first in _FIRST])
     held_out = [name for name in names if name.startswith(("evaluate", "val/"))]
-    return [*dict.fromkeys([*(name for name in asked if name in measured), *(accuracies or held_out)[:4]])]
+    return [*dict.fromkeys([*(name for name in asked if name in measured), *(accuracies or held_out + judged)[:4]])]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -91,6 +91,11 @@ def test_figures_of_an_evaluation_come_first(tmp_path: Path) -> None:
     assert found.entries[0].records == [other]
 
 
+def test_without_labels_the_loss_ranks_and_what_needs_none_follows(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, metrics={"probe/effective_rank": 9.0, "val/loss": 2.0, "train/loss": 1.0}))
+    assert compare([run]).metrics == ["val/loss", "probe/effective_rank"]
+
+
 def test_evaluations_on_other_data_stand_beside_those_on_the_runs_own(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     names = ["cluster/accuracy", "probe/knn_accuracy", "probe/linear_accuracy"]
