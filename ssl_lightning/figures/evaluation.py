@@ -86,7 +86,7 @@ def _dots(axes: Any, figures: Figures, names: list[str]) -> None:
             color = _COLORS.get(source, _OTHER)
             axes.errorbar(values[:, 0], places, xerr=errors, fmt="o", color=color, markersize=4, label=source)
     axes.set_yticks(range(len(names)), [measured_label(name) for name in names], fontsize=8)
-    axes.set(xlabel="%", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+    axes.set(xlabel="%", xlim=(-1, 101), ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(figures), frameon=False)
 
