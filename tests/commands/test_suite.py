@@ -100,7 +100,7 @@ def test_networks_of_libraries_without_weights(tmp_path: Path) -> None:
     for encoder in ("timm:test_resnet", "torchvision:resnet18"):
         found = of_encoder(encoder, tmp_path, "pretrained=false", *DIGITS)
         assert found["metrics"] == found["controls"]
-        assert found["metrics"]["probe/linear_accuracy"] > 0.3
+        assert found["metrics"]["probe/linear_accuracy"] > 0.2  # twice chance
 
 
 def test_other_data_is_seen_as_the_run_sees_its_own(run: RunFolder, tmp_path: Path) -> None:
