@@ -97,9 +97,13 @@ class HuBERT(Method):
         return self
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
+        return self(batch[key], batch.get("length"))
+
+    def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
+        """Clips (B, S), of which the first `length` (B,) samples count, to what `embedding` says, pooled."""
         if self.embedding == "encoder":
-            return self.backbone.embed(batch, key)
-        h, visible = self.backbone.hidden(batch[key], batch.get("length"))
+            return self.backbone(x, length)
+        h, visible = self.backbone.hidden(x, length)
         return self.backbone.pooled(self.logits(h.flatten(0, 1)).softmax(dim=1).unflatten(0, visible.shape), visible)
 
     @property
