@@ -2,20 +2,14 @@
 
 from copy import deepcopy
 from functools import cache
-from typing import Any
 from unittest import mock
 
-import omegaconf.base
 from hydra import compose, initialize_config_dir
-from hydra._internal import defaults_list
 from hydra._internal.config_repository import ConfigRepository
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_lightning.config.paths import CONFIG_DIR
-
-omegaconf.base.parse = cache(omegaconf.base.parse)
-"""OmegaConf parses `${data.image_size}` anew wherever it stands, and each time it is asked for."""
 
 _load = ConfigRepository.load_config
 _files: dict[tuple[str, ...], ConfigResult | None] = {}
@@ -29,20 +23,10 @@ def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
     return deepcopy(_files[key])
 
 
-_choices = defaults_list._create_interpolation_map
-
-
-def _choices_if_asked(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig | None:
-    """Hydra gathers all choices for every file, which takes another third, and looks at them for `/images: ${data}`."""
-    asked = any(default.is_interpolation() for default in defaults if not default.is_self())
-    return _choices(overrides, defaults, self_added) if asked else None
-
-
 @cache
 def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     with (
         mock.patch.object(ConfigRepository, "load_config", _load_once),
-        mock.patch.object(defaults_list, "_create_interpolation_map", _choices_if_asked),
         initialize_config_dir(str(CONFIG_DIR), version_base="1.3"),
     ):
         return compose(name, list(overrides), return_hydra_config=True)

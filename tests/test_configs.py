@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from composition import task, whole
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -126,12 +125,6 @@ def test_an_experiment_overrides_its_method(name: str) -> None:
     from_method = defaults_of(CONFIG_DIR / "method" / f"{choices.method}.yaml")
     wanted = resolved({**from_method, **brought}, choices)
     assert {group: choices[group] for group in wanted} == wanted
-
-
-def test_the_short_cuts_of_these_tests_change_nothing() -> None:
-    overrides = ["experiment=simclr_cifar10", "data=cifar10", "backbone=vit"]
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        assert compose("pretrain", overrides, return_hydra_config=True) == whole(*overrides)
 
 
 def test_who_overrides_whom(tmp_path: Path) -> None:

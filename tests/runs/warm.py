@@ -66,6 +66,7 @@ def start(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
 
 def _enter(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
     _forget_exit_hooks()
     mp.set_start_method(None, force=True)  # Python's own for what it starts in turn, not that of this module
     torch.set_num_threads(1)
@@ -189,6 +190,7 @@ class Fork(subprocess.Popen):
 def _python(arguments: list[str], environment: dict[str, str], files: Iterable[int]) -> None:
     """What the interpreter does with these arguments, in this forked process, which ends."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
     _forget_exit_hooks()
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
