@@ -103,7 +103,8 @@ def smaller(name: str, config: DictConfig) -> dict[str, Any]:
         changes["backbone"] = {**OmegaConf.to_container(load_choice("backbone", "convnet")), "width": 8}
         changes |= {"method.clusters": [8]} if "clusters" in method else {}
     changes |= {"backbone.layers": 2} if "layers" in backbone else {}
-    return changes | ({"data.length": 64} if "length" in config.data else {})
+    text = "length" in config.data and "sample_rate" not in config.data
+    return changes | ({"data.length": 64} if text else {})
 
 
 def substitute_data(data: DictConfig, root: Path) -> tuple[list[str], dict[str, Any]]:

@@ -99,7 +99,7 @@ def methods() -> str:
 
 
 def _digits_of_new_speakers() -> list[str]:
-    folds = [run["evaluate"] for run in load("hubert_fsdd_cpu")["runs"]]
+    folds = [run["evaluate"] for run in load("hubert_mels_fsdd_cpu")["runs"]]
     trained, untrained, mfcc = (
         statistics.mean(fold[side]["probe/linear_accuracy"] for fold in folds)
         for side in ("metrics", "controls", "raw")
