@@ -39,7 +39,7 @@ def export(config: DictConfig) -> None:
         told = _export_language_model(run, checkpoint, folder)
     else:
         told = export_encoder(run, checkpoint, config.format or "safetensors", folder)
-    write_card(run, told, folder)
+    write_card(run, trained, told, folder)
     print_lines(Console(), told)
 
 

@@ -37,9 +37,7 @@ def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> 
         InputError: no checkpoint, or a network that the library does not have.
     """
     method, data = load_method(run, checkpoint)
-    config = load_config(run.config).backbone
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    settings |= facts_for(config, data)
+    settings = settings_of_encoder(run, data)
     folder.mkdir(parents=True, exist_ok=True)
     network, file = method.encoder, folder / "model.safetensors"
     if form == "safetensors":
@@ -56,6 +54,13 @@ def export_encoder(run: RunFolder, checkpoint: str, form: str, folder: Path) -> 
     else:
         _write_timm(network, settings, data, folder, form)
     return {"wrote": str(folder), "open": _OPENS[form].format(folder=folder, name=settings.get("name"))}
+
+
+def settings_of_encoder(run: RunFolder, data: Any) -> dict[str, Any]:
+    """What the image, sound or other encoder of a run was built from, the facts of its data included."""
+    config = load_config(run.config).backbone
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    return settings | facts_for(config, data)
 
 
 def _lacks(form: str, network: nn.Module) -> InputError:

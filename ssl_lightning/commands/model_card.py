@@ -3,22 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from ssl_lightning.commands.text_model import method_of
 from ssl_lightning.config.build import build_data, load_config
 from ssl_lightning.figures.metrics import FIGURES, written
 from ssl_lightning.runs.description import title
 from ssl_lightning.runs.folder import RunFolder, write_atomically
 
 
-def write_card(run: RunFolder, told: Mapping[str, str], folder: Path) -> None:
+def write_card(run: RunFolder, method: Any, told: Mapping[str, str], folder: Path) -> None:
     """Writes `README.md` to `folder`: what was exported, how it is opened and fed, and how good it was.
 
-    `told`: what is written and how it is opened, as the user is told.
+    `method`: its class. `told`: what is written and how it is opened, as the user is told.
     """
-    method, config, results = method_of(run), load_config(run.config), run.read_results()
+    config, results = load_config(run.config), run.read_results()
     modality = build_data(config).modality
     metrics, controls = results.get("metrics", {}), results.get("controls", {})
     rows = [

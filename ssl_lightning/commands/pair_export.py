@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from safetensors.torch import save_file, save_model
 
-from ssl_lightning.commands.exported_encoder import as_timm
+from ssl_lightning.commands.exported_encoder import as_timm, settings_of_encoder
 from ssl_lightning.commands.text_model import save
-from ssl_lightning.config.build import facts_for, load_config
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, write_json
 from ssl_lightning.runs.load import load_method
@@ -42,9 +40,8 @@ def export_open_clip(run: RunFolder, checkpoint: str, folder: Path) -> dict[str,
         InputError: an image or a text encoder that open_clip does not have.
     """
     method, data = load_method(run, checkpoint)
-    text, space, config = method.text_backbone.model, method.space, load_config(run.config).backbone
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    name, options, weights = as_timm(method.backbone, settings | facts_for(config, data), "open_clip")
+    text, space = method.text_backbone.model, method.space
+    name, options, weights = as_timm(method.backbone, settings_of_encoder(run, data), "open_clip")
     if options != {"in_chans": 3} or text.config.model_type not in _TEXT_OF_OPEN_CLIP:
         raise InputError(
             "open_clip takes models of timm without options, for color images, and texts by"

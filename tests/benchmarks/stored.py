@@ -19,3 +19,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def interval(figures: dict[str, float], name: str) -> str:
+    """The figure and half the width of its 95 % bootstrap interval, in points."""
+    half = 100 * (figures[f"{name}_high"] - figures[f"{name}_low"]) / 2
+    return f"{100 * figures[name]:.1f} ± {half:.1f}"
