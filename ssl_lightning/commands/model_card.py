@@ -28,7 +28,7 @@ def write_card(run: RunFolder, method: Any, told: Mapping[str, str], folder: Pat
     ]
     more = " The method computes more than this network does (its `forward`)." if method.declares("forward") else ""
     fed = {key: value for key, value in vars(modality).items() if isinstance(value, int | tuple)}
-    network = json.dumps(OmegaConf.to_container(config.backbone, resolve=False), default=str)
+    network = json.dumps(OmegaConf.to_container(config.backbone, resolve=True), default=str)
     opened = "\n".join(f"{key}: {what}" for key, what in told.items())
     parts = [
         "---\nlibrary_name: ssl-lightning\ntags: [self-supervised-learning, feature-extraction]\n---",
