@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import signal
@@ -39,6 +40,12 @@ half a minute, so they begin first."""
 def pytest_configure() -> None:
     """Runs of a test hang up as in a terminal, even where `nohup` started the tests."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Imported packages are a million objects, which the garbage collector would visit again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -55,13 +55,23 @@ def run_in(folder: Path, config: DictConfig) -> None:
     HydraConfig.instance().set_config(config)
 
 
+def entries_of(file: Path) -> list[Any]:
+    return OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])
+
+
+def bases_of(file: Path) -> list[Path]:
+    """The files of its folder that a file is based on, and those that they are based on."""
+    own = [
+        file.with_name(f"{entry}.yaml") for entry in entries_of(file) if isinstance(entry, str) and entry != "_self_"
+    ]
+    return [each for base in own for each in (*bases_of(base), base)]
+
+
 def defaults_of(file: Path) -> dict[str, Any]:
     """The choices of a file and of those it is based on: {group: choice} of `override /group: choice` lines."""
-    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])
-    bases = [defaults_of(file.with_name(f"{e}.yaml")) for e in entries if isinstance(e, str) and e != "_self_"]
-    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
-    own = {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
-    return {**{group: choice for base in bases for group, choice in base.items()}, **own}
+    entries = [entry for each in (*bases_of(file), file) for entry in entries_of(each) if isinstance(entry, dict)]
+    pairs = [next(iter(entry.items())) for entry in entries]
+    return {key.removeprefix("override /"): choice for key, choice in pairs if key.startswith("override /")}
 
 
 def resolved(brought: dict[str, Any], choices: Any) -> dict[str, Any]:
@@ -195,15 +205,26 @@ def further(target: str) -> dict[str, inspect.Parameter]:
     return {}
 
 
-def test_no_target_is_forgotten() -> None:
-    files = [OmegaConf.to_container(OmegaConf.load(file)) for file in CONFIG_DIR.rglob("*.yaml")]
-    written = {target for file in files for _, target in targets(file)}
-    seen = {
-        target
-        for group, choice in CHOICES
-        for _, target in targets(OmegaConf.to_container(whole(*chosen(group, choice)), resolve=False))
-    }
-    assert written <= seen
+def written(file: Path) -> set[str]:
+    """What a file itself calls."""
+    return {target for _, target in targets(OmegaConf.to_container(OmegaConf.load(file)))}
+
+
+def called(group: str, choice: str) -> set[str]:
+    """What a run with this choice calls."""
+    return {target for _, target in targets(OmegaConf.to_container(whole(*chosen(group, choice)), resolve=False))}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_what_a_choice_calls_is_composed(group: str, choice: str) -> None:
+    assert written(CONFIG_DIR / group / f"{choice}.yaml") <= called(group, choice)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIG_DIR.rglob("_*.yaml")), ids=lambda file: file.stem)
+def test_what_a_base_calls_is_composed(file: Path) -> None:
+    group = str(file.parent.relative_to(CONFIG_DIR))
+    heirs = [name for folder, name in CHOICES if folder == group and file in bases_of(file.with_name(f"{name}.yaml"))]
+    assert any(written(file) <= called(group, heir) for heir in heirs)
 
 
 def test_the_default_run_needs_no_file() -> None:
