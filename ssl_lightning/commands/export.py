@@ -15,9 +15,9 @@ from ssl_lightning.modules.backbones.text import Head
 from ssl_lightning.runs.folder import RunFolder, find_run
 
 _OPENS: dict[Head, str] = {
-    "masked": 'AutoModelForMaskedLM, pipeline("fill-mask")',
-    "causal": 'AutoModelForCausalLM, pipeline("text-generation")',
-    "seq2seq": "AutoModelForSeq2SeqLM",
+    "masked": 'transformers.pipeline("fill-mask", "{folder}")',
+    "causal": 'transformers.pipeline("text-generation", "{folder}")',
+    "seq2seq": 'transformers.AutoModelForSeq2SeqLM.from_pretrained("{folder}")',
 }
 _PAIRS = {None: export_pair, "open_clip": export_open_clip}
 
@@ -48,4 +48,4 @@ def _export_language_model(run: RunFolder, checkpoint: str, folder: Path) -> dic
     if text.head == "causal":
         text.model.generation_config.suppress_tokens = list(text.forbidden)
     save(text.model, text.tokenizer, folder)
-    return {"wrote": f"{folder}: {_OPENS[text.head]}"}
+    return {"wrote": str(folder), "open": _OPENS[text.head].format(folder=folder)}

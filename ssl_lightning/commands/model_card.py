@@ -29,10 +29,10 @@ def write_card(run: RunFolder, method: Any, told: Mapping[str, str], folder: Pat
     more = " The method computes more than this network does (its `forward`)." if method.declares("forward") else ""
     fed = {key: value for key, value in vars(modality).items() if isinstance(value, int | tuple)}
     network = json.dumps(OmegaConf.to_container(config.backbone, resolve=True), default=str)
-    opened = "\n".join(f"{key}: {what}" for key, what in told.items())
+    opened = "\n".join(what.replace(str(folder), ".") for key, what in told.items() if key != "wrote")
     parts = [
         "---\nlibrary_name: ssl-lightning\ntags: [self-supervised-learning, feature-extraction]\n---",
-        f"# {title(run, config.seed)}\n\nWhat {method.__name__} trained.{more}",
+        f"# {title(run, config.seed)}\n\nThe network that {method.__name__} trained.{more}",
         f"```\n{opened}\n```",
         f"Inputs, {modality.name}: `{json.dumps(fed)}`. Network: `{network}`.",
         "\n".join(["| held out | this run | untrained encoder |", "|---|---|---|", *rows]) if rows else "",

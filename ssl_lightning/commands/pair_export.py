@@ -27,7 +27,8 @@ def export_pair(run: RunFolder, checkpoint: str, folder: Path) -> dict[str, str]
     for name, part in {"image": method.backbone, "space": method.space}.items():
         save_model(part, str(folder / f"{name}.safetensors"))
     return {
-        "wrote": f"{folder / 'text'}: AutoModel, AutoTokenizer",
+        "wrote": str(folder),
+        "texts": f'transformers.AutoModel and AutoTokenizer.from_pretrained("{folder / "text"}")',
         "images": f"{folder / 'image.safetensors'}: load_state_dict of the same network",
         "space": f"{folder / 'space.safetensors'}: projections of both, and the scale",
     }
@@ -71,7 +72,7 @@ def export_open_clip(run: RunFolder, checkpoint: str, folder: Path) -> dict[str,
     )
     pixels = {"size": shape[1:], "mean": data.modality.mean, "std": data.modality.std}
     write_json(folder / "open_clip_config.json", {"model_cfg": model, "preprocess_cfg": pixels})
-    return {"wrote": f"{folder}: open_clip.create_model_and_transforms('local-dir:{folder}')"}
+    return {"wrote": str(folder), "open": f'open_clip.create_model_and_transforms("local-dir:{folder}")'}
 
 
 def _tokenizer(method: Any, data: Any) -> Any:

@@ -115,9 +115,12 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _word(tokenizer: Any, token: int) -> str:
-    """Its text; of a space, a byte or a special token, which is no text of its own, its name."""
-    text = _decode(tokenizer, [token]).strip()
-    return text if text.isprintable() and text.strip("\ufffd") else str(tokenizer.convert_ids_to_tokens(token))
+    """Its text, that of space in quotes; of a byte or a special token, which has none of its own, its name."""
+    text = _decode(tokenizer, [token])
+    if not text.strip("\ufffd"):
+        return str(tokenizer.convert_ids_to_tokens(token))
+    word = text.strip()
+    return word if word and word.isprintable() else repr(text)
 
 
 def _write(text: str) -> None:

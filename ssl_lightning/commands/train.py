@@ -140,4 +140,4 @@ def _next_command(run: RunFolder, method: Any, data: Any) -> str:
         return f"ssl-evaluate run={place}"
     if data.modality.option == "text" or method.declares("show"):
         return f"ssl-generate run={place} {data.modality.option}=..."
-    return f"ssl-evaluate run={place} data.root=FOLDER_OF_CLASSES"
+    return f"ssl-embed run={place} neighbours=5"

@@ -35,7 +35,7 @@ def curves_figure(curves: Mapping[str, Curve], figures: Mapping[str, tuple[str, 
         **_panels(figures),
         "accuracy of the task": sorted(name for name in curves if _TASK.fullmatch(name)),
         "accuracy of the probes": ["probe/knn_accuracy", "probe/linear_accuracy"],
-        "effective rank": ["health/effective_rank"],
+        "effective rank": ["health/effective_rank", "probe/effective_rank"],
         "norm of the gradient": ["health/gradient_norm"],
         "uniformity and alignment": ["health/uniformity", "health/alignment"],
     }
@@ -100,7 +100,8 @@ def map_figure(
             style = {"color": PALETTE[place % 8], "marker": MARKERS[place // 8 % 8]}
             text = classes[number] if classes and number is not None else str(number)
             axes.scatter(*places[chosen].T, s=9, alpha=0.8, linewidth=0, label=text, **style)
-        axes.set(title=title, xticks=[], yticks=[], frame_on=False)
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="lightgray")
     if 0 < len(named) <= _MOST_NAMED:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, ncols=-(-len(named) // 20))
     return figure

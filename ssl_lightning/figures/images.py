@@ -57,5 +57,7 @@ def texts_figure(columns: Mapping[str, Sequence[str]], names: Sequence[str] = ()
         grid[0, column].set_title(title, fontsize=8)
         for axes, text in zip(grid[:, column], texts, strict=True):
             axes.text(0, 1, textwrap.fill(text, 46), fontsize=7, va="top")
-            axes.axis("off")
+            axes.set(xticks=[], yticks=[], frame_on=False)
+    for axes, name in zip(grid[:, 0], names, strict=False):
+        _name(axes, name)
     return figure

@@ -6,7 +6,7 @@ FIGURES = {
     "probe/knn_accuracy": ("kNN accuracy", "{:.1%}"),
     "probe/linear_accuracy": ("linear accuracy", "{:.1%}"),
     "probe/effective_rank": ("effective rank of the embedding", "{:.1f}"),
-    "probe/uniformity": ("uniformity (lower is more even)", "{:.2f}"),
+    "probe/uniformity": ("uniformity (lower is more even)", "{:.3f}"),
     "probe/alignment": ("alignment of two views (lower is closer)", "{:.3f}"),
     "val/loss": ("loss", "{:.4f}"),
     "val/perplexity": ("perplexity", "{:.2f}"),

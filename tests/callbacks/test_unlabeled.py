@@ -44,7 +44,7 @@ def test_photos_without_labels_just_train(tmp_path, held_out):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     name = "probe/effective_rank"
     assert row.split()[-4::2] == [f"{results[part][name]:.1f}" for part in ("metrics", "controls")]
-    assert "data.root=FOLDER_OF_CLASSES" in done.stdout
+    assert "next  ssl-embed run=" in done.stdout
     assert "probe/knn_accuracy" not in results["metrics"]
 
 

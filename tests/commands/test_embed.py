@@ -22,6 +22,7 @@ from ssl_lightning.data.audio.modality import AudioModality
 from ssl_lightning.data.video.modality import VideoModality
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder
+from ssl_lightning.runs.load import load_method
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +166,23 @@ def test_texts_and_their_neighbors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     out = embedded(run, tmp_path / "out", f"input={tmp_path}/texts", "neighbours=2")
     names = np.load(out / "embeddings.npz")["names"].tolist()
     assert names == ["0.txt", "1.txt", "2.txt", "3.txt"]
-    one = embedded(run, tmp_path / "one", f"input={tmp_path}/texts/0.txt")
+    (tmp_path / "table.csv").write_text(f"text\n{TEXTS[0]}\n")
+    one = embedded(run, tmp_path / "one", f"input={tmp_path}/table.csv")
     assert np.load(one / "embeddings.npz")["names"] == ["0: the cat sat on the mat and the dog sat on the log."]
     assert table(out / "duplicates.csv")[1:] == [[names[0], names[3], "1.0000"]]
     assert (out / "neighbors.png").stat().st_size > 1000
+
+
+def test_texts_are_called_by_their_files_in_class_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CACHE", str(tmp_path / "cache"))
+    for name, text in {"pos/1.txt": "good", "pos/2.txt": " \n", "neg/1.txt": "bad", "neg/3.md": "worse"}.items():
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text(text)
+    modality = load_method(write_text_run(tmp_path / "run", "mlm"))[1].modality
+    samples = modality.find_samples(str(tmp_path / "texts"))  # a file of nothing but space is none
+    assert (samples.names, samples.classes) == (["neg/1.txt", "neg/3.md", "pos/1.txt"], ["neg", "pos"])
+    assert samples.labels.tolist() == [0, 0, 1]
+    assert modality.find_samples(f"{tmp_path}/texts/pos/*.txt").names == ["1.txt"]
 
 
 def test_folders_of_frames_are_clips(tmp_path: Path) -> None:

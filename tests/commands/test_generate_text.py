@@ -15,7 +15,7 @@ from runs.harness import run_here
 
 from ssl_lightning.commands.export import save
 from ssl_lightning.commands.text_model import text_model
-from ssl_lightning.commands.text_tasks import pieces
+from ssl_lightning.commands.text_tasks import _word, pieces
 from ssl_lightning.errors import InputError
 from ssl_lightning.runs.folder import RunFolder, quoted
 from ssl_lightning.runs.load import load_method
@@ -98,6 +98,12 @@ def test_masks_are_filled_with_the_best_words(method: str, tmp_path: Path, capsy
         assert all(
             math.isclose(a["probability"], b["score"], rel_tol=1e-4) for a, b in zip(ours, expected, strict=True)
         )
+
+
+def test_space_for_a_mask_is_seen(tmp_path: Path) -> None:
+    tokenizer = text_model(write_text_run(tmp_path / "run", "mlm", spelled_by="bpe"), "last", "").tokenizer
+    words = [_word(tokenizer, tokenizer.convert_tokens_to_ids(token)) for token in ("Ġ", "Ċ", "Ã", "[MASK]")]
+    assert words == ["' '", "'\\n'", "Ã", "[MASK]"]
 
 
 def test_a_mask_covers_the_space_before_its_word(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ def test_accuracies_are_in_percent_with_intervals_beside_the_untrained_encoder()
     assert band.get_paths()[0].get_extents().bounds == pytest.approx((0, 0.4, 10, 0.6))
 
 
+def test_without_labels_the_rank_is_drawn_beside_the_untrained_encoder():
+    (axes,) = curves_figure({"probe/effective_rank": ([0, 10], [7.0, 9.0])}, {}).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()][1:] == ["untrained encoder"]
+
+
 def test_a_run_without_curves_has_a_picture():
     assert [axes.axison for axes in curves_figure({}, {}).axes] == [False]
 
@@ -57,5 +62,5 @@ def test_samples_without_names_stand_side_by_side():
     wide, tall = columns_figure(columns), columns_figure(columns, list("abcde"))
     assert [figure.axes[0].get_gridspec().get_geometry() for figure in (wide, tall)] == [(2, 5), (5, 2)]
     assert [axes.get_ylabel() for axes in wide.axes if axes.get_ylabel()] == ["image", "view 1"]
-    (shown,) = texts_figure({"text": ["a $b$ c"]}).axes[0].texts
-    assert shown.get_text() == "a $b$ c"
+    axes = texts_figure({"text": ["a $b$ c"]}, ["a.txt"]).axes[0]
+    assert ([text.get_text() for text in axes.texts], axes.get_ylabel()) == (["a $b$ c"], "a.txt")

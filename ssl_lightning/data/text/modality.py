@@ -1,5 +1,6 @@
 """Text as commands and callbacks see it."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ssl_lightning.data.folder import label_files
 from ssl_lightning.data.modality import Batch, Modality, RawControl, Samples, UserInput
 from ssl_lightning.data.tables import is_table
-from ssl_lightning.data.text.text_files import find_files, text_files
+from ssl_lightning.data.text.text_files import find_files, read_text, text_files
 from ssl_lightning.data.text.tokenizers import Tokenizer
 from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import Protocol
@@ -54,13 +56,19 @@ class TextModality(Modality):
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
 
     def find_samples(self, given: str) -> Samples:
-        """The documents of a file, table or folder, each called by its own file, or by its number and beginning."""
+        """Files of plain text, called by their paths, class folders are labels; rows of tables, by number and beginning."""
         place = Path(given).expanduser()
         corpus, files = text_files(str(place.parent), files=place.name), find_files(place.parent, place.name)
-        names = [f"{row}: {' '.join(text[:200].split())[:60]}" for row, text in enumerate(corpus.texts())]
-        if place.is_dir() and len(files) == len(corpus) and not is_table(files[0]):
-            names = [str(file.relative_to(place)) for file in files]
-        return Samples(names, lambda rows: self.read_samples([corpus.text(row) for row in rows]))
+        labels = classes = None
+        if is_table(files[0]):
+            names = [f"{row}: {' '.join(text[:200].split())[:60]}" for row, text in enumerate(corpus.texts())]
+        else:
+            if len(files) > len(corpus):  # those of nothing but space are left out
+                files = [file for file in files if read_text(file, "utf-8").strip()]
+            home = place if place.is_dir() else place.parent
+            names = [os.path.relpath(file, home) for file in files]
+            labels, classes = label_files(names, names, home)
+        return Samples(names, lambda rows: self.read_samples([corpus.text(row) for row in rows]), labels, classes)
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
         """What the tokens of each column (B, N) say."""
