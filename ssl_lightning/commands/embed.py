@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities import move_data_to_device
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
@@ -22,7 +23,7 @@ from ssl_lightning.commands.evaluated import chosen_data, config_on
 from ssl_lightning.errors import InputError, first_line
 from ssl_lightning.evaluation.features import spread
 from ssl_lightning.evaluation.knn import nearest
-from ssl_lightning.figures.curves import map_figure
+from ssl_lightning.figures.curves import map_figure, picture_map
 from ssl_lightning.figures.style import save
 from ssl_lightning.figures.table import print_lines
 from ssl_lightning.runs.description import title
@@ -74,9 +75,7 @@ def _embed_into(out: Path, run: RunFolder, config: DictConfig) -> None:
     if config.neighbours and len(names) > 1:
         files += _write_neighbors(config, run, data, samples, features, kept, out)
     if config.map and len(names) > 3:
-        some = spread(len(names), _MOST_ON_MAP)
-        maps = {f"{len(some):,} of {len(names):,} embeddings": torch.from_numpy(features[some])}
-        figure = map_figure(maps, None if numbers is None else numbers[some], samples.classes, config.map)
+        figure = _map(config.map, data.modality, samples, features, kept, numbers)
         files.append(save(figure, out / "map.png", f"{title(run, data.seed)}: map"))
     part.remove()
     failed = "; ".join(f"{name}: {why}" for name, why in list(description["unreadable"].items())[:3])
@@ -195,6 +194,19 @@ def _write_table(path: Path, headings: Sequence[str], rows: Iterable[Sequence[An
         writer.writerow(headings)
         writer.writerows(rows)
     return path
+
+
+def _map(
+    kind: str, modality: Any, samples: Any, features: np.ndarray, kept: list[int], numbers: torch.Tensor | None
+) -> Figure:
+    """Dots in the colors of the labels; without labels, the pictures themselves."""
+    some = spread(len(features), _MOST_ON_MAP)
+    h = torch.from_numpy(features[some])
+    if numbers is None and modality.thumbnails:
+        chosen = np.array(kept)[some]
+        return picture_map(h, lambda rows: modality.thumbnails(samples.batch(chosen[rows].tolist())), kind)
+    labels = None if numbers is None else numbers[some]
+    return map_figure({f"{len(some):,} of {len(features):,} embeddings": h}, labels, samples.classes, kind)
 
 
 def _write_neighbors(

@@ -58,6 +58,8 @@ class Modality:
     """Of the control that learned nothing."""
     augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None
     """What a linear probe by SGD makes of raw inputs at each step; None: there is no custom of the field."""
+    thumbnails: Callable[[Batch], Tensor] | None = None
+    """Pictures (B, C, H, W) in [0, 1] of a raw batch, to stand for it on a map; None: its samples are no pictures."""
 
     @property
     def sample_shape(self) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """Curves of a run's metrics, and maps of its embedding."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.figures.images import draw_image
 from ssl_lightning.figures.metrics import is_share, label
 from ssl_lightning.figures.style import MARKERS, PALETTE, styled
 
@@ -21,6 +22,8 @@ Curve = tuple[list[int], list[float]]
 _TASK = re.compile(r"(train|val)/\w*accuracy")
 _MOST_NAMED = 40
 """Classes that a legend names."""
+_CELLS = 24
+"""Pictures side by side on a map."""
 
 
 @styled
@@ -104,6 +107,21 @@ def map_figure(
         axes.spines[:].set(visible=True, color="lightgray")
     if 0 < len(named) <= _MOST_NAMED:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, ncols=-(-len(named) // 20))
+    return figure
+
+
+@styled
+def picture_map(features: Tensor, pictures: Callable[[np.ndarray], Tensor], kind: str) -> Figure:
+    """A map of `features (N, D)` by `pictures` of rows (n, C, H, W) in [0, 1], one in each cell of a grid."""
+    places = project(features, kind)
+    places = (places - places.min(axis=0)) / max(np.ptp(places, axis=0).max(), 1e-12)
+    cells, rows = np.unique((places * (_CELLS - 0.01)).astype(int), axis=0, return_index=True)
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots()
+    for (x, y), picture in zip(cells, pictures(rows), strict=True):
+        draw_image(axes, picture, extent=(x, x + 0.95, y, y + 0.95))
+    axes.set(title=f"{len(rows):,} of {len(features):,}", xlim=(0, _CELLS), ylim=(0, _CELLS))
+    axes.axis("off")
     return figure
 
 

@@ -18,9 +18,9 @@ def unnormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     return (images.float().cpu() * scale + shift).clamp(0, 1)
 
 
-def draw_image(axes: Any, image: Tensor) -> None:
+def draw_image(axes: Any, image: Tensor, **options: Any) -> None:
     """Draws an image (C, H, W) in [0, 1], gray or RGB."""
-    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1, **options)
 
 
 def columns_figure(columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:

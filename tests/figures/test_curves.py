@@ -5,7 +5,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.figures.curves import curves_figure, map_figure, project
+from ssl_lightning.figures.curves import curves_figure, map_figure, picture_map, project
 from ssl_lightning.figures.images import columns_figure, texts_figure
 
 
@@ -47,6 +47,16 @@ def test_maps_beside_each_other_tell_twenty_classes_apart():
     assert len(looks) == len(figure.axes[1].get_legend().get_texts()) == 20
     assert [axes.get_title() for axes in figure.axes] == ["untrained encoder", "after 5 steps"]
     assert map_figure({"all": x}, None, None, "pca").axes[0].get_legend() is None
+
+
+def test_a_map_of_pictures_shows_one_in_each_place():
+    x = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    shades = torch.tensor([0.2, 0.2, 0.4, 0.6])
+    (axes,) = picture_map(x, lambda rows: shades[rows].view(-1, 1, 1, 1).expand(-1, 3, 2, 2), "pca").axes
+    assert sorted(float(shown.get_array()[0, 0, 0]) for shown in axes.images) == pytest.approx([0.2, 0.4, 0.6])
+    assert axes.get_title() == "3 of 4"
+    alike = picture_map(x[:2], lambda rows: torch.zeros(len(rows), 1, 2, 2), "pca")
+    assert len(alike.axes[0].images) == 1
 
 
 def test_a_map_by_pca_is_that_of_scikit_learn():

@@ -38,6 +38,7 @@ class ImageModality(Modality):
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
         self.view = EvaluationView(image_size, mean, std)
         self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
+        self.thumbnails = self._first_images
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -79,6 +80,11 @@ class ImageModality(Modality):
     def looked_at(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Normalized columns in [0, 1]."""
         return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
+
+    def _first_images(self, batch: Batch) -> Tensor:
+        """Each image, or the first frame of each clip."""
+        images = unnormalized(self.evaluation_view(batch)[self.key], self.mean, self.std)
+        return images if images.ndim == 4 else images[:, 0]
 
     def read_samples(self, samples: Sequence[Any]) -> Batch:
         """Of image files or PIL images: (B, C, image_size, image_size) uint8."""

@@ -56,7 +56,7 @@ class TextModality(Modality):
         return UserInput({"tokens": tokens, "index": torch.zeros(1, dtype=torch.long)}, [])
 
     def find_samples(self, given: str) -> Samples:
-        """Files of plain text, called by their paths, class folders are labels; rows of tables, by number and beginning."""
+        """Files of plain text by their paths, class folders are labels; rows of tables by number and beginning."""
         place = Path(given).expanduser()
         corpus, files = text_files(str(place.parent), files=place.name), find_files(place.parent, place.name)
         labels = classes = None
