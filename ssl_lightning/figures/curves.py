@@ -114,13 +114,13 @@ def map_figure(
 def picture_map(features: Tensor, pictures: Callable[[np.ndarray], Tensor], kind: str) -> Figure:
     """A map of `features (N, D)` by `pictures` of rows (n, C, H, W) in [0, 1], one in each cell of a grid."""
     places = project(features, kind)
-    places = (places - places.min(axis=0)) / max(np.ptp(places, axis=0).max(), 1e-12)
+    places = (places - places.min(axis=0)) / np.ptp(places, axis=0).clip(1e-12)
     cells, rows = np.unique((places * (_CELLS - 0.01)).astype(int), axis=0, return_index=True)
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots()
     for (x, y), picture in zip(cells, pictures(rows), strict=True):
         draw_image(axes, picture, extent=(x, x + 0.95, y, y + 0.95))
-    axes.set(title=f"{len(rows):,} of {len(features):,}", xlim=(0, _CELLS), ylim=(0, _CELLS))
+    axes.set(title=f"{len(rows):,} of {len(features):,} pictures", xlim=(0, _CELLS), ylim=(0, _CELLS))
     axes.axis("off")
     return figure
 

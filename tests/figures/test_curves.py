@@ -54,7 +54,7 @@ def test_a_map_of_pictures_shows_one_in_each_place():
     shades = torch.tensor([0.2, 0.2, 0.4, 0.6])
     (axes,) = picture_map(x, lambda rows: shades[rows].view(-1, 1, 1, 1).expand(-1, 3, 2, 2), "pca").axes
     assert sorted(float(shown.get_array()[0, 0, 0]) for shown in axes.images) == pytest.approx([0.2, 0.4, 0.6])
-    assert axes.get_title() == "3 of 4"
+    assert axes.get_title() == "3 of 4 pictures"
     alike = picture_map(x[:2], lambda rows: torch.zeros(len(rows), 1, 2, 2), "pca")
     assert len(alike.axes[0].images) == 1
 
