@@ -80,7 +80,7 @@ def _embed_into(out: Path, run: RunFolder, config: DictConfig) -> None:
     part.remove()
     failed = "; ".join(f"{name}: {why}" for name, why in list(description["unreadable"].items())[:3])
     counted = f"{len(unreadable)} of {len(samples.names)} samples, such as {failed}" if failed else ""
-    print_lines(Console(), {"left out": counted, "wrote": ", ".join(map(str, files))})
+    print_lines(Console(), {"left out": counted, "wrote": f"{out}: {', '.join(file.name for file in files)}"})
 
 
 def _samples(config: DictConfig, data: Any) -> tuple[Any, str]:

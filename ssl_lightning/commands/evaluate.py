@@ -57,8 +57,8 @@ def evaluate(config: DictConfig) -> float:
             write_json(out / "results.json", results)  # at once: a later judge may take long, and may be stopped
     if not figures:
         raise InputError(
-            "an evaluation needs labels and the data of this run has none; give class folders by data.root"
-            f" ({type(study.trained).__name__} neither paints nor reads text, which could do without)"
+            "an evaluation needs labels and the data of this run has none; give class folders by data.root, or suite=v1"
+            f" for what needs none ({type(study.trained).__name__} neither paints nor reads text)"
         )
     show(console, figures, out, 0 if data.probe_train is None else len(data.test), study.title)
     _track(study, results, out)

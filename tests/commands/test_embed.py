@@ -128,6 +128,11 @@ def test_other_files_are_embedded_anew(run: RunFolder, photos: Path, tmp_path: P
     assert np.load(out / "embeddings.npz")["features"].shape == (1, 16)
 
 
+def test_a_map_without_labels_shows_the_pictures(run: RunFolder, photos: Path, tmp_path: Path) -> None:
+    out = embedded(run, tmp_path, f"input={photos}/cats")  # of which one cannot be read
+    assert Image.open(out / "map.png").height > 800  # dots take half of that
+
+
 def test_the_data_of_a_run(run: RunFolder, tmp_path: Path) -> None:
     found = np.load(embedded(run, tmp_path, "split=val", "map=pca", "data.batch_size=64") / "embeddings.npz")
     assert (found["features"].shape, sorted(set(found["labels"]))) == ((100, 16), [str(digit) for digit in range(10)])
@@ -190,9 +195,12 @@ def test_folders_of_frames_are_clips(tmp_path: Path) -> None:
         (tmp_path / f"clip{clip}").mkdir()
         for frame in range(11):
             Image.new("L", (8, 8), 10 * clip + frame).save(tmp_path / f"clip{clip}" / f"{frame}.png")
-    samples = VideoModality(8, 1, [0.5], [0.5]).find_samples(str(tmp_path))
+    modality = VideoModality(8, 1, [0.5], [0.5])
+    samples = modality.find_samples(str(tmp_path))
     assert samples.names == ["clip0", "clip1"]
     assert samples.batch([1])["video"][0, :, 0, 0, 0].tolist() == list(range(10, 21))
+    first = modality.thumbnails(samples.batch([0, 1]))
+    assert (255 * first[:, 0, 0, 0]).round().tolist() == [0, 10]
 
 
 def test_recordings_in_class_folders(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Tables of images and captions: what is read, how it is split, and what each mistake is called."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,13 @@ def test_a_style_is_held_out(root: Path) -> None:
         emoji_captions(str(root), "train", held_vendor="west", cache=str(root / "cache"))
 
 
-def test_several_captions_of_an_image(root: Path) -> None:
-    lines = [("0.png", ["a", "b"]), ("1.png", ["c"]), ("0.png", [" d "])]
-    table = root / "emoji_captions" / "north" / "some.jsonl"
-    table.write_text("\n".join(json.dumps({"image": image, "caption": captions}) for image, captions in lines))
-    pairs = read(table.parent, files="some.jsonl", test_size=0)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_several_captions_of_an_image(root: Path, kind: str) -> None:
+    columns = {"image": ["0.png", "1.png", "0.png"], "caption": [["a", "b"], ["c"], [" d "]]}
+    table = root / "emoji_captions" / "north" / f"some.{kind}"
+    made = datasets.Dataset.from_dict(columns)
+    made.to_json(table) if kind == "jsonl" else made.to_parquet(table)
+    pairs = read(table.parent, files=table.name, test_size=0)
     assert texts(pairs) == ["a", "b", "d", "c"]
     assert pairs.captions.counts.tolist() == [3, 1]
 
