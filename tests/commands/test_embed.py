@@ -130,7 +130,8 @@ def test_other_files_are_embedded_anew(run: RunFolder, photos: Path, tmp_path: P
 
 def test_a_map_without_labels_shows_the_pictures(run: RunFolder, photos: Path, tmp_path: Path) -> None:
     out = embedded(run, tmp_path, f"input={photos}/cats")  # of which one cannot be read
-    assert Image.open(out / "map.png").height > 800  # dots take half of that
+    with Image.open(out / "map.png") as drawn:
+        assert drawn.height > 800  # dots take half of that
 
 
 def test_the_data_of_a_run(run: RunFolder, tmp_path: Path) -> None:
