@@ -51,6 +51,12 @@ def embedded(run: RunFolder, out: Path, *overrides: str) -> Path:
     return out
 
 
+def stored(out: Path) -> dict[str, np.ndarray]:
+    """`embeddings.npz`."""
+    with np.load(out / "embeddings.npz") as file:
+        return dict(file)
+
+
 def table(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return list(csv.reader(file))
@@ -58,7 +64,7 @@ def table(path: Path) -> list[list[str]]:
 
 def test_every_format_holds_what_the_encoder_gives(run: RunFolder, photos: Path, tmp_path: Path) -> None:
     out = embedded(run, tmp_path, f"input={photos}", "neighbours=3", "duplicates=0.999")
-    found = np.load(out / "embeddings.npz")
+    found = stored(out)
     names, labels = found["names"].tolist(), found["labels"].tolist()
     assert (len(names), names[:2], labels[:2]) == (20, ["cats/0.png", "cats/1.png"], ["cats", "cats"])
     assert (names[-1], labels[-1]) == ("dogs/twin.png", "dogs")
@@ -125,7 +131,7 @@ def test_other_files_are_embedded_anew(run: RunFolder, photos: Path, tmp_path: P
     (tmp_path / "progress.json").write_text('{"stamp": "of others", "read": 8, "bytes": 12, "width": 3}')
     (tmp_path / "embeddings.part").write_bytes(b"0" * 12)
     out = embedded(run, tmp_path, f"input={photos}/cats/0.png", "neighbours=5")
-    assert np.load(out / "embeddings.npz")["features"].shape == (1, 16)
+    assert stored(out)["features"].shape == (1, 16)
 
 
 def test_a_map_without_labels_shows_the_pictures(run: RunFolder, photos: Path, tmp_path: Path) -> None:
@@ -135,7 +141,7 @@ def test_a_map_without_labels_shows_the_pictures(run: RunFolder, photos: Path, t
 
 
 def test_the_data_of_a_run(run: RunFolder, tmp_path: Path) -> None:
-    found = np.load(embedded(run, tmp_path, "split=val", "map=pca", "data.batch_size=64") / "embeddings.npz")
+    found = stored(embedded(run, tmp_path, "split=val", "map=pca", "data.batch_size=64"))
     assert (found["features"].shape, sorted(set(found["labels"]))) == ((100, 16), [str(digit) for digit in range(10)])
     assert (tmp_path / "map.png").stat().st_size > 1000
 
@@ -148,7 +154,7 @@ def test_another_data_set_is_seen_as_the_run_sees_its_own(run: RunFolder, tmp_pa
             Image.new("RGB", (40, 30), (200 * (name == "bright"), 10 * number, 0)).save(folder / f"{number}.png")
     place = (f"data.root={tmp_path}/images", f"data.source.cache={tmp_path}/cache", "split=test", "neighbours=1")
     out = embedded(run, tmp_path / "out", "data=image_folder", *place)
-    found = np.load(out / "embeddings.npz")
+    found = stored(out)
     assert (found["names"].tolist(), found["labels"].tolist()) == (list("012345"), ["bright"] * 3 + ["dark"] * 3)
     files = [
         tmp_path / "images" / "test" / name / f"{number}.png" for name in ("bright", "dark") for number in range(3)
@@ -170,11 +176,11 @@ def test_texts_and_their_neighbors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for number, text in enumerate(TEXTS[:3] + TEXTS[:1]):
         (tmp_path / "texts" / f"{number}.txt").write_text(text)
     out = embedded(run, tmp_path / "out", f"input={tmp_path}/texts", "neighbours=2")
-    names = np.load(out / "embeddings.npz")["names"].tolist()
+    names = stored(out)["names"].tolist()
     assert names == ["0.txt", "1.txt", "2.txt", "3.txt"]
     (tmp_path / "table.csv").write_text(f"text\n{TEXTS[0]}\n")
     one = embedded(run, tmp_path / "one", f"input={tmp_path}/table.csv")
-    assert np.load(one / "embeddings.npz")["names"] == ["0: the cat sat on the mat and the dog sat on the log."]
+    assert stored(one)["names"] == ["0: the cat sat on the mat and the dog sat on the log."]
     assert table(out / "duplicates.csv")[1:] == [[names[0], names[3], "1.0000"]]
     assert (out / "neighbors.png").stat().st_size > 1000
 
