@@ -48,6 +48,7 @@ class HuBERT(Method):
         span: l, length of a masked span in frames.
         out_dim: width in which predictions and the embeddings of clusters are compared.
         temperature: tau, divides the cosine similarities.
+        alpha: weight of the loss of a masked frame; that of the others is 1 - alpha (Sec. II-B).
         embedding: what of a frame is pooled to the embedding of a clip: the output of the encoder, or the probabilities
             of the clusters, which a new voice moves less because they are bounded. An export holds the encoder alone.
     """
@@ -70,6 +71,7 @@ class HuBERT(Method):
     span: PositiveInt = 10
     out_dim: PositiveInt = 256
     temperature: PositiveFloat = 0.1
+    alpha: Fraction = 1.0
     embedding: Literal["encoder", "clusters"] = "encoder"
 
     def __post_init__(self) -> None:
@@ -116,12 +118,17 @@ class HuBERT(Method):
         return z @ F.normalize(self.embeddings.to(z.dtype), dim=1).T / self.temperature
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 1, the loss of Sec. II-B with alpha = 1: the cross-entropy of the clusters of masked frames."""
+        """Sec. II-B: the cross-entropy of the clusters of the frames, masked or not, weighted by `alpha`."""
         features, visible = self.backbone.features(batch["waveform"], batch["length"])
         masked = span_mask(visible, self.start_probability, self.span)
         h = self.backbone.context(features, visible, masked)
         targets = self.targets(batch, visible)
         loss, accuracy, weight = chosen_cross_entropy(h, self, targets, masked)
+        if self.alpha < 1:
+            seen_loss, _, seen = chosen_cross_entropy(h, self, targets, visible & ~masked)
+            parts = self.alpha * weight, (1 - self.alpha) * seen
+            weight = sum(parts)
+            loss = (parts[0] * loss + parts[1] * seen_loss) / weight
         embedding = masked_mean(h.detach(), visible)
         return {"loss": loss, "embedding": embedding, "masked_accuracy": accuracy, "weight": weight}
 
@@ -147,7 +154,8 @@ class HuBERT(Method):
         second differences, over 9 frames each."""
         waveform = batch["waveform"]
         if self.teacher is not None:
-            return at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
+            h = at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
+            return h - masked_mean(h, visible)[:, None]
         T, half = visible.shape[1], self.backbone.window // 2
         found = self.mfcc(F.pad(waveform[:, half:], (0, self.backbone.window)))[:, :, :T]
         last = (visible.sum(dim=1) - 1)[:, None].minimum(torch.arange(T, device=visible.device))  # repeated behind it
