@@ -131,9 +131,9 @@ class HuBERT(Method):
         loss, accuracy, weight = chosen_cross_entropy(h, self, targets, masked)
         if self.alpha < 1:
             seen_loss, _, seen = chosen_cross_entropy(h, self, targets, visible & ~masked)
-            parts = self.alpha * weight, (1 - self.alpha) * seen
-            weight = sum(parts)
-            loss = (parts[0] * loss + parts[1] * seen_loss) / weight
+            hidden, seen = self.alpha * weight, (1 - self.alpha) * seen
+            weight = hidden + seen
+            loss = (hidden * loss + seen * seen_loss) / weight
         embedding = masked_mean(h.detach(), visible)
         return {"loss": loss, "embedding": embedding, "masked_accuracy": accuracy, "weight": weight}
 
