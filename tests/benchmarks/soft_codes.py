@@ -64,7 +64,9 @@ def main() -> None:
         folds[speaker] = fold(args.root, speaker, args.clusters)
         print(speaker, {name: round(value, 3) for name, value in folds[speaker].items()}, flush=True)
     if args.json:
-        result = {"date": str(date.today()), "clusters": args.clusters, "softness": SOFTNESS, "folds": folds}
+        command = "python tests/benchmarks/soft_codes.py --root DATA --json FILE"
+        settings = {"clusters": args.clusters, "softness": SOFTNESS}
+        result = {"command": command, "date": str(date.today()), **settings, "folds": folds}
         args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
