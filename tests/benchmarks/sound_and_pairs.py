@@ -32,7 +32,7 @@ def sound() -> str:
         found = (interval(side, f"probe/{probe}_accuracy") for probe in ("knn", "linear") for side in sides)
         by_speaker.append([one["run"], *found])
     columns = (f"{probe}, {what}" for probe in ("kNN", "linear") for what in ("first", "second", "untrained", "codes"))
-    rates = " and ".join(f"{run['end_to_end_over_compute_cpu']:.2f} (`{run['experiment']}`)" for run in speed)
+    rates = " and ".join(f"{run['end_to_end_over_compute_cpu']:.2f} ({run['run']})" for run in speed)
     return f"""
 ## Sound
 
@@ -48,7 +48,8 @@ that takes no training. All was chosen on george and lucas. By speaker, in %:
 
 {table(["speaker", *columns], by_speaker)}
 
-A training takes this fraction of the rate of its compute alone, by CPU time: {rates}.
+Training has {rates} of the rate of its compute alone, by CPU time on one thread, which also
+loads and augments the clips (`ssl-bench`).
 
 wav2vec 2.0 on the waveform, for theo, five minutes: 28.6 and 40.4.
 """
