@@ -43,8 +43,10 @@ Accuracy on the sixth by protocol v1, the mean of all six:
 
 The first hears the waveform, as in the paper. The others hear log-mel bands; their embedding, and that of their
 untrained encoder, has the means of four parts of a clip. The second round clusters a layer of the encoder of the first:
-george gains ten points of linear accuracy, the mean hardly moves, and kNN loses. Codes are the soft assignments of MFCC to the clusters of the first round, pooled alike (`soft_codes.py`): a control
-that takes no training. All was chosen on george and lucas. By speaker, in %:
+george gains ten points of linear accuracy, the mean hardly moves, and kNN loses.
+
+Codes are the soft assignments of MFCC to the clusters of the first round, pooled alike (`soft_codes.py`): a
+control that takes no training. All was chosen on george and lucas. By speaker, in %:
 
 {table(["speaker", *columns], by_speaker)}
 
