@@ -28,15 +28,19 @@ from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 FRAMES = 500_000
 """At most so many frames of the training set are clustered, those of clips drawn at random."""
 
+SOFTER = 2.0
+"""Multiplies the temperature of the probabilities that are embedded: surer ones tell less of a new voice."""
+
 
 class HuBERT(Method):
-    """From a clip with masked spans, predicts the cluster of each masked frame, found by k-means before the training.
+    """From a clip with masked spans, predicts the cluster of each frame, found by k-means before the training.
 
     The first run clusters MFCC; a next one, with the first as `teacher`, what a layer of its encoder makes of the
-    frames (Sec. II-D). Deviations: what is clustered is first scaled to variance 1. MFCC have the rate of the frames,
-    not twice it, of whose clusters the authors' code takes every other. k-means starts 5 times, not 20, for it takes a
-    quarter of the time. The authors' code has a penalty of the frames and a smaller gradient of the convolutions, too,
-    as in wav2vec 2.0; the paper does not tell of them.
+    frames (Sec. II-D). Deviations: what is clustered is first scaled to variance 1. Of a teacher it loses the mean of
+    its clip, which tells the voice. MFCC have the rate of the frames, not twice it, of whose clusters the authors' code
+    takes every other. k-means starts 5 times, not 20, for it takes a quarter of the time. The authors' code has a
+    penalty of the frames and a smaller gradient of the convolutions, too, as in wav2vec 2.0; the paper does not tell of
+    them.
 
     Args:
         backbone: encoder of sound.
@@ -48,6 +52,7 @@ class HuBERT(Method):
         span: l, length of a masked span in frames.
         out_dim: width in which predictions and the embeddings of clusters are compared.
         temperature: tau, divides the cosine similarities.
+        alpha: weight of the loss of a masked frame; that of the others is 1 - alpha (Sec. II-B).
         embedding: what of a frame is pooled to the embedding of a clip: the output of the encoder, or the probabilities
             of the clusters, which a new voice moves less because they are bounded. An export holds the encoder alone.
     """
@@ -70,6 +75,7 @@ class HuBERT(Method):
     span: PositiveInt = 10
     out_dim: PositiveInt = 256
     temperature: PositiveFloat = 0.1
+    alpha: Fraction = 1.0
     embedding: Literal["encoder", "clusters"] = "encoder"
 
     def __post_init__(self) -> None:
@@ -104,7 +110,8 @@ class HuBERT(Method):
         if self.embedding == "encoder":
             return self.backbone(x, length)
         h, visible = self.backbone.hidden(x, length)
-        return self.backbone.pooled(self.logits(h.flatten(0, 1)).softmax(dim=1).unflatten(0, visible.shape), visible)
+        shares = (self.logits(h.flatten(0, 1)) / SOFTER).softmax(dim=1)
+        return self.backbone.pooled(shares.unflatten(0, visible.shape), visible)
 
     @property
     def vocab_size(self) -> int:
@@ -116,12 +123,17 @@ class HuBERT(Method):
         return z @ F.normalize(self.embeddings.to(z.dtype), dim=1).T / self.temperature
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Eq. 1, the loss of Sec. II-B with alpha = 1: the cross-entropy of the clusters of masked frames."""
+        """Sec. II-B: the cross-entropy of the clusters of the frames, masked or not, weighted by `alpha`."""
         features, visible = self.backbone.features(batch["waveform"], batch["length"])
         masked = span_mask(visible, self.start_probability, self.span)
         h = self.backbone.context(features, visible, masked)
         targets = self.targets(batch, visible)
         loss, accuracy, weight = chosen_cross_entropy(h, self, targets, masked)
+        if self.alpha < 1:
+            seen_loss, _, seen = chosen_cross_entropy(h, self, targets, visible & ~masked)
+            hidden, seen = self.alpha * weight, (1 - self.alpha) * seen
+            weight = hidden + seen
+            loss = (hidden * loss + seen * seen_loss) / weight
         embedding = masked_mean(h.detach(), visible)
         return {"loss": loss, "embedding": embedding, "masked_accuracy": accuracy, "weight": weight}
 
@@ -147,7 +159,8 @@ class HuBERT(Method):
         second differences, over 9 frames each."""
         waveform = batch["waveform"]
         if self.teacher is not None:
-            return at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
+            h = at_least_float32(self.teacher.hidden(waveform, batch["length"], self.teacher_layer)[0])
+            return h - masked_mean(h, visible)[:, None]
         T, half = visible.shape[1], self.backbone.window // 2
         found = self.mfcc(F.pad(waveform[:, half:], (0, self.backbone.window)))[:, :, :T]
         last = (visible.sum(dim=1) - 1)[:, None].minimum(torch.arange(T, device=visible.device))  # repeated behind it

@@ -57,7 +57,7 @@ SMALL = {
     "wmse": {"out_dim": 4, "group_size": 8},
     "deepcluster_v2": {"clusters": [6, 5]},
     "wav2vec2": {"codes": 6, "code_dim": 8, "out_dim": 8, "negatives": 5},
-    "hubert": {"clusters": 9, "out_dim": 8},
+    "hubert": {"clusters": 9, "out_dim": 8, "alpha": 0.75},
 }
 """By method: what suits batches of 16."""
 _CONFIGS: dict[str, DictConfig] = {}
