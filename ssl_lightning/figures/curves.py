@@ -139,7 +139,7 @@ def project(features: Tensor, kind: str) -> np.ndarray:
             from umap import UMAP
         except ImportError as error:
             raise InputError("map=umap needs the package umap-learn: pip install 'ssl-lightning[umap]'") from error
-        return UMAP(random_state=0).fit_transform(h)
+        return UMAP(random_state=0, n_jobs=1).fit_transform(h)
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(h) - 1) / 3)
