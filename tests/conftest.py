@@ -33,8 +33,7 @@ _LONG = (
 )
 """Files whose tests take seconds each, the longest first."""
 _COMPOSED = ("test_pairs", "test_configs", "test_experiments")
-"""Files whose tests ask for the same configs: those of one choice follow each other, in one process. One of them takes
-half a minute, so they begin first."""
+"""Files whose tests ask for the same configs: those of one choice follow each other, in one process."""
 
 
 def pytest_configure() -> None:
@@ -56,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def order(item: pytest.Item) -> tuple[int, str]:
         if item.path.stem not in _COMPOSED:
             return place.get(item.path, len(place)), ""
-        return -1, item.callspec.id.rpartition("-")[2] if hasattr(item, "callspec") else ""
+        return len(place) + 1, item.callspec.id.rpartition("-")[2] if hasattr(item, "callspec") else ""
 
     items.sort(key=order)
 

@@ -150,8 +150,12 @@ class HuBERT(Method):
 
     def targets(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
         """(B, T): the cluster of each frame; that of padding means nothing."""
+        return self.distances(batch, visible).argmin(dim=2)
+
+    def distances(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:
+        """(B, T, K): of what is clustered of each frame to each centroid."""
         x = (self._clustered(batch, visible) - self.center) / self.scale
-        return torch.cdist(x, self.centroids.expand(len(x), -1, -1)).argmin(dim=2)
+        return torch.cdist(x, self.centroids.expand(len(x), -1, -1))
 
     @torch.no_grad()
     def _clustered(self, batch: Mapping[str, Any], visible: Tensor) -> Tensor:

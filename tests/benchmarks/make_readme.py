@@ -139,16 +139,12 @@ def text() -> str:
         for what, (figures, metric) in measured.items()
     ]
     anywhere, nsp = (
-        reviews[f"NSP, from {mlm}"]["pretrain"]["metrics"]["val/next_sentence_accuracy"]
+        percent(reviews[f"NSP, from {mlm}"]["pretrain"]["metrics"]["val/next_sentence_accuracy"])
         for mlm in ("that MLM", "the MLM of 4,000 steps")
     )
-    again, later, earlier = (
-        reviews["MLM of 4,000 steps, Muon in five steps"]["evaluate"],
-        *(
-            reviews[mlm]["pretrain"]["metrics"]
-            for mlm in ("MLM of 4,000 steps, Muon in five steps", "MLM, 3,500 steps")
-        ),
-    )
+    before, again = reviews["MLM, 3,500 steps"], reviews["MLM of 4,000 steps, Muon in five steps"]
+    losses = [f"{run['pretrain']['metrics']['train/loss']:.2f}" for run in (before, again)]
+    commit = reviews["MLM"]["pretrain"]["provenance"]["git_commit"][:7]
 
     def shares(figures: dict[str, float]) -> str:
         return ", ".join(f"{100 * figures[f'probe/linear_accuracy{size}']:.1f}" for size in sizes) + " %"
@@ -168,12 +164,12 @@ of five draws. One pretraining seed; an interval over the test set is about 2 po
 
 {table(["", *sizes.values()], probes)}
 
-- Those rows are of {reviews["MLM"]["pretrain"]["provenance"]["git_commit"][:7]}, with an earlier Muon. Measured again with the present one, after half the steps, the linear probe is
-  at {shares(again["metrics"])}, no better than the untrained encoder's {shares(again["controls"])}. The training loss is {later["train/loss"]:.2f};
-  that of the earlier Muon was {earlier["train/loss"]:.2f} after 3,500 steps. Why is not known yet.
-- NSP, started from that MLM of 4,000 steps, is right in {percent(nsp)} of held-out pairs, as counts of the two tokens at the
-  cut are (51.1 %): it learned nothing of the order. A run whose pairs were cut anywhere was right in {percent(anywhere)}, but counts
-  were right in 78.6 % there.
+- Those rows are of {commit}, with an earlier Muon. Measured again with the present one, after half the steps, the linear
+  probe is at {shares(again["evaluate"]["metrics"])}, no better than the untrained encoder's {shares(again["evaluate"]["controls"])}.
+  The training loss is {losses[1]}; that of the earlier Muon was {losses[0]} after 3,500 steps. Why is not known yet.
+- NSP, started from that MLM of 4,000 steps, is right in {nsp} of held-out pairs, as counts of the two tokens at the
+  cut are (51.1 %): it learned nothing of the order. A run whose pairs were cut anywhere was right in {anywhere}, but
+  counts were right in 78.6 % there.
 - To the denoising model, the true order of sentences of a held-out window is likelier than a shuffled one in
   {percent(order["true_order_likelier"])} of {order["windows"]} windows ({percent(order["low"])} to {percent(order["high"])};
   chance 50 %).

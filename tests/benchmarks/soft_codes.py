@@ -33,9 +33,8 @@ def codes(method: HuBERT, part: Any) -> dict[str, torch.Tensor]:
     for rows in torch.arange(len(part)).split(250):
         batch = part.__getitems__(rows.tolist())
         visible = method.backbone.visible(batch["length"], batch["waveform"].shape[1])
-        x = (method._clustered(batch, visible) - method.center) / method.scale
-        distance = torch.cdist(x, method.centroids.expand(len(x), -1, -1)).square()
-        found.append(method.backbone.pooled((-distance / SOFTNESS).softmax(dim=2), visible))
+        distances = method.distances(batch, visible)
+        found.append(method.backbone.pooled((-distances.square() / SOFTNESS).softmax(dim=2), visible))
     return {"features": torch.cat(found), "labels": torch.as_tensor(part.labels)}
 
 

@@ -52,8 +52,6 @@ control that takes no training. All was chosen on george and lucas. By speaker, 
 
 The rate of training by that of its compute alone, by CPU time on one thread, which also loads and augments the clips
 (`ssl-bench`): {rates}.
-
-wav2vec 2.0 on the waveform, for theo, five minutes: 28.6 and 40.4.
 """
 
 

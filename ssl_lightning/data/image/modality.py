@@ -38,7 +38,6 @@ class ImageModality(Modality):
         self.image_size, self.channels, self.mean, self.std = image_size, channels, tuple(mean), tuple(std)
         self.view = EvaluationView(image_size, mean, std)
         self.augmentation = RandomResizedCrop(image_size, scale=_AREA, flip=0.0)
-        self.thumbnails = self._first_images
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -81,7 +80,7 @@ class ImageModality(Modality):
         """Normalized columns in [0, 1]."""
         return {title: unnormalized(column, self.mean, self.std) for title, column in columns.items()}
 
-    def _first_images(self, batch: Batch) -> Tensor:
+    def thumbnails(self, batch: Batch) -> Tensor:
         """Each image, or the first frame of each clip."""
         images = unnormalized(self.evaluation_view(batch)[self.key], self.mean, self.std)
         return images if images.ndim == 4 else images[:, 0]
