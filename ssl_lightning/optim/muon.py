@@ -91,10 +91,12 @@ class MuonAdamW(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        with torch.enable_grad():  # before the groups part: the closure of Lightning zeroes the gradients of all
+            loss = None if closure is None else closure()
         every = self.param_groups
         self.param_groups = [group for group in every if not group["hidden"]]
         try:
-            loss = super().step(closure)
+            super().step()
         finally:
             self.param_groups = every
         for group in every:

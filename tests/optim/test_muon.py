@@ -245,6 +245,27 @@ def test_a_closure_is_called_and_its_loss_returned() -> None:
     assert set(optimizer.state_dict()) == {"state", "param_groups"}
 
 
+def test_a_closure_that_zeroes_the_gradients_zeroes_all_of_them() -> None:
+    """As Lightning's does. Were the gradients of hidden weights added up over the steps, Muon would hardly learn."""
+    by_closure, by_hand = make_model(), make_model()
+    optimizer, other = make(by_closure)[0], make(by_hand)[0]
+    for step in range(3):
+        x, y = draw(5, 3, 4, 4, seed=step), draw(5, 4, seed=100 + step)
+
+        def closure(x: Tensor = x, y: Tensor = y) -> Tensor:
+            optimizer.zero_grad()
+            loss = (by_closure(x) - y).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        other.zero_grad()
+        (by_hand(x) - y).square().mean().backward()
+        other.step()
+    for a, b in zip(by_closure.parameters(), by_hand.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_groups_without_hidden_weights_are_refused() -> None:
     with pytest.raises(InputError, match=r"parameter_groups\(module\)"):
         MuonAdamW(make_model().parameters())
