@@ -10,6 +10,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ssl_lightning.ranges import NonNegativeFloat
 
+_MUCH_WAITING = 0.1
+"""Share of the time: with more of it the loader, not the network, says how long a training takes."""
+
 
 class TrainingProgress(ProgressBar):
     """A rich bar in a terminal; elsewhere (a file, a cluster's log) a line every `every_n_seconds`.
@@ -63,6 +66,9 @@ class TrainingProgress(ProgressBar):
         figures = f"loss {float(loss):.3f}  {rate:,.0f} samples/s"
         if "probe/knn_accuracy" in latest:
             figures += f"  kNN {float(latest['probe/knn_accuracy']):.1%}"
+        waiting = float(latest.get("time/data_wait_fraction", 0.0))
+        if waiting > _MUCH_WAITING:
+            figures += f"  waits for data {waiting:.0%} of the time (data.num_workers)"
         if self.bar:
             self.bar.update(self.task, completed=step, figures=figures)
         else:
