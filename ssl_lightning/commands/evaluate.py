@@ -27,6 +27,7 @@ from ssl_lightning.evaluation.suite import SUITES
 from ssl_lightning.figures.evaluation import CHANCE, POOLED, THIS_RUN, UNTRAINED, Figures, show
 from ssl_lightning.runs.folder import write_json
 from ssl_lightning.runs.provenance import provenance
+from ssl_lightning.runs.stored_config import wandb_settings
 
 
 def evaluate(config: DictConfig) -> float:
@@ -119,10 +120,9 @@ def _tell_what_is_left_out(counts: list[int], data: Any, console: Console) -> No
 
 def _track(study: Study, results: dict[str, Any], out: Path) -> None:
     """Adds the evaluation to the W&B run of the training, if it has one."""
-    tracked = OmegaConf.select(study.config, "logger.wandb")
-    if study.run and tracked and str(tracked.get("_target_")).endswith(".wandb.WandbLogger"):
+    settings = wandb_settings(study.config)
+    if study.run and settings:
         from ssl_lightning.loggers.wandb import log_evaluation
 
-        settings: Any = OmegaConf.to_container(tracked, resolve=False)
         figures = sorted((out / "figures").glob("*.png"))
         log_evaluation(study.run, settings, results, study.title, figures, out.name)

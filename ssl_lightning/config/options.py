@@ -114,6 +114,7 @@ class Embed(TypedDict):
 
 class Report(TypedDict):
     runs: list[str]
+    wandb: bool
     metrics: list[str]
 
 

@@ -149,15 +149,8 @@ def log_evaluation(
         figures: PNG files.
         key: under which all of it stands: "evaluate", or another one of other data.
     """
-    if settings.get("entity") not in (None, own_entity()):
-        warn(f"the evaluation is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
-        return
-    kept = {name: value for name, value in settings.items() if name not in ("_target_", "folder")}
-    logger = WandbLogger(str(run.path), **kept)
-    try:
-        summary = logger.experiment.summary
-    except InputError as error:  # the evaluation itself is done and stored
-        warn(f"the evaluation is not tracked: {error}")
+    logger = _reopened(run, settings, "the evaluation")
+    if logger is None:
         return
     metrics, controls, raw = results["metrics"], results["controls"], results["raw"] or {}
     ends = ("", "_low", "_high")
@@ -172,8 +165,33 @@ def log_evaluation(
     protocol = {name: results["protocol"][name] for name in ("name", "hash", "suite", "data")}
     untrained = _without_intervals(controls)
     compared = _under("untrained", untrained) | _under("gain", _gain(metrics, untrained))
-    summary.update({f"{key}/protocol": protocol, **_under(key, {**metrics, **compared})})
+    logger.experiment.summary.update({f"{key}/protocol": protocol, **_under(key, {**metrics, **compared})})
     logger.close("finished")
+
+
+def log_report(run: RunFolder, settings: Mapping[str, Any], columns: list[str], rows: list[list], page: Path) -> None:
+    """Adds a comparison of runs, as a table and as its page, to the W&B run of one of them; `settings` as above."""
+    import wandb
+
+    logger = _reopened(run, settings, "the report")
+    if logger is not None:
+        logger.log_table("report/leaderboard", columns, rows)
+        logger.experiment.log({"report/page": wandb.Html(str(page))})
+        logger.close("finished")
+
+
+def _reopened(run: RunFolder, settings: Mapping[str, Any], what: str) -> WandbLogger | None:
+    """The W&B run of a training; a warning and None where it cannot be, for what is to be added is done and stored."""
+    if settings.get("entity") not in (None, own_entity()):
+        warn(f"{what} is not tracked: if {settings['entity']} is yours, set WANDB_ENTITY to it")
+        return None
+    kept = {name: value for name, value in settings.items() if name not in ("_target_", "folder")}
+    logger = WandbLogger(str(run.path), **kept)
+    try:
+        return logger if logger.experiment else None
+    except InputError as error:
+        warn(f"{what} is not tracked: {error}")
+        return None
 
 
 def _without_intervals(figures: Figures) -> Figures:

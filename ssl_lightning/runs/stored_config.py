@@ -94,6 +94,15 @@ def _refuse_tricks(path: Path, text: str) -> None:
             raise InputError(f"{path} is not the config of a run: it is a text")
 
 
+def wandb_settings(config: DictConfig) -> dict[str, Any] | None:
+    """`logger.wandb` of a run, not resolved; None: Weights & Biases did not track it."""
+    tracked = OmegaConf.select(config, "logger.wandb")
+    if not tracked or not str(tracked.get("_target_")).endswith(".wandb.WandbLogger"):
+        return None
+    settings: Any = OmegaConf.to_container(tracked, resolve=False)
+    return settings
+
+
 def nodes(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """All nodes of a plain config, itself included, with their keys, such as `data.source` and `data.mean[0]`."""
     yield key, node

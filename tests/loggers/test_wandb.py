@@ -124,6 +124,7 @@ def test_a_tracked_sweep_says_what_each_run_is_and_how_it_compares(tmp_path):
     assert other.run_id == (tmp_path / "multirun" / "1" / "wandb_id").read_text() != shown.run_id
     assert other.display_name == "simclr digits seed=1"
     check_that_its_evaluation_joins(run, shown.run_id)
+    check_that_a_report_joins(run.parent)
 
 
 def check_that_its_evaluation_joins(run: Path, run_id: str) -> None:
@@ -150,6 +151,34 @@ def check_that_its_evaluation_joins(run: Path, run_id: str) -> None:
     raw = results["raw"]["probe/knn_accuracy"]
     assert rows["probe/knn_accuracy"] == ["simclr digits seed=0", "probe/knn_accuracy", *figures, control, raw]
     assert not any(name.endswith(("_low", "_high")) for name in rows)
+
+
+def check_that_a_report_joins(sweep: Path) -> None:
+    """The leaderboard as a table of numbers, and its page, in a further offline file of each run."""
+    before = set(sweep.glob("*/wandb/offline-run-*"))
+    done = command("report", str(sweep), "wandb=true", "metrics=[probe/knn_accuracy]", cwd=sweep)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads((sweep / seed / "results.json").read_text()) for seed in "01"]
+    means = [sum(run[part]["probe/knn_accuracy"] for run in results) / 2 for part in ("metrics", "controls")]
+    added = set(sweep.glob("*/wandb/offline-run-*")) - before
+    assert {folder.parents[1].name for folder in added} == {"0", "1"}
+    for folder in added:
+        (file,) = folder.glob("run-*.wandb")
+        assert of_kind(parsed(file), "run")[-1].run_id == (folder.parents[1] / "wandb_id").read_text()
+        (table,) = folder.glob("files/media/table/report/*.json")
+        content = json.loads(table.read_text())
+        assert content["columns"][2:4] == ["probe/knn_accuracy", "untrained/probe/knn_accuracy"]
+        assert content["data"][0][1] == 2
+        assert content["data"][0][2:4] == pytest.approx(means)
+        (page,) = folder.glob("files/media/html/report/*.html")
+        assert "<html" in page.read_text().lower() or "<!doctype" in page.read_text().lower()
+
+
+def test_a_report_of_runs_that_are_not_tracked_cannot_be(tmp_path):
+    train(tmp_path / "run", *TINY, "callbacks=minimal", "trainer.max_epochs=1")
+    done = command("report", "run", "wandb=true", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "ssl-report: wandb=true: none of these runs was tracked; train with logger=wandb"
 
 
 def test_a_run_that_began_untracked_is_tracked_from_a_resume_on_and_keeps_its_id(tmp_path):
