@@ -130,7 +130,7 @@ def with_own_networks(config: DictConfig, path: Path) -> DictConfig:
 def build_backbone(settings: DictConfig, facts: Mapping[str, Any]) -> Any:
     """The network of a backbone's config; where `pretrained` names a run folder, the network that this run trained."""
     run = _run_folder(settings.get("pretrained"))
-    return _trained_backbone(run, settings, facts) if run else instantiate(settings, **facts)
+    return _trained_backbone(run, settings, facts) if run else instantiate(settings, **facts, _convert_="all")
 
 
 def _trained_backbone(run: Path, settings: DictConfig, facts: Mapping[str, Any]) -> Any:

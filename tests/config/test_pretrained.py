@@ -141,7 +141,8 @@ def test_a_teacher(tmp_path: Path) -> None:
 )
 def test_the_arguments_of_a_network_make_it_again(architecture: str, head: Any, options: dict[str, Any]) -> None:
     first = language_model(architecture, V, 0, head, **SIZES, **options)
-    again = language_model(vocab_size=V, pad_id=0, **first.arguments)
+    stored = OmegaConf.create({"_target_": TARGET, "vocab_size": V, "pad_id": 0, **first.arguments})
+    again = build_backbone(stored, {})  # from the config in a run folder, whose lists are not those of Python
     again.load_state_dict(first.state_dict())
     assert (again.out_dim, again.max_length, again.causal) == (first.out_dim, first.max_length, first.causal)
     with torch.no_grad():
