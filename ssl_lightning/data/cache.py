@@ -22,7 +22,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import told
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -69,14 +69,11 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
 
     if path.exists():
         return path
-    try:
+    with told(f"the cache {path.parent} cannot be filled; set $SSL_CACHE to another folder", OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / f".{path.name}.lock"):
             if not path.exists():
                 fill(path, build)
-    except OSError as error:
-        line = f"the cache {path.parent} cannot be filled ({first_line(error)}): set $SSL_CACHE to another folder"
-        raise InputError(line) from error
     return path
 
 
@@ -93,15 +90,6 @@ def fill(path: Path, build: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(beside)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what a damaged cache raises while it is read into an `InputError` that says what to do."""
-    try:
-        yield
-    except Exception as error:  # whatever readers stumble over
-        raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
 
 
 @contextmanager

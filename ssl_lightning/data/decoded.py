@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from joblib import Parallel, delayed
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, file_status, progress_bar, reading
-from ssl_lightning.errors import InputError, InputWarning, first_line
+from ssl_lightning.data.cache import cache_folder, cached_dir, file_status, progress_bar
+from ssl_lightning.errors import InputError, InputWarning, first_line, told
 
 CHUNK = 64  # files a thread takes at a time
 NAMED = 10  # corrupt files named in a message, before "and N more"
@@ -69,7 +69,7 @@ def decode_files(
             raise InputError(f"files of {folder} changed while they were decoded: start again when they are complete")
 
     path = cached_dir(cache_folder(cache) / f"{name}-{status}", build)
-    with reading(path):
+    with told(f"the cache {path} is damaged: remove it, and it is built again"):
         values, offsets = np.load(path / "values.npy", mmap_mode="r"), np.load(path / "offsets.npy")
         corrupt = {int(row): reason for row, reason in json.loads((path / "corrupt.json").read_text()).items()}
         return values, offsets, corrupt

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -6,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest, file_status, progress_bar, reading
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, file_status, progress_bar
 from ssl_lightning.errors import InputError
 
 PACKAGE = Path(__file__).parents[2]
@@ -61,7 +60,7 @@ def test_a_full_disk_is_told(tmp_path):
     def build(folder):
         raise OSError(28, os.strerror(28))
 
-    with pytest.raises(InputError, match=r"cannot be filled \(.*No space.*\): set \$SSL_CACHE"):
+    with pytest.raises(InputError, match=r"cannot be filled; set \$SSL_CACHE.*No space"):
         cached_dir(tmp_path / "home", build)
 
 
@@ -96,14 +95,6 @@ def test_the_status_of_files_tells_every_change_but_one_of_equal_length_and_time
     assert len({before, touched, file_status(tmp_path, ["a", "b"])}) == 3
     tmp_path.rename(tmp_path.with_name("moved"))
     assert file_status(tmp_path.with_name("moved"), ["b"]) != file_status(tmp_path, ["b"])
-
-
-def test_damage_is_told_with_the_folder(tmp_path):
-    with (
-        pytest.raises(InputError, match=r"the cache .* is damaged \(Expecting value.*\): remove it"),
-        reading(tmp_path),
-    ):
-        json.loads("")
 
 
 @pytest.mark.parametrize("count_bytes", [False, True])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssl_lightning.data.decoded import decode_files, in_threads
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import told
 
 VERSION = 2  # raise it when the same file gives other samples, so that old caches are not used
 BLOCK = 2**18  # samples of a channel that are decoded and resampled at a time
@@ -22,11 +22,9 @@ RATES = range(1000, 1_000_001)
 
 def libraries() -> tuple[Any, Any]:
     """soundfile and soxr; raises InputError where they are not installed."""
-    try:
+    with told("sound needs the packages soundfile and soxr: pip install 'ssl-lightning[audio]'"):
         import soundfile
         import soxr
-    except (ImportError, OSError) as error:  # an OSError where the C library is missing
-        raise InputError("sound needs the packages soundfile and soxr: pip install 'ssl-lightning[audio]'") from error
     return soundfile, soxr
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_lightning.data.cache import cached_dir, digest, progress_bar, reading
+from ssl_lightning.data.cache import cached_dir, digest, progress_bar
 from ssl_lightning.data.text.corpus import Corpus
 from ssl_lightning.data.text.tokenizers import Tokenizer
+from ssl_lightning.errors import told
 
 VERSION = 2  # raise it when the same corpus and tokenizer give other tokens, so that old caches are not used
 TASK = 64  # pieces that are tokenized at a time, in parallel threads
@@ -26,7 +27,7 @@ def tokenize_corpus(corpus: Corpus, tokenizer: Tokenizer, cache: Path) -> tuple[
     path = cache / "tokens" / digest(f"v{VERSION}", corpus.key, tokenizer.key)
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     cached_dir(path, lambda folder: _build(folder, corpus, tokenizer, dtype))
-    with reading(path):
+    with told(f"the cache {path} is damaged: remove it, and it is built again"):
         offsets, file = np.load(path / "offsets.npy"), path / "tokens.bin"
         tokens = np.asarray(np.memmap(file, dtype, mode="r")) if file.stat().st_size else np.empty(0, dtype)
         if len(offsets) != len(corpus) + 1 or offsets[-1] != len(tokens):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
 from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
 from ssl_lightning.modules.patches import replace_tokens
@@ -256,10 +256,8 @@ def audio_encoder(
     sizes |= dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), dropout)
     plain: Any = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
     given: Any = {key: value for key, value in sizes.items() if value is not None}
-    try:
+    with told(f"transformers refuses this {architecture}", ValueError, TypeError):
         model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"transformers refuses this {architecture}: {first_line(error)}") from error
     return AudioEncoder(model, sample_rate, layer, segments, mels)
 
 

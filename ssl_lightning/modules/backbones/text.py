@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.ranges import AtLeastTwo, Fraction, PositiveInt
 
@@ -113,11 +113,9 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
     fields["forced_eos_token_id"] = None
     if getattr(default, "activation_function", "") == "gelu_new":  # GPT-2's; this is one operation instead of eight
         fields["activation_function"] = "gelu_pytorch_tanh"
-    try:
+    with told(f"transformers refuses {architecture} with head={head}", ValueError, TypeError, KeyError):
         config = known[architecture](**{name: x for name, x in fields.items() if hasattr(default, name)} | options)
         return auto_class(head).from_config(config, attn_implementation="sdpa")
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"transformers refuses {architecture} with head={head}: {first_line(error)}") from error
 
 
 def refuse_unknown(options: Iterable[str], default: Any, architecture: str) -> None:
@@ -142,11 +140,8 @@ def from_checkpoint(auto: Any, pretrained: str, **options: Any) -> Any:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with told(f"the checkpoint {pretrained} cannot be loaded", name=pretrained):
         return auto.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False, **options)
-    except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
-        why = why_not_loaded(pretrained, error)
-        raise InputError(f"the checkpoint {pretrained} cannot be loaded: {why}") from error
 
 
 def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:
