@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import DTypeLike
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -90,6 +93,40 @@ def fill(path: Path, build: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(beside)
+
+
+def cached_ragged(
+    path: Path, dtype: DTypeLike, rows: int, parts: Callable[[], Iterable[tuple[int, np.ndarray, str]]]
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Rows of any length as one array (T,), memory-mapped, their offsets (rows + 1,), and notes on some of them.
+
+    Row i is `values[offsets[i] : offsets[i + 1]]`. All is kept in the folder `path`, and made only if that is missing.
+
+    Args:
+        parts: gives the number of a row, values (n,) of it, which are written at once, and a note, or "". Rows come in
+            order; one may have several parts, or none.
+
+    Raises:
+        InputError: the cache is damaged or cannot be written.
+    """
+
+    def build(folder: Path) -> None:
+        sizes, notes = np.zeros(rows, np.int64), {}
+        with (folder / "values.bin").open("wb") as stream:
+            for row, values, note in parts():
+                stream.write(np.ascontiguousarray(values, dtype).data)
+                sizes[row] += values.size
+                if note:
+                    notes[row] = note
+        np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))
+        (folder / "notes.json").write_text(json.dumps(notes))
+
+    cached_dir(path, build)
+    with told(f"the cache {path} is damaged: remove it, and it is built again"):
+        offsets, notes = np.load(path / "offsets.npy"), json.loads((path / "notes.json").read_text())
+        file, total = path / "values.bin", int(offsets[rows])
+        values = np.asarray(np.memmap(file, dtype, "r", shape=total)) if total else np.empty(0, dtype)
+        return values, offsets, {int(row): note for row, note in notes.items()}
 
 
 @contextmanager
