@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_lightning.distributed import gradient_norm, mean_over_ranks, shard, unsharded
 from ssl_lightning.errors import InputError, told
 from ssl_lightning.methods.hooks import MethodHooks
-from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
+from ssl_lightning.optim.groups import decayed_to, move_weight_decay, output_layers, parameter_groups
 from ssl_lightning.record import record
 
 
@@ -62,9 +62,15 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
         """Parameter groups for the optimizer.
 
         A group may have its own `lr`, which the schedule scales unless it has `scheduled: False`, and
-        `weight_decay_end`, which its `weight_decay` approaches along a cosine.
+        `weight_decay_end`, which its `weight_decay` approaches along a cosine; by default that of the method.
         """
-        return parameter_groups(self, output_layers(self))
+        return decayed_to(parameter_groups(self, output_layers(self)), self.weight_decay_end)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.in_evaluation:
+            getattr(self, name).eval()
+        return self
 
     @property
     def step(self) -> int:

@@ -4,7 +4,7 @@ Baevski, Hsu, Xu, Babu, Gu and Auli, 2022. https://arxiv.org/abs/2202.03555
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +122,7 @@ class Data2VecAudio(_Data2Vec):
 
     requires = ("waveform", "length")
     backbone_kind = "audio"
+    in_evaluation = ("teacher",)
 
     backbone: AudioEncoder
     layers: PositiveInt = 8
@@ -129,12 +130,6 @@ class Data2VecAudio(_Data2Vec):
     momentum_end: Fraction = 0.9999
     start_probability: Fraction = 0.065
     span: PositiveInt = 10
-
-    def train(self, mode: bool = True) -> Self:
-        """Nothing of the teacher drops out."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
         return self.backbone.embed(batch, key)

@@ -4,7 +4,7 @@ Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov and Mohamed, 2021. https://arxiv.org/a
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -85,6 +85,7 @@ class HuBERT(Method):
         else:
             _refuse_other_frames(self.teacher, self.backbone)
             self.teacher.requires_grad_(False)
+            self.in_evaluation = ("teacher",)
             width = self.teacher.out_dim
             middle = (self.teacher.depth(None) + 1) // 2
             self.teacher_layer = self.teacher.depth(self.teacher_layer or middle, "method.teacher_layer")
@@ -94,13 +95,6 @@ class HuBERT(Method):
         self.center, self.scale = (nn.Buffer(torch.zeros(width)) for _ in range(2))
         self.centroids = nn.Buffer(torch.zeros(self.clusters, width))
         self.seen: list[Tensor] = []
-
-    def train(self, mode: bool = True) -> Self:
-        """The teacher is not trained, so nothing of it drops out."""
-        super().train(mode)
-        if self.teacher is not None:
-            self.teacher.eval()
-        return self
 
     def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
         return self(batch[key], batch.get("length"))

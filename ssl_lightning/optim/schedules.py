@@ -62,6 +62,11 @@ def linear(progress: float, start: float, end: float) -> float:
     return start + min(1.0, progress) * (end - start)
 
 
+def warmed(epoch: float, epochs: float, ends: tuple[float, float]) -> float:
+    """From the first to the second of `ends` along a line in so many epochs, `epoch` of which are done."""
+    return linear(epoch / max(epochs, 1e-9), *ends)
+
+
 def momentum_cosine(progress: float, start: float, end: float) -> float:
     """Momentum of a teacher at `progress` in [0, 1]: half a cosine from `start` to `end` (BYOL, Sec. 3.3).
 

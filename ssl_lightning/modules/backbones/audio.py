@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
 from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
+from ssl_lightning.modules.parts import CalledByParts
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.modules.segment_means import segment_means
 from ssl_lightning.ranges import Fraction, PositiveInt
@@ -23,7 +24,7 @@ from ssl_lightning.ranges import Fraction, PositiveInt
 _ARCHITECTURES = ("wav2vec2", "hubert")
 
 
-class AudioEncoder(nn.Module):
+class AudioEncoder(CalledByParts):
     """Wraps `model` of transformers: convolutions make a frame of each short window, a Transformer relates the frames.
 
     Samples beyond a clip's length change neither its frames nor its embedding. Only a checkpoint whose convolutions are
@@ -45,9 +46,6 @@ class AudioEncoder(nn.Module):
     """
 
     kinds = ("audio",)
-
-    fsdp_shard_with_root = True
-    """Methods call `features` and `context`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     def __init__(
         self,
@@ -183,11 +181,8 @@ class AudioEncoder(nn.Module):
         rate = {} if self.sample_rate is None else {"sampling_rate": self.sample_rate}
         transformers.Wav2Vec2FeatureExtractor(**rate, return_attention_mask=True).save_pretrained(folder)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles both parts, because methods call `features` and `context` instead of `forward`."""
-        super().compile(*args, **kwargs)
-        self.model.feature_extractor.compile(*args, **kwargs)
-        self.model.encoder.compile(*args, **kwargs)
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.model.feature_extractor, self.model.encoder]
 
 
 class _LogMelFrames(nn.Module):
