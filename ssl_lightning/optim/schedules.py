@@ -5,6 +5,7 @@ https://arxiv.org/abs/1608.03983 (one cycle).
 """
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -62,7 +63,7 @@ def linear(progress: float, start: float, end: float) -> float:
     return start + min(1.0, progress) * (end - start)
 
 
-def warmed(epoch: float, epochs: float, ends: tuple[float, float]) -> float:
+def warmed(epoch: float, epochs: float, ends: Sequence[float]) -> float:
     """From the first to the second of `ends` along a line in so many epochs, `epoch` of which are done."""
     return linear(epoch / max(epochs, 1e-9), *ends)
 

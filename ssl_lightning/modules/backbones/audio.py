@@ -4,7 +4,7 @@ transformers takes seconds to import, so it is imported only when a model is bui
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
-from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
+from ssl_lightning.modules.backbones.text import from_checkpoint, random_model
 from ssl_lightning.modules.parts import CalledByParts
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.modules.segment_means import segment_means
@@ -245,14 +245,11 @@ def audio_encoder(
 
     if pretrained is not None:
         return AudioEncoder(_load(pretrained), sample_rate, layer, segments, mels)
-    kind = transformers.CONFIG_MAPPING[architecture]
-    refuse_unknown(options, kind(), architecture)
     sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     sizes |= dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), dropout)
-    plain: Any = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
-    given: Any = {key: value for key, value in sizes.items() if value is not None}
+    fields = {"layerdrop": 0.0} | {name: value for name, value in sizes.items() if value is not None}
     with told(f"transformers refuses this {architecture}", ValueError, TypeError):
-        model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
+        model = random_model(transformers.AutoModel, architecture, fields, options)
     return AudioEncoder(model, sample_rate, layer, segments, mels)
 
 
