@@ -4,7 +4,6 @@ transformers takes seconds to import, so it is imported only when a model is bui
 """
 
 import math
-from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -104,10 +103,6 @@ class AudioEncoder(CalledByParts):
         if self.segments is None:
             return masked_mean(frames, visible)
         return segment_means(frames.mT, visible.sum(dim=1), self.segments)
-
-    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        """The embedding of `batch[key]`, padded clips of `length` samples."""
-        return self(batch[key], batch.get("length"))
 
     def hidden(self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """(B, S) -> the output (B, T, D) of a layer, and which frames are `visible` (B, T)."""
