@@ -83,7 +83,9 @@ def told(line: str, *kinds: type[Exception], name: str | None = None) -> Iterato
     except Exception as error:
         if isinstance(error, InputError) or (kinds and not isinstance(error, kinds)):
             raise
-        why = getattr(error, "strerror", None) or first_line(error) if name is None else why_not_loaded(name, error)
+        why = first_line(error) if name is None else why_not_loaded(name, error)
+        if isinstance(error, OSError) and error.strerror and str(error.filename) in line:
+            why = error.strerror  # without the path, which the line has
         raise InputError(f"{line} ({why or type(error).__name__})") from error
 
 

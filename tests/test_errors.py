@@ -30,14 +30,15 @@ def test_a_full_disk_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (ValueError("no number\nat line 3"), "a.csv cannot be read (no number)"),
-        (MemoryError(), "a.csv cannot be read (MemoryError)"),
-        (FileNotFoundError(2, "No such file", "/home/a.csv"), "a.csv cannot be read (No such file)"),
+        (ValueError("no number\nat line 3"), "/home/a.csv cannot be read (no number)"),
+        (MemoryError(), "/home/a.csv cannot be read (MemoryError)"),
+        (FileNotFoundError(2, "No such file", "/home/a.csv"), "/home/a.csv cannot be read (No such file)"),
+        (FileNotFoundError(2, "None", "/tmp/b"), "/home/a.csv cannot be read ([Errno 2] None: '/tmp/b')"),
         (InputError("data.length=0 is too short"), "data.length=0 is too short"),
     ],
 )
 def test_whatever_a_library_raises_is_one_line(error: Exception, said: str) -> None:
-    with pytest.raises(InputError) as caught, told("a.csv cannot be read"):
+    with pytest.raises(InputError) as caught, told("/home/a.csv cannot be read"):
         raise error
     assert str(caught.value) == said
     assert error in (caught.value, caught.value.__cause__)
