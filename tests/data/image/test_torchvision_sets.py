@@ -78,7 +78,7 @@ def test_absent_files_without_a_network_say_what_to_put_where(tmp_path, no_netwo
         torchvision_images(name, str(tmp_path), "train")
     message = str(caught.value)
     assert "\n" not in message
-    _, folder, files = SETS[name]
+    *_, folder, files = SETS[name]
     assert str(tmp_path / folder) in message
     assert f"put {files} there" in message
 
