@@ -4,6 +4,8 @@ import pickle
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EACCES, EROFS
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,23 @@ def why_not_loaded(name: str, error: BaseException) -> str:
         return "its weights hold more than tensors"
     missing = str(name)[:1] in "/.~" and not Path(str(name)).expanduser().exists()
     return "there is no such folder" if missing else first_line(error)
+
+
+@contextmanager
+def told(line: str, *kinds: type[Exception], name: str | None = None) -> Iterator[None]:
+    """Makes whatever is raised inside, or only these kinds, an `InputError`: `line`, and the reason in brackets.
+
+    `name`: of what transformers loads inside, see `why_not_loaded`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or (kinds and not isinstance(error, kinds)):
+            raise
+        why = first_line(error) if name is None else why_not_loaded(name, error)
+        if isinstance(error, OSError) and error.strerror and str(error.filename) in line:
+            why = error.strerror  # without the path, which the line has
+        raise InputError(f"{line} ({why or type(error).__name__})") from error
 
 
 def described(error: BaseException) -> str:

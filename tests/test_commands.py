@@ -119,7 +119,7 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
         ),
         (["trainer.val_check_interval=100000"], "must be less than or equal to the number of the training batches (7)"),
         (["trainer.accumulate_grad_batches=8"], "accumulate_grad_batches=8 is more than the 7 batches of an epoch"),
-        (["optimizer.lr=-1"], "the optimizer refuses its settings: Invalid learning rate: -1"),
+        (["optimizer.lr=-1"], "the optimizer refuses its settings (Invalid learning rate: -1"),
         (["+method.temprature=1"], "did you mean temperature?"),
         (["method._target_=os.system"], "method._target_=os.system is not from ssl_lightning"),
         (["data=mnist", "data.root=nowhere"], "put train-images-idx3-ubyte.gz"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import DTypeLike
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +25,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import told
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -69,14 +72,11 @@ def cached_dir(path: Path, build: Callable[[Path], None]) -> Path:
 
     if path.exists():
         return path
-    try:
+    with told(f"the cache {path.parent} cannot be filled; set $SSL_CACHE to another folder", OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / f".{path.name}.lock"):
             if not path.exists():
                 fill(path, build)
-    except OSError as error:
-        line = f"the cache {path.parent} cannot be filled ({first_line(error)}): set $SSL_CACHE to another folder"
-        raise InputError(line) from error
     return path
 
 
@@ -95,13 +95,38 @@ def fill(path: Path, build: Callable[[Path], None]) -> None:
             shutil.rmtree(beside)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what a damaged cache raises while it is read into an `InputError` that says what to do."""
-    try:
-        yield
-    except Exception as error:  # whatever readers stumble over
-        raise InputError(f"the cache {path} is damaged ({error}): remove it, and it is built again") from error
+def cached_ragged(
+    path: Path, dtype: DTypeLike, rows: int, parts: Callable[[], Iterable[tuple[int, np.ndarray, str]]]
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Rows of any length as one array (T,), memory-mapped, their offsets (rows + 1,), and notes on some of them.
+
+    Row i is `values[offsets[i] : offsets[i + 1]]`. All is kept in the folder `path`, and made only if that is missing.
+
+    Args:
+        parts: gives the number of a row, values (n,) of it, which are written at once, and a note, or "". Rows come in
+            order; one may have several parts, or none.
+
+    Raises:
+        InputError: the cache is damaged or cannot be written.
+    """
+
+    def build(folder: Path) -> None:
+        sizes, notes = np.zeros(rows, np.int64), {}
+        with (folder / "values.bin").open("wb") as stream:
+            for row, values, note in parts():
+                stream.write(np.ascontiguousarray(values, dtype).data)
+                sizes[row] += values.size
+                if note:
+                    notes[row] = note
+        np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(sizes)]))
+        (folder / "notes.json").write_text(json.dumps(notes))
+
+    cached_dir(path, build)
+    with told(f"the cache {path} is damaged: remove it, and it is built again"):
+        offsets, notes = np.load(path / "offsets.npy"), json.loads((path / "notes.json").read_text())
+        file, total = path / "values.bin", int(offsets[rows])
+        values = np.asarray(np.memmap(file, dtype, "r", shape=total)) if total else np.empty(0, dtype)
+        return values, offsets, {int(row): note for row, note in notes.items()}
 
 
 @contextmanager

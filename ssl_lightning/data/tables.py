@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, told
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
 COMPRESSED = {".gz", ".bz2", ".zst"}
@@ -48,24 +48,20 @@ def read_table(
         if path == "csv":
             options |= {"sep": "\t" if suffix == ".tsv" else ",", "encoding": encoding}
             options |= {"keep_default_na": False, "converters": dict.fromkeys(columns, str)}
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            if any((Path(path) / file).is_file() for file in ("state.json", "dataset_dict.json")):
-                stored = datasets.load_from_disk(path)
-                rows = stored[part] if isinstance(stored, dict) else stored
-            else:
-                rows = datasets.load_dataset(path, split=part, streaming=True, cache_dir=scratch, **options)
-            classes = [getattr((rows.features or {}).get(column), "names", None) for column in columns]
-            for batch in rows.with_format("arrow").iter(BATCH):
-                if missing := set(columns) - set(batch.column_names):
-                    known = ", ".join(batch.column_names)
-                    raise InputError(f"{source} has no column {min(missing)!r} but {known}: name it in data.source")
-                values = (batch[column].to_pylist() for column in columns)
-                yield from zip(*map(_named, values, classes), strict=True)
-        except InputError:
-            raise
-        except Exception as error:  # the library raises whatever its readers and its network stumble over
-            raise InputError(f"{source} cannot be read ({first_line(error) or type(error).__name__})") from error
+    # the library raises whatever its readers and its network stumble over
+    with told(f"{source} cannot be read"), tempfile.TemporaryDirectory() as scratch:
+        if any((Path(path) / file).is_file() for file in ("state.json", "dataset_dict.json")):
+            stored = datasets.load_from_disk(path)
+            rows = stored[part] if isinstance(stored, dict) else stored
+        else:
+            rows = datasets.load_dataset(path, split=part, streaming=True, cache_dir=scratch, **options)
+        classes = [getattr((rows.features or {}).get(column), "names", None) for column in columns]
+        for batch in rows.with_format("arrow").iter(BATCH):
+            if missing := set(columns) - set(batch.column_names):
+                known = ", ".join(batch.column_names)
+                raise InputError(f"{source} has no column {min(missing)!r} but {known}: name it in data.source")
+            values = (batch[column].to_pylist() for column in columns)
+            yield from zip(*map(_named, values, classes), strict=True)
 
 
 def _named(values: list[Any], classes: list[str] | None) -> list[Any]:

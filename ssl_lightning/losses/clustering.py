@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning.distributed import gather, gather_variable_length, rank
-from ssl_lightning.losses.precision import at_least_float32, no_autocast
+from ssl_lightning.losses.precision import at_least_float32, in_float32
 
 
 @torch.no_grad()
@@ -29,40 +29,41 @@ def sinkhorn(scores: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     return logits.exp()[own].to(at_least_float32(scores).dtype)
 
 
+@in_float32()
 def cross_entropy(scores: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """-sum targets log softmax(scores / temperature), both (..., P): (...)."""
-    return -(targets * F.log_softmax(at_least_float32(scores) / temperature, dim=-1)).sum(dim=-1)
+    """-sum targets log softmax(scores / temperature), both (M, P): (M,)."""
+    return F.cross_entropy(scores / temperature, targets, reduction="none")
 
 
+@in_float32()
 def swapped(scores: list[Tensor], targets: list[Tensor], temperature: float) -> Tensor:
     """Each view's scores must predict the targets of the other views: scalar.
 
     SwAV, Eq. 2 and 6; DINO, Eq. 3. `scores`: (B, P) of each view; `targets`: (B, P) assignments of the first views, the
     global crops, without gradient. The mean over all pairs of a target and another view, as in the code of both papers.
     """
-    with no_autocast(scores[0]):
-        predicted = [F.log_softmax(at_least_float32(view) / temperature, dim=-1) for view in scores]
-        losses = [
-            -(target.detach() * view).sum(dim=-1).mean()
-            for i, target in enumerate(targets)
-            for j, view in enumerate(predicted)
-            if i != j
-        ]
-        return torch.stack(losses).mean()
+    predicted = [F.log_softmax(view / temperature, dim=-1) for view in scores]
+    losses = [
+        -(target.detach() * view).sum(dim=-1).mean()
+        for i, target in enumerate(targets)
+        for j, view in enumerate(predicted)
+        if i != j
+    ]
+    return torch.stack(losses).mean()
 
 
+@in_float32()
 def koleo(h: Tensor) -> Tensor:
     """KoLeo: scalar, -log of the distance of each embedding (B, D), normalized here, to the nearest of the batch.
 
     The nearest is looked for among the samples of all ranks; the mean is that of this rank's samples. DINOv2's code
     looks among those of one GPU.
     """
-    with no_autocast(h):
-        h = F.normalize(at_least_float32(h), dim=1)
-        everyone = gather(h)
-        with torch.no_grad():
-            similarity = h @ everyone.T
-            own = torch.arange(len(h), device=h.device)
-            similarity[own, own + rank() * len(h)] = -2
-            nearest = similarity.argmax(dim=1)
-        return -(F.pairwise_distance(h, everyone[nearest], eps=1e-8) + 1e-8).log().mean()
+    h = F.normalize(h, dim=1)
+    everyone = gather(h)
+    with torch.no_grad():
+        similarity = h @ everyone.T
+        own = torch.arange(len(h), device=h.device)
+        similarity[own, own + rank() * len(h)] = -2
+        nearest = similarity.argmax(dim=1)
+    return -(F.pairwise_distance(h, everyone[nearest], eps=1e-8) + 1e-8).log().mean()

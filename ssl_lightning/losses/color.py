@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.losses.precision import in_float32
 
 
 def rarity_weights(prior: Tensor, uniform: float = 0.5) -> Tensor:
@@ -16,6 +16,7 @@ def rarity_weights(prior: Tensor, uniform: float = 0.5) -> Tensor:
     return weights / (prior * weights).sum()
 
 
+@in_float32()
 def soft_cross_entropy(logits: Tensor, bins: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
     """Eq. 2: scalar, the mean over M pixels, each weighted, such as by the rarity of its nearest color (Eq. 3).
 
@@ -25,5 +26,5 @@ def soft_cross_entropy(logits: Tensor, bins: Tensor, shares: Tensor, weights: Te
         shares: (M, 5), their probabilities.
         weights: (M,).
     """
-    found = F.log_softmax(at_least_float32(logits), dim=1).gather(1, bins)
+    found = F.log_softmax(logits, dim=1).gather(1, bins)
     return -(weights * (shares * found).sum(dim=1)).mean()

@@ -10,17 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning import distributed
-from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
+from ssl_lightning.losses.precision import in_float32
 
 
 def _with_all_views(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Logits (2B, W * 2B) of each view (B, K) with those of all ranks, without itself, and its own place among them."""
-    z = F.normalize(at_least_float32(torch.cat([z1, z2])), dim=1)
+    z = F.normalize(torch.cat([z1, z2]), dim=1)
     logits = z @ distributed.gather(z).T / temperature
     own = torch.arange(len(z), device=z.device) + distributed.rank() * len(z)
     return logits.scatter(1, own[:, None], float("-inf")), own
 
 
+@in_float32(same=2)
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """SimCLR Eq. 1 over the 2B views of a batch: scalar.
 
@@ -29,12 +30,11 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     this rank's anchors, so its mean over ranks is the loss of the global batch. Equal embeddings give log(2 B W - 1).
     The authors' code adds the means over both halves: its learning rate belongs to twice this loss.
     """
-    refuse_other_shapes(z1, z2)
-    with no_autocast(z1):
-        logits, own = _with_all_views(z1, z2, temperature)
-        return F.cross_entropy(logits, own.roll(len(z1)))
+    logits, own = _with_all_views(z1, z2, temperature)
+    return F.cross_entropy(logits, own.roll(len(z1)))
 
 
+@in_float32(same=2)
 def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     """InfoNCE with the keys of the batch as candidates (MoCo v3, Algorithm 1; NNCLR, Eq. 3): scalar.
 
@@ -42,14 +42,13 @@ def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     sample, its negatives are the keys of all other samples on all ranks. The loss is the mean over this rank's queries.
     Equal embeddings give log(B W). It is lightly's `NTXentLoss` without the negatives within a view.
     """
-    refuse_other_shapes(q, k)
-    with no_autocast(q):
-        q = F.normalize(at_least_float32(q), dim=1)
-        candidates = distributed.gather(F.normalize(at_least_float32(k), dim=1))  # (W * B, K)
-        positive = torch.arange(len(q), device=q.device) + distributed.rank() * len(q)
-        return F.cross_entropy(q @ candidates.T / temperature, positive)
+    q = F.normalize(q, dim=1)
+    candidates = distributed.gather(F.normalize(k, dim=1))  # (W * B, K)
+    positive = torch.arange(len(q), device=q.device) + distributed.rank() * len(q)
+    return F.cross_entropy(q @ candidates.T / temperature, positive)
 
 
+@in_float32(same=2)
 def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: float) -> Tensor:
     """SupCon's L_out over the 2B views of a batch: scalar (Khosla et al. 2020, https://arxiv.org/abs/2004.11362, Eq.
     2).
@@ -58,31 +57,29 @@ def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: f
     of a view are all other views of its class on all ranks. With a class of its own for every sample it is `nt_xent`.
     The authors' code multiplies it by temperature / 0.07.
     """
-    refuse_other_shapes(z1, z2)
-    with no_autocast(z1):
-        logits, own = _with_all_views(z1, z2, temperature)
-        label = torch.cat([label, label])
-        positive = (label[:, None] == distributed.gather(label)).scatter(1, own[:, None], False)
-        log_p = logits.log_softmax(dim=1).masked_fill(~positive, 0)
-        return -(log_p.sum(dim=1) / positive.sum(dim=1)).mean()
+    logits, own = _with_all_views(z1, z2, temperature)
+    label = torch.cat([label, label])
+    positive = (label[:, None] == distributed.gather(label)).scatter(1, own[:, None], False)
+    log_p = logits.log_softmax(dim=1).masked_fill(~positive, 0)
+    return -(log_p.sum(dim=1) / positive.sum(dim=1)).mean()
 
 
+@in_float32(same=2)
 def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """MoCo Eq. 1: scalar, the mean over the B queries of this rank.
 
     `q`, `k`: (B, K) queries and keys of the same samples, normalized here. `queue`: (Q, K) earlier keys of unit length,
     all of them negatives; it must not hold the keys of this batch yet. `k` and `queue` get no gradient.
     """
-    refuse_other_shapes(q, k)
-    with no_autocast(q):
-        q = F.normalize(at_least_float32(q), dim=1)
-        k = F.normalize(at_least_float32(k.detach()), dim=1)
-        positive = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
-        negative = q @ queue.detach().to(q.dtype).T  # (B, Q)
-        logits = torch.cat([positive, negative], dim=1) / temperature
-        return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
+    q = F.normalize(q, dim=1)
+    k = F.normalize(k.detach(), dim=1)
+    positive = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
+    negative = q @ queue.detach().to(q.dtype).T  # (B, Q)
+    logits = torch.cat([positive, negative], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
 
+@in_float32(same=2)
 def among_distractors(
     c: Tensor, q: Tensor, codes: Tensor, masked: Tensor, places: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -98,10 +95,9 @@ def among_distractors(
         masked: (B, T) bool.
         places: (B, T, M) the distractors of each frame, among those of its clip.
     """
-    with no_autocast(c):
-        similarity = F.normalize(at_least_float32(c), dim=2) @ F.normalize(at_least_float32(q), dim=2).mT / temperature
-        none = (codes[:, :, None] == codes[:, None]).all(dim=3) | ~masked[:, None]  # (B, T, T)
-        others = similarity.masked_fill(none, float("-inf")).gather(2, places)
-        logits = torch.cat([similarity.diagonal(dim1=1, dim2=2)[:, :, None], others], dim=2)[masked]
-        right = (logits.detach().argmax(dim=1) == 0).to(logits.dtype).mean()
-        return -logits.log_softmax(dim=1)[:, 0].mean(), right
+    similarity = F.normalize(c, dim=2) @ F.normalize(q, dim=2).mT / temperature
+    none = (codes[:, :, None] == codes[:, None]).all(dim=3) | ~masked[:, None]  # (B, T, T)
+    others = similarity.masked_fill(none, float("-inf")).gather(2, places)
+    logits = torch.cat([similarity.diagonal(dim1=1, dim2=2)[:, :, None], others], dim=2)[masked]
+    right = (logits.detach().argmax(dim=1) == 0).to(logits.dtype).mean()
+    return -logits.log_softmax(dim=1)[:, 0].mean(), right

@@ -3,20 +3,17 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
+from ssl_lightning.losses.precision import in_float32
 
 
+@in_float32(same=2)
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     """SimSiam Eq. 1, -cos(p, z) in [-1, 1]: scalar, the mean over this rank's batch.
 
     Chen and He 2020, https://arxiv.org/abs/2011.10566. `p`: (B, K) predictions; `z`: (B, K) projections, which get no
     gradient.
     """
-    refuse_other_shapes(p, z)
-    with no_autocast(p):
-        p = F.normalize(at_least_float32(p), dim=1)
-        z = F.normalize(at_least_float32(z.detach()), dim=1)
-        return -(p * z).sum(dim=1).mean()
+    return -F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
 def byol_loss(p: Tensor, z: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ssl_lightning import distributed
-from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32, no_autocast
+from ssl_lightning.losses.precision import in_float32
 
 
+@in_float32(same=2)
 def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
     """CLIP, Fig. 3: scalar, the mean of the cross-entropies of finding each image's text, and each text's image.
 
@@ -25,18 +25,18 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = 
         scale: by which cosine similarities are multiplied, 1 / temperature; it may have a gradient.
         same: (B, W * B) bool from `same_pairs`: candidates that are left out, but for the anchor's own.
     """
-    with no_autocast(image):
-        image, text = _unit(image, text)
-        own = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
-        losses = []
-        for anchors, candidates in ((image, text), (text, image)):
-            logits = scale * (anchors @ distributed.gather(candidates).T)  # (B, W * B)
-            if same is not None:
-                logits = logits.masked_fill(same.scatter(1, own[:, None], False), float("-inf"))
-            losses.append(F.cross_entropy(logits, own))
-        return (losses[0] + losses[1]) / 2
+    image, text = F.normalize(image, dim=1), F.normalize(text, dim=1)
+    own = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
+    losses = []
+    for anchors, candidates in ((image, text), (text, image)):
+        logits = scale * (anchors @ distributed.gather(candidates).T)  # (B, W * B)
+        if same is not None:
+            logits = logits.masked_fill(same.scatter(1, own[:, None], False), float("-inf"))
+        losses.append(F.cross_entropy(logits, own))
+    return (losses[0] + losses[1]) / 2
 
 
+@in_float32(same=2)
 def siglip_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, same: Tensor | None = None) -> Tensor:
     """SigLIP, Sec. 3.2: scalar, a logistic regression of whether an image and a text are a pair, summed over texts.
 
@@ -49,19 +49,18 @@ def siglip_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, same: 
         scale, bias: of the logits `scale * cosine + bias`.
         same: (B, W * B) bool from `same_pairs`: pairs that do not count, but for the anchor's own.
     """
-    with no_autocast(image):
-        image, text = _unit(image, text)
-        texts = distributed.gather(text)
-        B, own = len(image), torch.arange(len(image), device=image.device)
-        total = image.new_zeros(())
-        for rank, part in enumerate(texts.split(B)):
-            sign = torch.full((B, B), -1.0, device=image.device, dtype=image.dtype)
-            if same is not None:
-                sign[same[:, rank * B : (rank + 1) * B]] = 0
-            if rank == distributed.rank():
-                sign[own, own] = 1
-            total = total + checkpoint(_sigmoid_sum, image, part, sign, scale, bias, use_reentrant=False)
-        return total / B
+    image, text = F.normalize(image, dim=1), F.normalize(text, dim=1)
+    texts = distributed.gather(text)
+    B, own = len(image), torch.arange(len(image), device=image.device)
+    total = image.new_zeros(())
+    for rank, part in enumerate(texts.split(B)):
+        sign = torch.full((B, B), -1.0, device=image.device, dtype=image.dtype)
+        if same is not None:
+            sign[same[:, rank * B : (rank + 1) * B]] = 0
+        if rank == distributed.rank():
+            sign[own, own] = 1
+        total = total + checkpoint(_sigmoid_sum, image, part, sign, scale, bias, use_reentrant=False)
+    return total / B
 
 
 def _sigmoid_sum(image: Tensor, text: Tensor, sign: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -87,12 +86,3 @@ def _hash(rows: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, rows.shape[1:], generator=generator) * 2 + 1
     return (rows * factors.to(rows.device)).sum(dim=1)
-
-
-def _unit(image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """Both, of unit length."""
-    if image.ndim != 2 or image.shape != text.shape:
-        raise InputError(
-            f"image and text projections must be two (B, K) tensors, got {tuple(image.shape)} and {tuple(text.shape)}"
-        )
-    return F.normalize(at_least_float32(image), dim=1), F.normalize(at_least_float32(text), dim=1)

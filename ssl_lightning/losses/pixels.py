@@ -3,19 +3,21 @@
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.losses.precision import in_float32
 
 
+@in_float32()
 def channel_errors(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each channel, (C,), between two (..., C, H, W) tensors.
 
     For normalized images, multiply it by the squared `std` of the normalization to get raw pixel units.
     """
     _same_shape(predicted, target)
-    difference = at_least_float32(predicted) - at_least_float32(target)
-    return difference.square().mean(dim=[axis for axis in range(difference.ndim) if axis != difference.ndim - 3])
+    others = [axis for axis in range(target.ndim) if axis != target.ndim - 3]
+    return (predicted - target).square().mean(dim=others)
 
 
+@in_float32()
 def gradient_difference(predicted: Tensor, target: Tensor) -> Tensor:
     """Gradient difference loss: how much the absolute image gradients differ; scalar, from two (..., H, W) tensors.
 
@@ -23,7 +25,6 @@ def gradient_difference(predicted: Tensor, target: Tensor) -> Tensor:
     both directions and all neighboring pixels instead of the sum.
     """
     _same_shape(predicted, target)
-    predicted, target = at_least_float32(predicted), at_least_float32(target)
     across, down = ((predicted.diff(dim=d).abs() - target.diff(dim=d).abs()).abs().mean() for d in (-1, -2))
     return (across + down) / 2
 

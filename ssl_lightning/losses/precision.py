@@ -1,9 +1,17 @@
 """What every loss does first: in half precision, softmax and logarithms lose digits that the gradient needs."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ssl_lightning.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -16,12 +24,24 @@ def no_autocast(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def refuse_other_shapes(first: Tensor, second: Tensor, axes: int = 2) -> None:
-    """Else a loss would broadcast one of them, and be wrong without a word.
+def in_float32(same: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a loss: its tensors come in float32 or better, without autocast, and the first `same` in one shape.
 
     Raises:
-        InputError: the shapes differ, or have another number of axes.
+        InputError: the shapes differ. The loss would broadcast a tensor, and be wrong without a word.
     """
-    if first.ndim != axes or first.shape != second.shape:
-        shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-        raise InputError(f"the loss compares two tensors of one shape with {axes} axes, got {shapes}")
+
+    def decorated(loss: Callable[P, R]) -> Callable[P, R]:
+        @wraps(loss)
+        def computed(*args: P.args, **kwargs: P.kwargs) -> R:
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+            shapes = [tuple(x.shape) for x in tensors[:same]]
+            if len(set(shapes)) > 1:
+                raise InputError(f"{loss.__name__} compares tensors of one shape, not {' and '.join(map(str, shapes))}")
+            args, kwargs = tree_map_only(Tensor, at_least_float32, (args, kwargs))
+            with no_autocast(tensors[0]):
+                return loss(*args, **kwargs)
+
+        return computed
+
+    return decorated

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lightning.distributed import gather
-from ssl_lightning.losses.precision import at_least_float32, no_autocast, refuse_other_shapes
+from ssl_lightning.losses.precision import in_float32
 
 
+@in_float32(same=2)
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor:
     """Barlow Twins: scalar, the distance of the cross-correlation of two views from the identity.
 
@@ -21,18 +22,17 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor
     projections of two views of the same samples, standardized here over the global batch with the biased variance, as
     by their batch normalization. Equal views with uncorrelated dimensions give about 0.
     """
-    refuse_other_shapes(z1, z2)
-    with no_autocast(z1):
-        z1, z2 = (_standardized(gather(at_least_float32(z))) for z in (z1, z2))
-        correlation = z1.T @ z2 / len(z1)  # (K, K)
-        diagonal = correlation.diagonal()
-        return (1 - diagonal).square().sum() + off_diagonal * (correlation.square().sum() - diagonal.square().sum())
+    z1, z2 = (_standardized(gather(z)) for z in (z1, z2))
+    correlation = z1.T @ z2 / len(z1)  # (K, K)
+    diagonal = correlation.diagonal()
+    return (1 - diagonal).square().sum() + off_diagonal * (correlation.square().sum() - diagonal.square().sum())
 
 
 def _standardized(z: Tensor) -> Tensor:
     return (z - z.mean(dim=0)) * (z.var(dim=0, correction=0) + 1e-5).rsqrt()
 
 
+@in_float32(same=2)
 def vicreg(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     """VICReg: the scalars `invariance`, `variance` and `covariance`, not yet weighted.
 
@@ -40,14 +40,12 @@ def vicreg(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     samples. `invariance` (Eq. 5) is a mean over samples and dimensions, as in the authors' code; `variance` (Eq. 1) is
     the mean of both views, as in their code, where Eq. 6 has the sum; `covariance` (Eq. 4) is the sum of both views.
     """
-    refuse_other_shapes(z1, z2)
-    with no_autocast(z1):
-        z1, z2 = (gather(at_least_float32(z)) for z in (z1, z2))
-        return {
-            "invariance": F.mse_loss(z1, z2),
-            "variance": (_variance_hinge(z1) + _variance_hinge(z2)) / 2,
-            "covariance": _off_diagonal_covariance(z1) + _off_diagonal_covariance(z2),
-        }
+    z1, z2 = (gather(z) for z in (z1, z2))
+    return {
+        "invariance": F.mse_loss(z1, z2),
+        "variance": (_variance_hinge(z1) + _variance_hinge(z2)) / 2,
+        "covariance": _off_diagonal_covariance(z1) + _off_diagonal_covariance(z2),
+    }
 
 
 def _variance_hinge(z: Tensor) -> Tensor:
@@ -73,6 +71,7 @@ def whitened(z: Tensor, epsilon: float = 1e-4) -> Tensor:
     return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), z.T, upper=False).T.to(dtype)
 
 
+@in_float32()
 def w_mse(views: Sequence[Tensor], order: Tensor, group_size: int) -> Tensor:
     """W-MSE: scalar, the mean squared distance of the whitened and normalized projections of all pairs of views.
 
@@ -80,9 +79,8 @@ def w_mse(views: Sequence[Tensor], order: Tensor, group_size: int) -> Tensor:
     whitened in groups of at least `group_size` (fewer if there are not so many), each view apart from the others. The
     loss lies in [0, 4].
     """
-    with no_autocast(views[0]):
-        groups = max(1, len(order) // group_size)
-        everyone = [gather(at_least_float32(z))[order].tensor_split(groups) for z in views]
-        white = [torch.cat([F.normalize(whitened(part), dim=1) for part in parts]) for parts in everyone]
-        pairs = [(a, b) for i, a in enumerate(white) for b in white[i + 1 :]]
-        return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in pairs]).mean()
+    groups = max(1, len(order) // group_size)
+    everyone = [gather(z)[order].tensor_split(groups) for z in views]
+    white = [torch.cat([F.normalize(whitened(part), dim=1) for part in parts]) for parts in everyone]
+    pairs = [(a, b) for i, a in enumerate(white) for b in white[i + 1 :]]
+    return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in pairs]).mean()

@@ -4,12 +4,12 @@ import math
 
 from torch import Tensor
 
-from ssl_lightning.losses.precision import at_least_float32
+from ssl_lightning.losses.precision import in_float32
 
 
+@in_float32(same=2)
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, exp(log_variance)) || N(0, 1)) of each sample in nats, (B, K) and (B, K) -> (B,); Appendix B."""
-    mean, log_variance = at_least_float32(mean), at_least_float32(log_variance)
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(dim=1)
 
 

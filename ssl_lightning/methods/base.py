@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.distributed import gradient_norm, mean_over_ranks, shard, unsharded
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.methods.hooks import MethodHooks
-from ssl_lightning.optim.groups import move_weight_decay, output_layers, parameter_groups
+from ssl_lightning.optim.groups import decayed_to, move_weight_decay, output_layers, parameter_groups
 from ssl_lightning.record import record
 
 
@@ -62,9 +62,15 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
         """Parameter groups for the optimizer.
 
         A group may have its own `lr`, which the schedule scales unless it has `scheduled: False`, and
-        `weight_decay_end`, which its `weight_decay` approaches along a cosine.
+        `weight_decay_end`, which its `weight_decay` approaches along a cosine; by default that of the method.
         """
-        return parameter_groups(self, output_layers(self))
+        return decayed_to(parameter_groups(self, output_layers(self)), self.weight_decay_end)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.in_evaluation:
+            getattr(self, name).eval()
+        return self
 
     @property
     def step(self) -> int:
@@ -161,13 +167,9 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
         Raises:
             InputError: arguments are missing.
         """
-        try:
+        line = f"{checkpoint_path} holds only weights, not the networks: load its run with ssl_lightning.load(RUN)"
+        with told(f"{line}, or give the arguments of the constructor", TypeError):
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
-        except TypeError as error:
-            raise InputError(
-                f"{checkpoint_path} holds only weights, not the networks: load its run with ssl_lightning.load(RUN),"
-                " or give the arguments of the constructor"
-            ) from error
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)  # the step counts once this method has returned
@@ -182,18 +184,14 @@ class Method(Declared, MethodHooks, lightning.LightningModule):
             raise InputError("the length of the training is open: set trainer.max_epochs or trainer.max_steps")
         self.total_steps = int(total)
         self.steps_per_epoch = -(-batches // parts)
-        try:
+        with told("the optimizer refuses its settings", ValueError):
             optimizer = self.optimizer(self.groups())
-        except ValueError as error:
-            raise InputError(f"the optimizer refuses its settings: {error}") from error
         schedule = self.schedule(optimizer, total_steps=self.total_steps, steps_per_epoch=self.steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _batches_of_an_epoch(self) -> int:
-        try:
+        with told("the trainer refuses its settings", ValueError):  # such as a val_check_interval beyond an epoch
             self.trainer.fit_loop.setup_data()
-        except ValueError as error:  # such as a val_check_interval that is longer than an epoch
-            raise InputError(first_line(error)) from error
         return int(self.trainer.num_training_batches)
 
     def compile_parts(self) -> None:

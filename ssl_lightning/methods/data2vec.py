@@ -4,7 +4,7 @@ Baevski, Hsu, Xu, Babu, Gu and Auli, 2022. https://arxiv.org/abs/2202.03555
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from ssl_lightning.modules.backbones.audio import AudioEncoder
 from ssl_lightning.modules.backbones.language_model import masked_mean
 from ssl_lightning.modules.backbones.vit import ViT, require_vit
 from ssl_lightning.modules.ema import make_teacher, move_teacher
-from ssl_lightning.modules.masking import blockwise_mask, span_mask
+from ssl_lightning.modules.masked_sound import MaskedSound
+from ssl_lightning.modules.masking import blockwise_mask
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.optim.schedules import linear
 from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
@@ -105,7 +106,7 @@ class Data2Vec(_Data2Vec):
         return F.layer_norm(mean, mean.shape[-1:])
 
 
-class Data2VecAudio(_Data2Vec):
+class Data2VecAudio(MaskedSound, _Data2Vec):
     """From a clip with masked spans, predicts an EMA teacher's contextualized representations of the hidden frames.
 
     Deviations: the teacher's convolutions and positions follow the student's, too, instead of being the student's, so
@@ -120,8 +121,7 @@ class Data2VecAudio(_Data2Vec):
         beta, momentum, momentum_end, momentum_progress: as those of `Data2Vec`.
     """
 
-    requires = ("waveform", "length")
-    backbone_kind = "audio"
+    in_evaluation = ("teacher",)
 
     backbone: AudioEncoder
     layers: PositiveInt = 8
@@ -130,18 +130,8 @@ class Data2VecAudio(_Data2Vec):
     start_probability: Fraction = 0.065
     span: PositiveInt = 10
 
-    def train(self, mode: bool = True) -> Self:
-        """Nothing of the teacher drops out."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
-    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        return self.backbone.embed(batch, key)
-
     def student(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        features, visible = self.backbone.features(batch["waveform"], batch["length"])
-        masked = span_mask(visible, self.start_probability, self.span)
+        features, visible, masked = self.masked_frames(batch)
         h = self.backbone.context(features, visible, masked)
         return h, masked, masked_mean(h, visible)
 

@@ -18,8 +18,7 @@ from ssl_lightning.modules.backbones.vit import ViT
 from ssl_lightning.modules.ema import make_teacher, move_teacher
 from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
-from ssl_lightning.optim.groups import decayed_to
-from ssl_lightning.optim.schedules import linear, momentum_cosine
+from ssl_lightning.optim.schedules import momentum_cosine, warmed
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
@@ -66,9 +65,6 @@ class DINO(Method):
         self.center = nn.Buffer(torch.zeros(self.prototypes))
         self.fresh: list[Tensor] = []
 
-    def groups(self) -> list[dict[str, Any]]:
-        return decayed_to(super().groups(), self.weight_decay_end)
-
     @property
     def encoder(self) -> Any:
         """The teacher, which the paper evaluates."""
@@ -81,7 +77,8 @@ class DINO(Method):
             global_views = torch.cat(views[: count_global(views)])
             h = self(global_views)
             scores = self.teacher[1](h)  # type: ignore[index]
-            targets = F.softmax((at_least_float32(scores) - self.center) / self._teacher_temperature(), dim=1)
+            temperature = warmed(self.epoch, self.teacher_warmup_epochs, self.teacher_temperature)
+            targets = F.softmax((at_least_float32(scores) - self.center) / temperature, dim=1)
         if self.training:
             self.fresh.append(at_least_float32(scores).mean(dim=0))
         students = encode_by_size(lambda x: self.head(self.backbone(x)), views)
@@ -89,9 +86,6 @@ class DINO(Method):
         entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
         loss = swapped(students, global_targets, self.temperature)
         return {"loss": loss, "embedding": h[: len(views[0])], "teacher_entropy": entropy}
-
-    def _teacher_temperature(self) -> float:
-        return linear(self.epoch / max(self.teacher_warmup_epochs, 1e-9), *self.teacher_temperature)
 
     def frozen(self) -> list[Any]:
         return [self.head[1].weight] if self.epoch < self.freeze_epochs else []

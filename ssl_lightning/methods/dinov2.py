@@ -17,8 +17,7 @@ from ssl_lightning.modules.heads import dino_head
 from ssl_lightning.modules.masking import blockwise_mask
 from ssl_lightning.modules.multi_crop import count_global, encode_by_size
 from ssl_lightning.modules.patches import replace_tokens
-from ssl_lightning.optim.groups import decayed_to
-from ssl_lightning.optim.schedules import linear, momentum_cosine
+from ssl_lightning.optim.schedules import momentum_cosine, warmed
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, PositiveSpan
 
 
@@ -76,9 +75,6 @@ class DINOv2(Method):
         self.teacher = make_teacher(nn.ModuleList([self.backbone, self.head, self.patch_head]))
         self.mask_token = nn.Parameter(torch.zeros(self.backbone.out_dim))
 
-    def groups(self) -> list[dict[str, Any]]:
-        return decayed_to(super().groups(), self.weight_decay_end)
-
     @property
     def encoder(self) -> Any:
         """The teacher, which the paper evaluates."""
@@ -113,12 +109,12 @@ class DINOv2(Method):
         """Of the whole global crops: embeddings, targets (B, P) of each, and targets of the masked patches."""
         backbone, head, patch_head = cast(tuple[ViT, nn.Module, nn.Module], tuple(self.teacher))  # type: ignore[arg-type]
         tokens = backbone.encode(backbone.patch_tokens(x))
-        h, temperature = backbone.pooled(tokens), self._teacher_temperature()
+        h, temperature = (
+            backbone.pooled(tokens),
+            warmed(self.epoch, self.teacher_warmup_epochs, self.teacher_temperature),
+        )
         targets = sinkhorn(head(h), temperature).chunk(crops)
         return h, list(targets), sinkhorn(patch_head(backbone.of_patches(tokens)[masked]), temperature)
-
-    def _teacher_temperature(self) -> float:
-        return linear(self.epoch / max(self.teacher_warmup_epochs, 1e-9), *self.teacher_temperature)
 
     def frozen(self) -> list[Any]:
         heads = (self.head, self.patch_head) if self.epoch < self.freeze_epochs else ()

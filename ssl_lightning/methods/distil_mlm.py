@@ -4,7 +4,7 @@ Sanh, Debut, Chaumond and Wolf, 2019. https://arxiv.org/abs/1910.01108
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,13 +52,7 @@ class DistilBERT(Method):
         self.teacher = self.teacher or self.backbone
         self.backbone = student_from_teacher(self.teacher)
         self.teacher.requires_grad_(self.teacher_learns)
-
-    def train(self, mode: bool = True) -> Self:
-        """A given teacher is not trained, so nothing of it drops out."""
-        super().train(mode)
-        assert self.teacher is not None
-        self.teacher.train(mode and self.teacher_learns)
-        return self
+        self.in_evaluation = () if self.teacher_learns else ("teacher",)
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. 2, the "training loss": soft, hard and cosine loss, and the teacher's own loss if it trains.

@@ -30,6 +30,12 @@ class MethodHooks:
     sized_by_data: ClassVar[tuple[str, ...]] = ()
     """Buffers with a row for each sample: `learn_from` makes them, and a checkpoint may hold any number of rows."""
 
+    in_evaluation: tuple[str, ...] = ()
+    """Networks that are in evaluation mode also while the method trains, so that nothing of them drops out."""
+
+    weight_decay_end: float | None = None
+    """What the weight decay approaches along a cosine; None: it is constant."""
+
     token_loss: str | None = None
     """For language models: the result of `loss` that is the mean cross-entropy of a token, in nats."""
 

@@ -4,7 +4,7 @@ Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov and Mohamed, 2021. https://arxiv.org/a
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -21,7 +21,7 @@ from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.audio import AudioEncoder
 from ssl_lightning.modules.backbones.language_model import masked_mean
-from ssl_lightning.modules.masking import span_mask
+from ssl_lightning.modules.masked_sound import MaskedSound
 from ssl_lightning.modules.spectrogram import MFCC
 from ssl_lightning.ranges import Fraction, PositiveFloat, PositiveInt
 
@@ -32,7 +32,7 @@ SOFTER = 2.0
 """Multiplies the temperature of the probabilities that are embedded: surer ones tell less of a new voice."""
 
 
-class HuBERT(Method):
+class HuBERT(MaskedSound, Method):
     """From a clip with masked spans, predicts the cluster of each frame, found by k-means before the training.
 
     The first run clusters MFCC; a next one, with the first as `teacher`, what a layer of its encoder makes of the
@@ -57,9 +57,6 @@ class HuBERT(Method):
             of the clusters, which a new voice moves less because they are bounded. An export holds the encoder alone.
     """
 
-    requires = ("waveform", "length")
-    backbone_kind = "audio"
-    min_batch_size = 1
     starts_from = ("backbone.pretrained", "method.teacher")
     figures = {
         "val/masked_accuracy": ("hidden frames guessed", "{:.1%}"),
@@ -85,6 +82,7 @@ class HuBERT(Method):
         else:
             _refuse_other_frames(self.teacher, self.backbone)
             self.teacher.requires_grad_(False)
+            self.in_evaluation = ("teacher",)
             width = self.teacher.out_dim
             middle = (self.teacher.depth(None) + 1) // 2
             self.teacher_layer = self.teacher.depth(self.teacher_layer or middle, "method.teacher_layer")
@@ -94,16 +92,6 @@ class HuBERT(Method):
         self.center, self.scale = (nn.Buffer(torch.zeros(width)) for _ in range(2))
         self.centroids = nn.Buffer(torch.zeros(self.clusters, width))
         self.seen: list[Tensor] = []
-
-    def train(self, mode: bool = True) -> Self:
-        """The teacher is not trained, so nothing of it drops out."""
-        super().train(mode)
-        if self.teacher is not None:
-            self.teacher.eval()
-        return self
-
-    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        return self(batch[key], batch.get("length"))
 
     def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
         """Clips (B, S), of which the first `length` (B,) samples count, to what `embedding` says, pooled."""
@@ -124,8 +112,7 @@ class HuBERT(Method):
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Sec. II-B: the cross-entropy of the clusters of the frames, masked or not, weighted by `alpha`."""
-        features, visible = self.backbone.features(batch["waveform"], batch["length"])
-        masked = span_mask(visible, self.start_probability, self.span)
+        features, visible, masked = self.masked_frames(batch)
         h = self.backbone.context(features, visible, masked)
         targets = self.targets(batch, visible)
         loss, accuracy, weight = chosen_cross_entropy(h, self, targets, masked)
@@ -139,8 +126,7 @@ class HuBERT(Method):
 
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The sound, the hidden frames, and their clusters: true and, where hidden, guessed; 0 in padding."""
-        features, visible = self.backbone.features(batch["waveform"], batch["length"])
-        masked = span_mask(visible, self.start_probability, self.span)
+        features, visible, masked = self.masked_frames(batch)
         clusters = self.targets(batch, visible)
         h = self.backbone.context(features, visible, masked)
         guessed = self.logits(h.flatten(0, 1)).argmax(dim=1).view_as(clusters).where(masked, clusters)

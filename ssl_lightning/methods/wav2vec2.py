@@ -16,12 +16,13 @@ from ssl_lightning.losses.precision import at_least_float32
 from ssl_lightning.methods.base import Method
 from ssl_lightning.modules.backbones.audio import AudioEncoder
 from ssl_lightning.modules.backbones.language_model import masked_mean
-from ssl_lightning.modules.masking import distractors, draw_for_all_ranks, span_mask
+from ssl_lightning.modules.masked_sound import MaskedSound
+from ssl_lightning.modules.masking import distractors, draw_for_all_ranks
 from ssl_lightning.modules.quantizer import ProductQuantizer, gumbel, perplexity
 from ssl_lightning.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
-class Wav2Vec2(Method):
+class Wav2Vec2(MaskedSound, Method):
     """From a clip with masked spans, tells the quantized frame that was masked from others of the same clip.
 
     Args:
@@ -42,9 +43,6 @@ class Wav2Vec2(Method):
         feature_gradient: multiplies the gradient that reaches the convolutions (Sec. 4.2: 0.1).
     """
 
-    requires = ("waveform", "length")
-    backbone_kind = "audio"
-    min_batch_size = 1
     figures = {
         "val/masked_accuracy": ("hidden frames told from distractors", "{:.1%}"),
         "val/code_perplexity": ("codes in use", "{:.1f}"),
@@ -82,14 +80,10 @@ class Wav2Vec2(Method):
         self.feature_gradient = feature_gradient
         self.collapse_below = {"code_perplexity": 1.5 * groups}  # one code a group leaves no distractors: the loss is 0
 
-    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        return self.backbone.embed(batch, key)
-
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Eq. 2: contrastive and diversity loss, and the penalty of Sec. 4.2, over the masked frames."""
-        features, visible = self.backbone.features(batch["waveform"], batch["length"])
+        features, visible, masked = self.masked_frames(batch)
         features = features * self.feature_gradient + features.detach() * (1 - self.feature_gradient)
-        masked = span_mask(visible, self.start_probability, self.span)
         h = self.backbone.context(features, visible, masked)
         q, codes, probabilities = self._quantized(features)
         places = distractors(masked, self.distractors)
@@ -109,8 +103,7 @@ class Wav2Vec2(Method):
 
     def show(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The sound, the frames that are hidden from the Transformer, and the codes of each group, 0 in padding."""
-        features, visible = self.backbone.features(batch["waveform"], batch["length"])
-        masked = span_mask(visible, self.start_probability, self.span)
+        features, visible, masked = self.masked_frames(batch)
         codes = self.quantizer(self.backbone.normalized(features))[1]
         columns = {f"codes, group {number + 1}": (x + 1) * visible for number, x in enumerate(codes.unbind(dim=2))}
         return {"sound": batch["waveform"], "hidden": masked.float(), **columns}

@@ -20,17 +20,14 @@ class LogMel(nn.Module):
     `frames(length)` frames of a clip padded with zeros are those of the clip alone.
     """
 
-    window: Tensor
-    filters: Tensor
-
     def __init__(
         self, sample_rate: PositiveInt, n_fft: PositiveInt = 256, hop: PositiveInt = 80, mels: PositiveInt = 40
     ) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
         bank = mel_filter_bank(n_fft // 2 + 1, mels, 0.0, sample_rate / 2, sample_rate, "slaney", "slaney")
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(bank.T.copy()).float(), persistent=False)  # (mels, bins)
+        self.window = nn.Buffer(torch.hann_window(n_fft), persistent=False)
+        self.filters = nn.Buffer(torch.from_numpy(bank.T.copy()).float(), persistent=False)  # (mels, bins)
 
     def forward(self, waveform: Tensor) -> Tensor:
         with torch.autocast(waveform.device.type, enabled=False):
@@ -55,8 +52,6 @@ class MFCC(LogMel):
     Davis and Mermelstein 1980, https://doi.org/10.1109/TASSP.1980.1163420
     """
 
-    cosines: Tensor
-
     def __init__(
         self,
         sample_rate: PositiveInt,
@@ -67,7 +62,7 @@ class MFCC(LogMel):
     ) -> None:
         super().__init__(sample_rate, n_fft, hop, mels)
         cosines = dct(torch.eye(mels).double().numpy(), axis=0, norm="ortho")[:coefficients]
-        self.register_buffer("cosines", torch.from_numpy(cosines).float(), persistent=False)
+        self.cosines = nn.Buffer(torch.from_numpy(cosines).float(), persistent=False)
 
     def scaled(self, decibels: Tensor) -> Tensor:
         return self.cosines @ decibels

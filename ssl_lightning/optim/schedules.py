@@ -5,6 +5,7 @@ https://arxiv.org/abs/1608.03983 (one cycle).
 """
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -60,6 +61,11 @@ def constant(
 def linear(progress: float, start: float, end: float) -> float:
     """From `start` to `end` along a line, `progress` in [0, 1] of the way; beyond 1 it is constant."""
     return start + min(1.0, progress) * (end - start)
+
+
+def warmed(epoch: float, epochs: float, ends: Sequence[float]) -> float:
+    """From the first to the second of `ends` along a line in so many epochs, `epoch` of which are done."""
+    return linear(epoch / max(epochs, 1e-9), *ends)
 
 
 def momentum_cosine(progress: float, start: float, end: float) -> float:

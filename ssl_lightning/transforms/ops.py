@@ -22,7 +22,8 @@ Shape = tuple[int, int, int, int]
 
 
 class Op(nn.Module):
-    """One random transform: `draw` returns its parameters, a dict of (B, ...) tensors; `transform` applies them.
+    """One random transform: `draw` returns its parameters, a dict of (B, ...) tensors, by default none; `transform`
+    applies them.
 
     Subclasses may be data classes; `Chain` is none, for OmegaConf takes one in a mapping of views for a config.
     """
@@ -38,7 +39,7 @@ class Op(nn.Module):
         return self.transform(images, self.draw((B, C, H, W), generator))
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Any:
-        raise NotImplementedError
+        return {}
 
     def transform(self, images: Tensor, params: Any) -> Tensor:
         raise NotImplementedError
@@ -54,9 +55,6 @@ class CentralSquare(Op):
     reads_uint8 = True
 
     size: PositiveInt
-
-    def draw(self, shape: Shape, generator: torch.Generator) -> Params:
-        return {}
 
     def transform(self, images: Tensor, params: Params) -> Tensor:
         return functional.central_square(images, self.size)

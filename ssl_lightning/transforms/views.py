@@ -61,13 +61,10 @@ class Normalized(nn.Module):
 
     requires: ClassVar[tuple[str, ...]] = ("image",)
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(list(mean)), persistent=False)
-        self.register_buffer("std", torch.tensor(list(std)), persistent=False)
+        self.mean = nn.Buffer(torch.tensor(list(mean)), persistent=False)
+        self.std = nn.Buffer(torch.tensor(list(std)), persistent=False)
 
     def images(self, batch: Batch) -> Tensor:
         """The images of a batch, to whose device this module moves: no Trainer moves a DataModule."""

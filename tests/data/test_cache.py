@@ -1,12 +1,12 @@
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest, file_status, progress_bar, reading
+from ssl_lightning.data.cache import cache_folder, cached_dir, cached_ragged, digest, file_status, progress_bar
 from ssl_lightning.errors import InputError
 
 PACKAGE = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_a_full_disk_is_told(tmp_path):
     def build(folder):
         raise OSError(28, os.strerror(28))
 
-    with pytest.raises(InputError, match=r"cannot be filled \(.*No space.*\): set \$SSL_CACHE"):
+    with pytest.raises(InputError, match=r"cannot be filled; set \$SSL_CACHE.*No space"):
         cached_dir(tmp_path / "home", build)
 
 
@@ -98,12 +98,28 @@ def test_the_status_of_files_tells_every_change_but_one_of_equal_length_and_time
     assert file_status(tmp_path.with_name("moved"), ["b"]) != file_status(tmp_path, ["b"])
 
 
-def test_damage_is_told_with_the_folder(tmp_path):
-    with (
-        pytest.raises(InputError, match=r"the cache .* is damaged \(Expecting value.*\): remove it"),
-        reading(tmp_path),
-    ):
-        json.loads("")
+def parts():
+    yield 0, np.array([1, 2]), ""
+    yield 0, np.array([3]), ""
+    yield 2, np.array([4, 5]), "of two"
+    yield 3, np.array([]), "empty"
+
+
+def test_rows_of_any_length_in_several_parts_with_notes(tmp_path):
+    for source in (parts, lambda: pytest.fail("it is there")):
+        values, offsets, notes = cached_ragged(tmp_path / "home", np.uint16, 4, source)
+        assert (values.dtype, values.tolist()) == (np.uint16, [1, 2, 3, 4, 5])
+        assert (offsets.tolist(), notes) == ([0, 3, 3, 5, 5], {2: "of two", 3: "empty"})
+    values, offsets, notes = cached_ragged(tmp_path / "nothing", np.int16, 2, list)
+    assert (values.dtype, values.tolist(), offsets.tolist(), notes) == (np.int16, [], [0, 0, 0], {})
+
+
+@pytest.mark.parametrize("damage", ["values.bin", "offsets.npy", "notes.json"])
+def test_a_file_that_is_cut_short_is_told_with_the_folder(tmp_path, damage):
+    cached_ragged(tmp_path / "home", np.uint16, 4, parts)
+    os.truncate(tmp_path / "home" / damage, 1)
+    with pytest.raises(InputError, match=r"the cache .*home is damaged: remove it, and it is built again \(.+\)"):
+        cached_ragged(tmp_path / "home", np.uint16, 4, parts)
 
 
 @pytest.mark.parametrize("count_bytes", [False, True])

@@ -155,6 +155,15 @@ def test_what_a_method_declares_with_a_type_is_a_setting() -> None:
         WiderSimCLR(backbone, torch.optim.SGD, constant, sharpnes=1.0)  # type: ignore[call-arg]
 
 
+def test_a_network_may_stay_in_evaluation_while_the_method_trains() -> None:
+    method = Codes()
+    method.in_evaluation = ("head",)
+    for trained in (method, copy.deepcopy(method)):
+        trained.eval().train()
+        assert (trained.training, trained.backbone.training, trained.head.training) == (True, True, False)
+    assert Codes().train().head.training
+
+
 def test_hooks_that_are_declared_and_those_that_are_not() -> None:
     assert Codes.declares("embed")
     assert Codes.declares("learn_from")

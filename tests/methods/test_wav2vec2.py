@@ -16,6 +16,8 @@ from ssl_lightning.errors import InputError
 from ssl_lightning.losses.contrastive import among_distractors
 from ssl_lightning.methods import wav2vec2
 from ssl_lightning.methods.base import Method
+from ssl_lightning.modules import masked_sound
+from ssl_lightning.randomness import shared_generator
 
 
 def theirs(method: Method) -> Any:
@@ -49,8 +51,8 @@ def test_the_loss_is_that_of_transformers(monkeypatch: pytest.MonkeyPatch, train
     method.train(training)
     drawn: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
-        function = getattr(wav2vec2, name)
+    def keep(home: Any, name: str) -> Any:
+        function = getattr(home, name)
 
         def kept(*args: Any) -> Tensor:
             drawn[name] = function(*args)
@@ -58,8 +60,8 @@ def test_the_loss_is_that_of_transformers(monkeypatch: pytest.MonkeyPatch, train
 
         return kept
 
-    for name in ("span_mask", "distractors", "gumbel"):
-        monkeypatch.setattr(wav2vec2, name, keep(name))
+    for home, name in ((masked_sound, "span_mask"), (wav2vec2, "distractors"), (wav2vec2, "gumbel")):
+        monkeypatch.setattr(home, name, keep(home, name))
     batch = make_batch("wav2vec2", B=6)
     result = seeded_loss(method, batch)
     masked, places = drawn["span_mask"], drawn["distractors"]
@@ -153,8 +155,8 @@ def test_penalty_and_scaled_gradient_of_the_convolutions() -> None:
 
 
 def seeded_masks(visible: Tensor, method: Method) -> Tensor:
-    wav2vec2.span_mask.__globals__["shared_generator"]("cpu").manual_seed(0)
-    return wav2vec2.span_mask(visible, method.start_probability, method.span)
+    shared_generator("cpu").manual_seed(0)
+    return masked_sound.span_mask(visible, method.start_probability, method.span)
 
 
 def test_one_code_is_a_collapse(capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_lightning.errors import InputError
-from ssl_lightning.optim.schedules import constant, linear, momentum_cosine, warmup_cosine
+from ssl_lightning.optim.schedules import constant, linear, momentum_cosine, warmed, warmup_cosine
 
 
 def rates(schedule: Callable[..., LambdaLR], steps: int, **settings: float) -> list[float]:
@@ -100,3 +100,10 @@ def test_a_run_shorter_than_its_warmup_is_all_warmup() -> None:
 @pytest.mark.parametrize(("progress", "value"), [(0.0, 2.0), (0.25, 3.0), (1.0, 6.0), (4.0, 6.0)])
 def test_a_line_ends_where_it_ends(progress: float, value: float) -> None:
     assert linear(progress, 2.0, 6.0) == value
+
+
+@pytest.mark.parametrize(
+    ("epoch", "epochs", "value"), [(0, 4, 2.0), (1, 4, 3.0), (4, 4, 6.0), (9, 4, 6.0), (1, 0, 6.0)]
+)
+def test_a_warmup_of_a_value_lasts_its_epochs(epoch: float, epochs: float, value: float) -> None:
+    assert warmed(epoch, epochs, (2.0, 6.0)) == value

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ssl_lightning.data.decoded import decode_files, in_threads
-from ssl_lightning.errors import InputError
+from ssl_lightning.data.decoded import decode_files
+from ssl_lightning.errors import told
 
-VERSION = 2  # raise it when the same file gives other samples, so that old caches are not used
+VERSION = 3  # raise it when the same file gives other samples, so that old caches are not used
 BLOCK = 2**18  # samples of a channel that are decoded and resampled at a time
 FULL_SCALE = 2**15
 """The int16 sample of 1."""
@@ -22,11 +22,9 @@ RATES = range(1000, 1_000_001)
 
 def libraries() -> tuple[Any, Any]:
     """soundfile and soxr; raises InputError where they are not installed."""
-    try:
+    with told("sound needs the packages soundfile and soxr: pip install 'ssl-lightning[audio]'"):
         import soundfile
         import soxr
-    except (ImportError, OSError) as error:  # an OSError where the C library is missing
-        raise InputError("sound needs the packages soundfile and soxr: pip install 'ssl-lightning[audio]'") from error
     return soundfile, soxr
 
 
@@ -35,29 +33,11 @@ def decode_sound(
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Samples (T,) int16, memory-mapped, their offsets, and why files could not be read: see `decode_files`."""
 
-    def measure() -> list[int]:
-        libraries()
-        return list(in_threads("measuring sound", lambda row: _size(folder / files[row], sample_rate), len(files)))
+    def recording(row: int) -> np.ndarray:
+        return np.concatenate([to_int16(block) for block in blocks(folder / files[row], sample_rate)])
 
-    def write(row: int, samples: np.ndarray) -> None:
-        place = 0
-        for block in blocks(folder / files[row], sample_rate):
-            block = block[: len(samples) - place]
-            samples[place : place + len(block)] = to_int16(block)
-            place += len(block)
-
-    name = f"audio-{sample_rate}-v{VERSION}"
-    return decode_files(folder, files, cache, name, np.int16, measure, write)
-
-
-def _size(file: Path, sample_rate: int) -> int:
-    """Samples of a file at another rate, rounded up; 0 where `blocks` will tell why it cannot be read."""
-    soundfile, _ = libraries()
-    try:
-        with soundfile.SoundFile(file) as stream:
-            return -(-stream.frames * sample_rate // stream.samplerate) if stream.samplerate in RATES else 0
-    except soundfile.SoundFileError:
-        return 0
+    name, silence = f"audio-{sample_rate}-v{VERSION}", np.empty(0, np.int16)
+    return decode_files(folder, files, cache, name, recording, len(files), silence, at_once=1)
 
 
 def blocks(file: Path, sample_rate: int, limit: int | None = None) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from ssl_lightning.data.audio.dataset import AudioDataset
 from ssl_lightning.data.decoded import OnCorrupt, readable
 from ssl_lightning.data.folder import Files, find_files, label_files
 from ssl_lightning.data.splits import numbered, require_split
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.ranges import PositiveInt, Seed, Size
 
 EXTENSIONS = {".wav", ".flac", ".ogg", ".mp3"}
@@ -71,17 +71,15 @@ def clips(
 
 
 def _in_table(home: Path, table: str) -> Files:
-    try:
-        with (home / table).open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{home / table} cannot be read as a table ({first_line(error)})") from error
+    file = home / table
+    with told(f"{file} cannot be read as a table"), file.open(newline="", encoding="utf-8-sig") as stream:
+        rows = list(csv.DictReader(stream))
     columns = {name: [row[name] for row in rows] for name in COLUMNS if rows and name in rows[0]}
     for name, column in columns.items():
         if lines := [line for line, value in enumerate(column, start=2) if not value]:
-            raise InputError(f"{home / table}, line {lines[0]}, has nothing in its column {name}")
+            raise InputError(f"{file}, line {lines[0]}, has nothing in its column {name}")
     if "path" not in columns:
-        raise InputError(f"{home / table} needs a column path, and may have label, speaker and split")
+        raise InputError(f"{file} needs a column path, and may have label, speaker and split")
     found = Files(home, columns["path"])
     if "label" in columns:
         found.labels, found.classes = numbered(columns["label"])
@@ -89,6 +87,6 @@ def _in_table(home: Path, table: str) -> Files:
         found.groups, _ = numbered(columns["speaker"])
     if "split" in columns:
         if unknown := set(columns["split"]) - {"train", "test", "val"}:
-            raise InputError(f"{home / table} has a split {min(unknown)!r}: choose one of train, test, val")
+            raise InputError(f"{file} has a split {min(unknown)!r}: choose one of train, test, val")
         found.test, found.validation = (np.array(columns["split"]) == name for name in ("test", "val"))
     return found

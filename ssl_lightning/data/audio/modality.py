@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_lightning.data.audio.audio_cache import blocks, to_float, to_int16
 from ssl_lightning.data.audio.audio_folder import EXTENSIONS
 from ssl_lightning.data.modality import Batch, Modality
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import told
 from ssl_lightning.figures.sound import sound_figure
 from ssl_lightning.modules.segment_means import segment_means
 from ssl_lightning.modules.spectrogram import MFCC, LogMel
@@ -52,7 +52,7 @@ class AudioModality(Modality):
 
     def _clip(self, given: Any) -> Tensor:
         file = isinstance(given, str | Path)
-        try:
+        with told(f"{given if file else type(given).__name__} cannot be read as sound"):
             if file:
                 found = blocks(Path(given).expanduser(), self.sample_rate, self.samples)
                 clip = to_float(to_int16(np.concatenate([np.zeros(0, np.float32), *found])))
@@ -60,11 +60,6 @@ class AudioModality(Modality):
                 clip = np.asarray(given, dtype=np.float32)
             if clip.ndim != 1 or not len(clip):
                 raise ValueError(f"it should be samples (n,), at least one, and is {clip.shape}")
-        except InputError:
-            raise
-        except Exception as error:  # the decoders raise whatever they stumble over
-            what = given if file else type(given).__name__
-            raise InputError(f"{what} cannot be read as sound ({first_line(error)})") from error
         return torch.from_numpy(clip[: self.samples])
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:

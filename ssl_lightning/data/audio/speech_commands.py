@@ -12,7 +12,7 @@ from ssl_lightning.data.audio.dataset import AudioDataset
 from ssl_lightning.data.decoded import OnCorrupt
 from ssl_lightning.data.folder import Files, list_files
 from ssl_lightning.data.splits import numbered, require_split
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import told
 from ssl_lightning.ranges import PositiveInt
 
 
@@ -44,7 +44,5 @@ def speech_commands(
 
 
 def _lines(file: Path) -> list[str]:
-    try:
+    with told(f"{file}, which is a part of Speech Commands, cannot be read"):
         return file.read_text().split()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}): it is a part of Speech Commands") from error

@@ -13,7 +13,7 @@ from ssl_lightning.data.cache import digest
 from ssl_lightning.data.decoded import decode_files
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # twice as large ones are refused
-VERSION = 2  # raise it when `decode` gives other pixels, so that old caches are not used
+VERSION = 3  # raise it when `decode` gives other pixels, so that old caches are not used
 Source = str | bytes | tuple[str, int, int]
 """Of an image: its file, its content, or a part of a larger file: the path of that, where it begins, and its size."""
 
@@ -39,20 +39,21 @@ def decode_images(
     folder: Path, sources: Sequence[Source], size: int, channels: int, cache: str | Path | None
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Images (N, channels, size, size) uint8, memory-mapped, and why some could not be read: see `decode_files`."""
-    name, count = f"{size}x{size}x{channels}-v{VERSION}", channels * size**2
+    name = f"{size}x{size}x{channels}-v{VERSION}"
     files = [source[0] if isinstance(source, tuple) else source for source in sources if not isinstance(source, bytes)]
     if files != sources:
         name += f"-{digest(*(source if isinstance(source, bytes) else repr(source) for source in sources))}"
         files = list(dict.fromkeys(files))
 
-    def write(row: int, pixels: np.ndarray) -> None:
+    def pixels(row: int) -> np.ndarray:
         try:
-            pixels[:] = decode(_opened(folder, sources[row]), size, channels).ravel()
+            return decode(_opened(folder, sources[row]), size, channels)
         except UnidentifiedImageError as error:
             raise ValueError("not an image") from error
 
-    pixels, _, corrupt = decode_files(folder, files, cache, name, np.uint8, lambda: [count] * len(sources), write)
-    return pixels.reshape(-1, channels, size, size), corrupt
+    black = np.zeros((channels, size, size), np.uint8)
+    values, _, corrupt = decode_files(folder, files, cache, name, pixels, len(sources), black, at_once=64)
+    return values.reshape(-1, *black.shape), corrupt
 
 
 def _opened(folder: Path, source: Source) -> Path | BytesIO:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ssl_lightning.data.image.decode import decode
 from ssl_lightning.data.image.image_folder import EXTENSIONS
 from ssl_lightning.data.modality import Batch, Modality
-from ssl_lightning.errors import InputError
+from ssl_lightning.errors import told
 from ssl_lightning.figures.images import columns_figure, unnormalized
 from ssl_lightning.transforms.functional import central_square, contrast, gaussian_blur
 from ssl_lightning.transforms.ops import RandomResizedCrop
@@ -94,10 +94,8 @@ class ImageModality(Modality):
         return torch.from_numpy(np.stack([self._decoded(image) for image in images]))
 
     def _decoded(self, image: Path | Image.Image) -> np.ndarray:
-        try:
+        with told(f"{image} cannot be read as an image"):
             return decode(image, self.image_size, self.channels)
-        except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:
-            raise InputError(f"{image} cannot be read as an image ({type(error).__name__})") from error
 
 
 def _noisy(images: Tensor, std: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ CONNECT_SECONDS = 10.0
 
 
 IDX = "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz"
-SETS: dict[str, tuple[Callable[..., Any], str, str]] = {
-    "mnist": (datasets.MNIST, "MNIST/raw", IDX),
-    "fashion_mnist": (datasets.FashionMNIST, "FashionMNIST/raw", IDX),
-    "kmnist": (datasets.KMNIST, "KMNIST/raw", IDX),
-    "cifar10": (datasets.CIFAR10, "", "cifar-10-python.tar.gz"),
-    "cifar100": (datasets.CIFAR100, "", "cifar-100-python.tar.gz"),
-    "svhn": (datasets.SVHN, "", "train_32x32.mat, test_32x32.mat"),
-    "stl10": (datasets.STL10, "", "stl10_binary.tar.gz"),
+BY_FLAG = {split: {"train": split != "test"} for split in ("pretrain", "train", "test")}
+BY_NAME = {"pretrain": {"split": "train"}, "train": {"split": "train"}, "test": {"split": "test"}}
+UNLABELED = BY_NAME | {"pretrain": {"split": "train+unlabeled"}}
+SETS: dict[str, tuple[Callable[..., Any], Mapping[str, Mapping[str, Any]], str, str]] = {
+    "mnist": (datasets.MNIST, BY_FLAG, "MNIST/raw", IDX),
+    "fashion_mnist": (datasets.FashionMNIST, BY_FLAG, "FashionMNIST/raw", IDX),
+    "kmnist": (datasets.KMNIST, BY_FLAG, "KMNIST/raw", IDX),
+    "cifar10": (datasets.CIFAR10, BY_FLAG, "", "cifar-10-python.tar.gz"),
+    "cifar100": (datasets.CIFAR100, BY_FLAG, "", "cifar-100-python.tar.gz"),
+    "svhn": (datasets.SVHN, BY_NAME, "", "train_32x32.mat, test_32x32.mat"),
+    "stl10": (datasets.STL10, UNLABELED, "", "stl10_binary.tar.gz"),
 }
-"""What torchvision calls a set, and the folder below `root` and the files in it that a user may put there."""
+"""What torchvision calls a set and its splits, and the folder below `root` and the files that a user may put there."""
 
 
 def torchvision_images(name: str, root: str, split: str, download: bool = True) -> ImageDataset:
@@ -43,18 +46,13 @@ def torchvision_images(name: str, root: str, split: str, download: bool = True) 
     if name not in SETS:
         raise InputError(f"no torchvision set named {name!r}: choose one of {', '.join(SETS)}")
     require_split(split, name)
-    reader, folder, files = SETS[name]
-    part: dict[str, Any] = {"train": split != "test"}
-    if name == "svhn":
-        part = {"split": "test" if split == "test" else "train"}
-    if name == "stl10":
-        part = {"split": "train+unlabeled" if split == "pretrain" else split}
+    reader, splits, folder, files = SETS[name]
     place = Path(root).expanduser()
     allowed = Path(os.environ.get("SSL_DOWNLOADS", place)).expanduser() == place
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        return _as_array(reader(str(place), download=download and allowed, **part))
+        return _as_array(reader(str(place), download=download and allowed, **splits[split]))
     except Exception as error:  # on damaged files torchvision raises whatever it stumbles over
         detail = next(reversed(str(error).strip().splitlines()), type(error).__name__)
         tried = "cannot be downloaded" if download else "downloading is switched off"

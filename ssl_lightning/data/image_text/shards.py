@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl_lightning.data.cache import progress_bar
 from ssl_lightning.data.image.image_folder import EXTENSIONS
-from ssl_lightning.errors import InputError, described
+from ssl_lightning.errors import InputError, told
 
 COLUMNS = {"txt": "caption", **dict.fromkeys((extension[1:] for extension in EXTENSIONS), "image")}
 """By extension; a member with another one is a column of that name."""
@@ -36,10 +36,8 @@ def read_shards(pattern: Path, columns: Collection[str]) -> Iterator[tuple[str, 
         for shard in shards:
             for key, members in _samples(shard, {"json", *columns}).items():
                 where = f"sample {key} of {shard}"
-                try:
+                with told(f"{where}: its .json is no object"):
                     cells = dict(json.loads(members.pop("json", "{}"))) | members
-                except (TypeError, ValueError, RecursionError) as error:
-                    raise InputError(f"{where}: its .json is no object ({error})") from error
                 yield where, [cells.get(column) for column in columns]
             advance(1)
 
@@ -58,25 +56,21 @@ def expanded(pattern: str) -> list[str]:
 def _samples(shard: str, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
     """The members of each key, by column: the place of an image, the text of any other that is `wanted`."""
     samples: dict[str, dict[str, Any]] = {}
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in filter(tarfile.TarInfo.isfile, tar):
-                if member.issparse():  # a few bytes that may say they are gigabytes of zeros
-                    raise tarfile.ReadError(f"{member.name} is sparse")
-                folder, slash, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                column = COLUMNS.get(extension.lower(), extension)
-                sample = samples.setdefault(folder + slash + stem, {})
-                if column == "image":
-                    sample[column] = shard, member.offset_data, member.size
-                elif column in wanted:
-                    sample[column] = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
-            tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(512) != bytes(512):
-                raise tarfile.ReadError("it ends early, or a header is damaged")
-    except (OSError, tarfile.TarError, UnicodeDecodeError, MemoryError) as error:  # a header may tell of any size
-        why = described(error)
-        raise InputError(f"the shard {shard} cannot be read as a tar without compression ({why})") from error
+    with told(f"the shard {shard} cannot be read as a tar without compression"), tarfile.open(shard, "r:") as tar:
+        for member in filter(tarfile.TarInfo.isfile, tar):
+            if member.issparse():  # a few bytes that may say they are gigabytes of zeros
+                raise tarfile.ReadError(f"{member.name} is sparse")
+            folder, slash, name = member.name.rpartition("/")
+            stem, _, extension = name.partition(".")
+            column = COLUMNS.get(extension.lower(), extension)
+            sample = samples.setdefault(folder + slash + stem, {})
+            if column == "image":
+                sample[column] = shard, member.offset_data, member.size
+            elif column in wanted:
+                sample[column] = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(512) != bytes(512):
+            raise tarfile.ReadError("it ends early, or a header is damaged")
     if not samples:
         raise InputError(f"the shard {shard} is empty")
     return samples

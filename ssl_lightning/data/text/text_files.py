@@ -9,7 +9,7 @@ from pathlib import Path
 from ssl_lightning.data.cache import file_status
 from ssl_lightning.data.tables import TABLES, is_table, unpacked
 from ssl_lightning.data.text.corpus import Corpus, Document, cached_corpus, open_split, read_documents
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, first_line, told
 from ssl_lightning.ranges import Seed, Size
 
 PLAIN = {".txt", ".text", ".md", ".rst"}
@@ -129,11 +129,8 @@ def read_text(file: Path, encodings: str) -> str:
     """
     import pyarrow
 
-    try:
-        with pyarrow.input_stream(str(file), compression="detect") as stream:
-            data = stream.read()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror or error})") from error
+    with told(f"{file} cannot be read", OSError), pyarrow.input_stream(str(file), compression="detect") as stream:
+        data = stream.read()
     for encoding in encodings.split() or [encodings]:
         try:
             text = data.decode(encoding)

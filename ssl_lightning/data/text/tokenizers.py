@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_lightning.data.cache import digest
-from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.ranges import PositiveInt
 
 if TYPE_CHECKING:
@@ -115,14 +115,12 @@ def load(folder: str | Path) -> Tokenizer:
     from tokenizers import Tokenizer as Fast
     from transformers import PreTrainedTokenizerFast
 
-    try:
+    with told(f"no tokenizer in {str(folder)!r}"):
         fast = Fast.from_file(str(Path(folder) / "tokenizer.json"))
         stored = json.loads((Path(folder) / "tokenizer_config.json").read_text())
         kept = {key: stored[key] for key in KEPT if key in stored}
         texts = {key: value["content"] if isinstance(value, dict) else value for key, value in kept.items()}
         return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=fast, **texts))
-    except Exception as error:  # which is what `tokenizers` raises
-        raise InputError(f"no tokenizer in {str(folder)!r} ({first_line(error)})") from error
 
 
 def learns(make: Callable[..., Tokenizer]) -> bool:
@@ -139,11 +137,8 @@ def pretrained(texts: Iterable[str], name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     place = Path(name).expanduser()
-    try:
+    with told(f"no tokenizer {name!r}, neither as a folder nor by name", name=name):
         found = AutoTokenizer.from_pretrained(str(place) if place.is_dir() else name, trust_remote_code=False)
-    except Exception as error:  # whatever it stumbles over in a folder that anyone may have made
-        reason = why_not_loaded(name, error)
-        raise InputError(f"no tokenizer {name!r}, neither as a folder nor by name ({reason})") from error
     return Tokenizer(found)
 
 

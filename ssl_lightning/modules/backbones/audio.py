@@ -4,7 +4,6 @@ transformers takes seconds to import, so it is imported only when a model is bui
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_lightning.errors import InputError, first_line
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import NOT_SIZES, attention_mask, masked_mean
-from ssl_lightning.modules.backbones.text import from_checkpoint, refuse_unknown
+from ssl_lightning.modules.backbones.text import from_checkpoint, random_model
+from ssl_lightning.modules.parts import CalledByParts
 from ssl_lightning.modules.patches import replace_tokens
 from ssl_lightning.modules.segment_means import segment_means
 from ssl_lightning.ranges import Fraction, PositiveInt
@@ -23,7 +23,7 @@ from ssl_lightning.ranges import Fraction, PositiveInt
 _ARCHITECTURES = ("wav2vec2", "hubert")
 
 
-class AudioEncoder(nn.Module):
+class AudioEncoder(CalledByParts):
     """Wraps `model` of transformers: convolutions make a frame of each short window, a Transformer relates the frames.
 
     Samples beyond a clip's length change neither its frames nor its embedding. Only a checkpoint whose convolutions are
@@ -45,9 +45,6 @@ class AudioEncoder(nn.Module):
     """
 
     kinds = ("audio",)
-
-    fsdp_shard_with_root = True
-    """Methods call `features` and `context`, but FSDP hooks only `forward`: the parent must shard this module."""
 
     def __init__(
         self,
@@ -106,10 +103,6 @@ class AudioEncoder(nn.Module):
         if self.segments is None:
             return masked_mean(frames, visible)
         return segment_means(frames.mT, visible.sum(dim=1), self.segments)
-
-    def embed(self, batch: Mapping[str, Any], key: str) -> Tensor:
-        """The embedding of `batch[key]`, padded clips of `length` samples."""
-        return self(batch[key], batch.get("length"))
 
     def hidden(self, waveform: Tensor, length: Tensor | None = None, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """(B, S) -> the output (B, T, D) of a layer, and which frames are `visible` (B, T)."""
@@ -183,11 +176,8 @@ class AudioEncoder(nn.Module):
         rate = {} if self.sample_rate is None else {"sampling_rate": self.sample_rate}
         transformers.Wav2Vec2FeatureExtractor(**rate, return_attention_mask=True).save_pretrained(folder)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles both parts, because methods call `features` and `context` instead of `forward`."""
-        super().compile(*args, **kwargs)
-        self.model.feature_extractor.compile(*args, **kwargs)
-        self.model.encoder.compile(*args, **kwargs)
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.model.feature_extractor, self.model.encoder]
 
 
 class _LogMelFrames(nn.Module):
@@ -250,16 +240,11 @@ def audio_encoder(
 
     if pretrained is not None:
         return AudioEncoder(_load(pretrained), sample_rate, layer, segments, mels)
-    kind = transformers.CONFIG_MAPPING[architecture]
-    refuse_unknown(options, kind(), architecture)
     sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
     sizes |= dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), dropout)
-    plain: Any = {k: list(v) if isinstance(v, Sequence) and not isinstance(v, str) else v for k, v in options.items()}
-    given: Any = {key: value for key, value in sizes.items() if value is not None}
-    try:
-        model = transformers.AutoModel.from_config(kind(**{"layerdrop": 0.0, **plain, **given}))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"transformers refuses this {architecture}: {first_line(error)}") from error
+    fields = {"layerdrop": 0.0} | {name: value for name, value in sizes.items() if value is not None}
+    with told(f"transformers refuses this {architecture}", ValueError, TypeError):
+        model = random_model(transformers.AutoModel, architecture, fields, options)
     return AudioEncoder(model, sample_rate, layer, segments, mels)
 
 

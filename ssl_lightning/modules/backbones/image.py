@@ -7,6 +7,7 @@ images of any size; "vit".
 import difflib
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import Conv2dNormActivation
 
-from ssl_lightning.errors import InputError, why_not_loaded
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.heads import mlp
 from ssl_lightning.ranges import PositiveInt
 
@@ -100,9 +101,7 @@ class MLP(nn.Sequential):
         self.out_dim = out_dim
 
 
-def _not_loaded(name: str, error: Exception) -> InputError:
-    without = "without a network, use backbone.pretrained=false (of ssl-evaluate: pretrained=false)"
-    return InputError(f"the weights of {name} cannot be loaded ({error}); {without}")
+_NOT_LOADED = "cannot be loaded; without a network, use backbone.pretrained=false, or pretrained=false of ssl-evaluate"
 
 
 def resnet(
@@ -125,10 +124,8 @@ def resnet(
         raise InputError(f"backbone.name={name} is not a torchvision ResNet; known are {', '.join(known)}")
     if pretrained and (stem != "imagenet" or in_channels != 3):
         raise InputError("backbone.pretrained=true needs backbone.stem=imagenet and color images (3 channels)")
-    try:
+    with told(f"the weights of {name} {_NOT_LOADED}", OSError):
         net = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
-    except OSError as error:
-        raise _not_loaded(name, error) from error
     if stem == "cifar":
         net.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
         net.maxpool = nn.Identity()
@@ -167,14 +164,9 @@ def timm_model(
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise InputError(f"backbone.name={name} is not a timm model; near it: {near}")
-    try:
+    loaded = told(f"the weights of {name} {_NOT_LOADED}", OSError, RuntimeError) if pretrained else nullcontext()
+    with loaded, told(f"timm's {name} refuses the options of backbone", TypeError):
         net = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options)
-    except TypeError as error:
-        raise InputError(f"timm's {name} refuses the options of backbone: {error}") from error
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        raise _not_loaded(name, error) from error
     embed: Any = getattr(net, "patch_embed", None)
     size = embed.img_size[0] if getattr(embed, "strict_img_size", False) else image_size
     if image_size not in (None, size):
@@ -211,7 +203,7 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with told(f"transformers cannot open {name}", name=name):
         if name in transformers.CONFIG_MAPPING and not pretrained:
             settings: Any = transformers.CONFIG_MAPPING[name]
             config = settings(num_channels=in_channels)
@@ -220,8 +212,6 @@ def transformers_model(name: str, in_channels: PositiveInt = 3, pretrained: bool
         made = transformers.AutoModel
         make, where = (made.from_pretrained, name) if pretrained else (made.from_config, config)
         model = make(where, trust_remote_code=False)
-    except Exception as error:  # whatever it stumbles over in a folder that anyone may have made
-        raise InputError(f"transformers cannot open {name}: {why_not_loaded(name, error)}") from error
     if model.main_input_name != "pixel_values":
         raise InputError(f"transformers:{name} reads {model.main_input_name}, not images")
     return TransformersEncoder(model)

@@ -4,13 +4,13 @@ transformers takes seconds to import, so it is imported only when a model is bui
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ssl_lightning.errors import InputError, first_line, why_not_loaded
+from ssl_lightning.errors import InputError, told
 from ssl_lightning.modules.backbones.language_model import LanguageModel
 from ssl_lightning.ranges import AtLeastTwo, Fraction, PositiveInt
 
@@ -69,14 +69,14 @@ def language_model(
     """
     if vocab_size is None or pad_id is None:
         raise InputError("backbone.vocab_size and backbone.pad_id come from a tokenizer, which this data does not have")
-    ids = {"pad_token_id": pad_id, "bos_token_id": cls_id, "eos_token_id": sep_id}
+    ids: dict[str, int | None] = {"pad_token_id": pad_id, "bos_token_id": cls_id, "eos_token_id": sep_id}
     ids |= {"cls_token_id": cls_id, "sep_token_id": sep_id}  # other names for the same, in ModernBERT
     if pretrained is not None:
         return LanguageModel(_load(pretrained, head, vocab_size, ids), pad_id, head == "causal")
     if width % heads:
         raise InputError(f"backbone.width={width} does not divide by backbone.heads={heads}")
     unused = pad_id + 1 if "roberta" in architecture else 0  # RoBERTa's positions start after pad_id
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": vocab_size,
         "max_position_embeddings": max_length + unused - (head == "causal"),
         "hidden_size": width,
@@ -88,14 +88,34 @@ def language_model(
         "tie_word_embeddings": tied,
         "is_decoder": head == "causal",
     }
-    model = _make(architecture, head, {**sizes, **ids, **dict.fromkeys(_DROPOUTS, float(dropout))}, options)
+    for side in ("encoder", "decoder"):  # BART names its sizes differently, and once per half
+        sizes |= {f"{side}_layers": layers, f"{side}_attention_heads": heads}
+        sizes[f"{side}_ffn_dim"] = sizes["intermediate_size"]
+    sizes["n_inner"] = sizes["intermediate_size"]  # GPT-2
+    ids["decoder_start_token_id"] = pad_id  # as in T5; every tokenizer has a padding token
+    ids["forced_eos_token_id"] = None
+    fields = {**sizes, **ids, **dict.fromkeys(_DROPOUTS, float(dropout))}
+    with told(f"transformers refuses {architecture} with head={head}", ValueError, TypeError, KeyError):
+        model = random_model(auto_class(head), architecture, fields, options, attn_implementation="sdpa")
     return LanguageModel(model, pad_id, head == "causal")
 
 
 language_model.kinds = ()  # type: ignore[attr-defined]  # its head says what it is
 
 
-def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[str, Any]) -> Any:
+def random_model(
+    auto: Any, architecture: str, fields: Mapping[str, Any], options: Mapping[str, Any], **how: Any
+) -> Any:
+    """What a class of transformers makes of the config of an architecture.
+
+    Args:
+        fields: of the config; those that it does not have are left out.
+        options: further fields.
+        how: arguments of `auto.from_config`.
+
+    Raises:
+        InputError: transformers does not know the architecture, or an option, naming the nearest.
+    """
     import transformers
 
     known = transformers.CONFIG_MAPPING
@@ -103,34 +123,16 @@ def _make(architecture: str, head: Head, fields: dict[str, Any], options: dict[s
         near = ", ".join(difflib.get_close_matches(architecture, list(known), n=4)) or "see transformers.AutoConfig"
         raise InputError(f"backbone.architecture={architecture} is unknown to transformers; near it: {near}")
     default = known[architecture]()
-    refuse_unknown(options, default, architecture)
-    for side in ("encoder", "decoder"):  # BART names its sizes differently, and once per half
-        fields[f"{side}_layers"] = fields["num_hidden_layers"]
-        fields[f"{side}_attention_heads"] = fields["num_attention_heads"]
-        fields[f"{side}_ffn_dim"] = fields["intermediate_size"]
-    fields["n_inner"] = fields["intermediate_size"]  # GPT-2
-    fields["decoder_start_token_id"] = fields["pad_token_id"]  # as in T5; every tokenizer has a padding token
-    fields["forced_eos_token_id"] = None
-    if getattr(default, "activation_function", "") == "gelu_new":  # GPT-2's; this is one operation instead of eight
-        fields["activation_function"] = "gelu_pytorch_tanh"
-    try:
-        config = known[architecture](**{name: x for name, x in fields.items() if hasattr(default, name)} | options)
-        return auto_class(head).from_config(config, attn_implementation="sdpa")
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"transformers refuses {architecture} with head={head}: {first_line(error)}") from error
-
-
-def refuse_unknown(options: Iterable[str], default: Any, architecture: str) -> None:
-    """Refuses options that `default`, a config of transformers, does not have.
-
-    Raises:
-        InputError: it has not, naming the nearest.
-    """
     for name in options:
         if not hasattr(default, name):
             near = " or ".join(difflib.get_close_matches(name, default.to_dict(), n=1))
             hint = f"; did you mean {near}?" if near else ""
             raise InputError(f"backbone.{name} is not an option of transformers' {architecture}{hint}")
+    given = {name: value for name, value in fields.items() if hasattr(default, name)}
+    given |= {name: list(x) if isinstance(x, Sequence) and not isinstance(x, str) else x for name, x in options.items()}
+    if getattr(default, "activation_function", "") == "gelu_new":  # GPT-2's; this is one operation instead of eight
+        given = {"activation_function": "gelu_pytorch_tanh"} | given
+    return auto.from_config(known[architecture](**given), **how)
 
 
 def from_checkpoint(auto: Any, pretrained: str, **options: Any) -> Any:
@@ -142,11 +144,8 @@ def from_checkpoint(auto: Any, pretrained: str, **options: Any) -> Any:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with told(f"the checkpoint {pretrained} cannot be loaded", name=pretrained):
         return auto.from_pretrained(pretrained, dtype=torch.float32, trust_remote_code=False, **options)
-    except Exception as error:  # whatever transformers stumbles over in a folder that anyone may have made
-        why = why_not_loaded(pretrained, error)
-        raise InputError(f"the checkpoint {pretrained} cannot be loaded: {why}") from error
 
 
 def _load(pretrained: str, head: Head, vocab_size: int, ids: dict[str, int | None]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_lightning.errors import InputError
 from ssl_lightning.ranges import NonNegativeInt
@@ -32,8 +32,6 @@ class Puzzles(MultiView):
 
     produces = ("inputs", "permutation")
 
-    permutations: Tensor
-
     def __init__(
         self,
         augment: Chain,
@@ -44,7 +42,7 @@ class Puzzles(MultiView):
     ) -> None:
         super().__init__({"whole": augment}, mean, std)
         self.channel_shift = channel_shift
-        self.register_buffer("permutations", permutations, persistent=False)
+        self.permutations = nn.Buffer(permutations, persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Batch:
         tiles = self._tiles(super().forward(batch, generator)["views"][0], generator)

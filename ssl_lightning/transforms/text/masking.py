@@ -32,11 +32,11 @@ class Tokens(nn.Module):
         """Stores ids of the tokenizer, and which tokens are ordinary and start words."""
         is_ordinary = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
         is_ordinary[tokenizer.special_ids] = False
-        self.register_buffer("is_ordinary", is_ordinary, persistent=False)
-        self.register_buffer("ordinary_ids", is_ordinary.nonzero()[:, 0], persistent=False)
-        self.register_buffer("word_starts", tokenizer.word_starts.clone(), persistent=False)
+        self.is_ordinary = nn.Buffer(is_ordinary, persistent=False)
+        self.ordinary_ids = nn.Buffer(is_ordinary.nonzero()[:, 0], persistent=False)
+        self.word_starts = nn.Buffer(tokenizer.word_starts.clone(), persistent=False)
         if self.sentence_ends:
-            self.register_buffer("ends_sentence", tokens_that_end_with(tokenizer, self.sentence_ends), persistent=False)
+            self.ends_sentence = nn.Buffer(tokens_that_end_with(tokenizer, self.sentence_ends), persistent=False)
         self.pad_id, self.mask_id = tokenizer.pad_id, tokenizer.mask_id
         self.cls_id, self.sep_id = tokenizer.cls_id, tokenizer.sep_id
 

@@ -73,7 +73,7 @@ def test_a_table_tells_labels_speakers_and_splits(tmp_path: Path) -> None:
     assert train.groups.tolist() == [0, 0, 0, 0, 1, 1]
     assert train.validation.tolist() == [False] * 4 + [True] * 2
     assert (test.labels.tolist(), test.groups.tolist()) == ([1, 1], [2, 2])
-    assert len(list((tmp_path / "cache").glob("*/values.npy"))) == 1
+    assert len(list((tmp_path / "cache").glob("*/values.bin"))) == 1
 
 
 def test_a_table_without_splits_holds_out_whole_speakers(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_two_processes_read_what_one_reads_in_clips_of_one_width(tmp_path: Path)
     write(tmp_path / "set" / "test" / "0.wav")
     ranks = run(batches_of_rank, str(tmp_path), str(tmp_path / "cache"))
     alone = batches_of_rank(str(tmp_path), str(tmp_path / "other"))
-    assert len(list((tmp_path / "cache").glob("*/values.npy"))) == 1
+    assert len(list((tmp_path / "cache").glob("*/values.bin"))) == 1
     assert [len(part) for part in ranks] == [2, 2]
     for whole, *parts in zip(alone, *ranks, strict=True):
         for key, value in whole.items():

@@ -138,7 +138,7 @@ def test_nothing_readable_is_fatal(tmp_path, load):
 
 def caches(tmp_path):
     """Each cache's array and when it was made: a cache that is made again changes, one that is used does not."""
-    return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/values.npy")}
+    return {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/values.bin")}
 
 
 def test_the_cache_is_used_until_a_file_changes(tmp_path, load):
@@ -187,7 +187,7 @@ def test_the_cache_folder_comes_from_the_environment(tmp_path, load, monkeypatch
     make_split(tmp_path / "set/train")
     monkeypatch.setenv("SSL_CACHE", str(tmp_path / "other"))
     load(cache=None)
-    assert len(list((tmp_path / "other").glob("*/values.npy"))) == 1
+    assert len(list((tmp_path / "other").glob("*/values.bin"))) == 1
 
 
 def test_a_damaged_cache_says_what_to_remove(tmp_path, load):

@@ -52,7 +52,7 @@ def write_stl10(root, monkeypatch):
     np.array([1, 2, 10], dtype=np.uint8).tofile(folder / "train_y.bin")
     np.array([3, 4], dtype=np.uint8).tofile(folder / "test_y.bin")
     (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
-    reader, _, _ = SETS["stl10"]
+    reader = SETS["stl10"][0]
     for part in ("train_list", "test_list"):  # the checksums of the true files
         monkeypatch.setattr(reader, part, [[name, None] for name, _ in getattr(reader, part)])
     return images
@@ -78,7 +78,7 @@ def test_absent_files_without_a_network_say_what_to_put_where(tmp_path, no_netwo
         torchvision_images(name, str(tmp_path), "train")
     message = str(caught.value)
     assert "\n" not in message
-    _, folder, files = SETS[name]
+    *_, folder, files = SETS[name]
     assert str(tmp_path / folder) in message
     assert f"put {files} there" in message
 

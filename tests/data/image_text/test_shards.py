@@ -74,10 +74,10 @@ def test_shards_are_the_table_of_the_same(root: Path, files: str, split: str) ->
 
 def test_shards_are_decoded_once(root: Path) -> None:
     first = read(root, "pairs-*.tar").images
-    made = sorted((root / "cache").rglob("values.npy"))
+    made = sorted((root / "cache").rglob("values.bin"))
     assert len(made) == 1
     assert np.array_equal(read(root, "pairs-{00..01}.tar").images, first)
-    assert sorted((root / "cache").rglob("values.npy")) == made
+    assert sorted((root / "cache").rglob("values.bin")) == made
     shard(root / "pairs-01.tar", {"1.png": png(9), "1.txt": "new"})
     assert texts(read(root, "pairs-*.tar")) == ["thing 0", "thing 1", "thing 2", "new"]
     assert read(root, "pairs-*.tar").images[-1, 0, 0, 0] == 180

@@ -205,7 +205,7 @@ def test_a_tokenizer_with_added_tokens(tmp_path: Path) -> None:
         ({"width": 15}, "width=15 does not divide by backbone.heads=2"),
         ({"head": "seq2seq"}, "transformers refuses bert with head=seq2seq"),
         ({"hiden_act": "relu"}, "hiden_act is not an option of transformers' bert; did you mean hidden_act?"),
-        ({"pretrained": "/nowhere/at/all"}, "checkpoint /nowhere/at/all cannot be loaded: there is no such folder"),
+        ({"pretrained": "/nowhere/at/all"}, "checkpoint /nowhere/at/all cannot be loaded \\(there is no such folder"),
         ({"vocab_size": None}, "come from a tokenizer"),
     ],
 )
