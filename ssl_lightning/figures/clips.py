@@ -22,14 +22,12 @@ def clip_figure(columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Fig
     So what was seen is followed by what was predicted, and below that by what came.
     """
     first, *others = columns
-    after = torch.stack([columns[name] for name in others], dim=1)  # (B, rows, T, C, H, W)
-    before = torch.ones_like(after[:, :, :1]).repeat(1, 1, columns[first].shape[1], 1, 1, 1)
-    before[:, 0] = columns[first]
-    rows, T = after.shape[1], before.shape[2] + after.shape[2]
-    frames = torch.cat([before, after], dim=2).flatten(1, 2)
-    strips = [make_grid(sample, nrow=T, padding=1 + sample.shape[-1] // 16, pad_value=1) for sample in frames]
+    before = [columns[first], *[torch.ones_like(columns[first])] * (len(others) - 1)]
+    rows = [torch.cat([seen, columns[name]], dim=1) for seen, name in zip(before, others, strict=True)]
+    T, gap = rows[0].shape[1], 1 + rows[0].shape[-1] // 16
+    strips = [make_grid(frames, nrow=T, padding=gap, pad_value=1) for frames in torch.cat(rows, dim=1)]
     title = f"{first}, then {', below it '.join(others)}"
-    return grid_figure({title: strips}, names, lambda axes, _, x: draw_image(axes, x), (0.7 * T, 0.75 * rows))
+    return grid_figure({title: strips}, names, lambda axes, _, x: draw_image(axes, x), (0.7 * T, 0.75 * len(rows)))
 
 
 def write_gif(path: Path, columns: Mapping[str, Tensor], milliseconds: int = 200) -> None:
