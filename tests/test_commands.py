@@ -138,7 +138,7 @@ def test_a_sweep_over_slurm_says_what_it_lacks(tmp_path, lacking, argument, answ
             ["method=rotation", "transform=jigsaw"],
             "reads inputs, quarters, which Puzzles does not make; transforms that fit: rotation",
         ),
-        (["callbacks.probe.protocol=v0"], "known: v1"),
+        (["callbacks.probe.protocol=v0"], "callbacks.probe.protocol=v0 should be 'v1'"),
         (["method=moco", "data.batch_size=12"], "method.bn_splits"),
     ],
 )

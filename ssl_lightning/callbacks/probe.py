@@ -1,12 +1,11 @@
 """How good is the frozen embedding by now? kNN and a linear classifier, compared with the untrained encoder."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
 
-from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.ranges import AtLeastTwo, PositiveInt
 from ssl_lightning.record import record
@@ -28,9 +27,9 @@ class Probe(Callback):
         linear_samples: the linear probe is fitted on at most so many samples, to be quick; kNN has them all.
     """
 
-    def __init__(self, times: PositiveInt = 5, protocol: str = "v1", linear_samples: AtLeastTwo = 10000) -> None:
-        if protocol not in PROTOCOLS:
-            raise InputError(f"callbacks.probe.protocol={protocol} is unknown; known: {', '.join(PROTOCOLS)}")
+    def __init__(
+        self, times: PositiveInt = 5, protocol: Literal["v1"] = "v1", linear_samples: AtLeastTwo = 10000
+    ) -> None:
         self.times, self.protocol = times, PROTOCOLS[protocol]
         self.linear_samples = linear_samples
         self.measured_at = -1

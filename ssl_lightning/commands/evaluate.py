@@ -34,11 +34,9 @@ def evaluate(config: DictConfig) -> float:
     """Writes `results.json` and figures to Hydra's output folder; returns the first figure, kNN accuracy with labels.
 
     Raises:
-        InputError: no such run, encoder, checkpoint or protocol; a checkpoint of another architecture; a run that no
+        InputError: no such run, encoder or checkpoint; a checkpoint of another architecture; a run that no
             judge applies to; a number of labels or draws that cannot be.
     """
-    if config.protocol not in PROTOCOLS:
-        raise InputError(f"protocol={config.protocol} is unknown; known: {', '.join(PROTOCOLS)}")
     began = time.perf_counter()
     out = Path(HydraConfig.get().runtime.output_dir)
     study = evaluated(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -65,7 +65,7 @@ class Evaluate(TypedDict):
     pretrained: bool
     seed: Seed
     checkpoint: str
-    protocol: str
+    protocol: Literal["v1"]
     suite: Literal["v1"] | None
     raw: bool
     labels: list[AtLeastTwo]

@@ -195,49 +195,44 @@ def validate_compatibility(config: DictConfig) -> None:
     for made, declared in ((method, "requires"), (transform, "produces"), (data, "provides")):
         if not hasattr(made, declared):
             raise InputError(f"{made.__name__} does not declare `{declared}`, the keys of a batch, as others do")
-    if not set(transform.requires) <= set(data.provides):
-        raise _misfit(
-            f"transform {transform.__name__} reads {', '.join(transform.requires)}, which data {data.__name__} does not"
-            " give",
+
+    def check(group: str, line: str, fits: Callable[[Any, DictConfig], bool]) -> None:
+        if not fits(get_object(config[group]._target_), config[group]):
+            named = "data" if group == "data" else f"{group}s"
+            raise InputError(f"{line}; {named} that fit: {', '.join(choices_that_fit(group, fits)) or 'none'}")
+
+    read = ", ".join(transform.requires)
+    check(
+        "data",
+        f"transform {transform.__name__} reads {read}, which data {data.__name__} does not give",
+        lambda made, _: set(transform.requires) <= set(made.provides),
+    )
+    if (wanted := config.transform.get("channels", getattr(transform, "channels", None))) is not None:
+        check(
             "data",
-            lambda made, _: set(transform.requires) <= set(made.provides),
+            f"the transform is for images of {wanted} channel(s), and the data has {config.data.get('channels')}",
+            lambda made, node: set(transform.requires) <= set(made.provides) and node.get("channels") == wanted,
         )
-    wanted = config.transform.get("channels", getattr(transform, "channels", None))
-    if wanted not in (None, config.data.get("channels")):
-        raise _misfit(
-            f"the transform is for images of {wanted} channel(s), and the data has {config.data.channels}",
-            "data",
-            lambda made, node: "image" in made.provides and node.channels == wanted,
-        )
-    if not set(method.requires) <= {*data.provides, *transform.produces}:
-        raise _misfit(
-            f"method {method.__name__} reads {', '.join(method.requires)}, which {transform.__name__} does not make",
+    check(
+        "transform",
+        f"method {method.__name__} reads {', '.join(method.requires)}, which {transform.__name__} does not make",
+        lambda made, _: set(method.requires) <= {*data.provides, *made.produces},
+    )
+    if "views" in method.requires and method.views and (views := _count_views(config.transform)):
+        check(
             "transform",
-            lambda made, _: set(method.requires) <= {*data.provides, *made.produces},
-        )
-    views = _count_views(config.transform)
-    if "views" in method.requires and views and method.views not in (None, views):
-        raise _misfit(
             f"method {method.__name__} takes {method.views} view(s) of an image, and the transform makes {views}",
-            "transform",
             lambda _, node: _count_views(node) == method.views,
         )
-    kind = method.backbone_kind
-    if not _is_of_kind(kind, get_object(config.backbone._target_), config.backbone):
-        given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
-        raise _misfit(
-            f"method {method.__name__} needs a backbone of the kind '{kind}', not {given}",
-            "backbone",
-            lambda made, node: _is_of_kind(kind, made, node),
-        )
+    given = config.backbone.get("head") or config.backbone._target_.rpartition(".")[2]
+    check(
+        "backbone",
+        f"method {method.__name__} needs a backbone of the kind '{method.backbone_kind}', not {given}",
+        lambda made, node: _is_of_kind(method.backbone_kind, made, node),
+    )
     channels = config.method.get("channels", config.data.get("channels"))
     if config.backbone.get("in_channels", channels) != channels:
         raise InputError(f"backbone.in_channels={config.backbone.in_channels}, but the data has {channels} channel(s)")
-
-
-def _misfit(line: str, group: str, fits: Callable[[Any, DictConfig], bool]) -> InputError:
-    named = "data" if group == "data" else f"{group}s"
-    return InputError(f"{line}; {named} that fit: {', '.join(choices_that_fit(group, fits)) or 'none'}")
 
 
 def _is_of_kind(kind: str, made: Any, backbone: DictConfig) -> bool:

@@ -1,6 +1,6 @@
 """Bootstrap intervals: how much would an accuracy vary over test sets of this size?"""
 
-import torch
+import numpy as np
 from torch import Tensor
 
 
@@ -14,27 +14,12 @@ def interval(
     interval too narrow. A reliable interval needs some tens of groups; for a single group its width is 0.
 
     Groups with equal (hits, size) are interchangeable, so only the number of draws of each kind matters. These numbers
-    are multinomial, drawn as a chain of binomials.
+    are multinomial.
     """
-    kinds, counts = _kinds(correct.cpu(), None if groups is None else groups.cpu())
-    generator = torch.Generator().manual_seed(seed)
-    left = torch.full((samples,), float(sum(counts)), dtype=torch.float64)
-    hits, rows = torch.zeros_like(left), torch.zeros_like(left)
-    for kind, (hit, size) in enumerate(kinds):
-        share = counts[kind] / sum(counts[kind:])
-        drawn = torch.binomial(left, torch.full_like(left, share), generator=generator)
-        left, hits, rows = left - drawn, hits + drawn * hit, rows + drawn * size
-    tail = (1 - level) / 2
-    low, high = torch.quantile(hits / rows, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return low, high
-
-
-def _kinds(correct: Tensor, groups: Tensor | None) -> tuple[list[list[float]], list[int]]:
-    """The distinct (hits, size) of the groups, most hits first, and the number of groups of each kind."""
-    hits, sizes = correct.double(), torch.ones_like(correct, dtype=torch.double)
-    if groups is not None:
-        _, number, sizes = groups.unique(return_inverse=True, return_counts=True)
-        sizes = sizes.double()
-        hits = torch.zeros_like(sizes).index_add_(0, number, hits)
-    kinds, counts = torch.stack([hits, sizes], dim=1).unique(dim=0, return_counts=True)
-    return kinds.flip(0).tolist(), counts.flip(0).tolist()
+    _, number = np.unique(np.arange(len(correct)) if groups is None else groups.cpu().numpy(), return_inverse=True)
+    sums = np.stack([np.bincount(number, correct.double().cpu().numpy()), np.bincount(number)], axis=1)
+    kinds, counts = np.unique(sums, axis=0, return_counts=True)  # (hits, size) of a group, and how many have them
+    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=samples)
+    hits, rows = (drawn @ kinds).T
+    low, high = np.quantile(hits / rows, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

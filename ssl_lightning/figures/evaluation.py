@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from ssl_lightning.figures.metrics import measured_label, written
 from ssl_lightning.figures.style import PALETTE, save, styled
@@ -112,18 +113,12 @@ def _curves(axes: Any, figures: Figures, names: list[str]) -> None:
 @styled
 def confusion_figure(labels: Any, predicted: Any, classes: Any) -> Figure:
     """Percent of each class (row) that were predicted as each class (column)."""
-    counts = np.zeros((len(classes), len(classes)))
-    np.add.at(counts, (labels, predicted), 1)
-    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    shares = confusion_matrix(labels, predicted, labels=range(len(classes)), normalize="true")
     side = max(3.5, 0.4 * len(classes) + 1.5)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=100), label="% of the class", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="true", title=f"fine-tuned: {100 * (labels == predicted).mean():.1f} % right")
-    if len(classes) <= 20:
-        axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=8)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8)
-        for (row, column), share in np.ndenumerate(shares):
-            color = "white" if share > 50 else "black"
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    drawn = ConfusionMatrixDisplay(100 * shares, display_labels=classes)
+    look: dict[str, Any] = {"cmap": "Blues", "im_kw": {"vmin": 0, "vmax": 100}, "text_kw": {"fontsize": 7}}
+    drawn.plot(include_values=len(classes) <= 20, values_format=".0f", xticks_rotation=60, ax=figure.subplots(), **look)
+    drawn.im_.colorbar.set_label("% of the class")
+    drawn.ax_.set(ylabel="true", xlabel="predicted", title=f"fine-tuned: {np.mean(labels == predicted):.1%} right")
     return figure

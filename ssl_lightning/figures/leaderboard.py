@@ -158,11 +158,8 @@ def _curves(run: Record) -> dict[str, Any]:
     made = {}
     for name, points in curves.items():
         steps, values = np.array(points[:: -(-len(points) // _MOST_POINTS)], dtype=float).T
-        made[name] = [
-            steps.tolist(),
-            (np.interp(steps, list(timed), list(timed.values())) / 60).tolist(),
-            values.tolist(),
-        ]
+        minutes = np.interp(steps, list(timed), list(timed.values())) / 60
+        made[name] = [steps.tolist(), minutes.tolist(), values.tolist()]
     return {"curves": made}
 
 

@@ -62,10 +62,8 @@ class LocalJob:
 
     def result(self, status: int) -> JobReturn:
         """What a job that ended with an exit status left in its folder, or how it failed."""
-        number, lines = (
-            -status if status < 0 else status - 128,
-            self.log.read_text(errors="replace").strip().splitlines(),
-        )
+        number = -status if status < 0 else status - 128
+        lines = self.log.read_text(errors="replace").strip().splitlines()
         last = re.sub("^ssl-[a-z]+: ", "", lines[-1])[:1000] if lines else f"exit status {status}"
         why = f"it was ended by {signal.Signals(number).name}" if number in list(signal.Signals) else last
         print(f"{self.name} failed: {why}; see {self.log}" if status else f"{self.name} is finished", flush=True)

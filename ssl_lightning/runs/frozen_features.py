@@ -169,10 +169,6 @@ def label_free_figures(method: Any, data: Any, samples: int = 512) -> dict[str, 
 def _two_views(method: Any, data: Any, part: Any, start: int) -> list[Tensor]:
     """Two views, or the only one, of the batch of `part` that begins at `start`, embedded: (B, D) each."""
     raw = part.__getitems__(range(start, min(start + data.batch_size, len(part))))
-    batch = move_data_to_device(raw, method.device)
-    views, key, dtype = (
-        data.augment(batch, data.seed + start)["views"],
-        data.modality.key,
-        next(method.parameters()).dtype,
-    )
+    views = data.augment(move_data_to_device(raw, method.device), data.seed + start)["views"]
+    key, dtype = data.modality.key, next(method.parameters()).dtype
     return [method.embed({key: view.to(dtype)}, key) for view in views[:2]]

@@ -24,7 +24,6 @@ from runs.harness import train
 
 from ssl_lightning.config.build import load_config
 from ssl_lightning.evaluation.features import spread
-from ssl_lightning.evaluation.health import alpha_req, lidar
 from ssl_lightning.evaluation.protocol import PROTOCOLS
 from ssl_lightning.runs.folder import RunFolder
 from ssl_lightning.runs.frozen_features import label_free_figures, part_features
@@ -43,6 +42,38 @@ COMMON = (
 BETTER = {"effective rank": 1, "uniformity": -1, "alignment": -1, "LiDAR": 1, "|alpha-ReQ - 1|": -1}
 """Which sign of a figure is said to be better."""
 VIEWS, SAMPLES = 8, 300
+
+
+def alpha_req(h: torch.Tensor) -> torch.Tensor:
+    """The alpha of (B, D): the eigenvalues of its covariance decay as rank ** -alpha, by least squares in logarithms.
+
+    Near 1 is best: lower is noise in many directions, higher are few directions (alpha-ReQ, Agrawal et al. 2022,
+    Sec. 2.2, https://openreview.net/forum?id=ii9X4vtZGTZ). Eigenvalues that are 0 in float32 do not count; NaN if fewer
+    than two are left.
+    """
+    x = h.detach().double()
+    values = torch.linalg.svdvals(x - x.mean(dim=0)).square()
+    values = values[values > values[:1] * 1e-12]
+    rank = torch.arange(1, len(values) + 1, device=x.device).double().log()
+    rank = rank - rank.mean()
+    return -(rank @ values.log()) / rank.square().sum()
+
+
+def lidar(views: torch.Tensor, delta: float = 1e-4) -> torch.Tensor:
+    """LiDAR of (N, V, D), V views of each of N samples: how many directions tell samples apart, and not views.
+
+    The exponential of the entropy of the normalized eigenvalues of the between-sample covariance, whitened by that
+    within samples plus `delta` (Thilak et al. 2023, Eq. 1 to 5, https://arxiv.org/abs/2312.04000): in
+    [1, min(N - 1, D)].
+    """
+    x = views.detach().double()
+    means = x.mean(dim=1)
+    inside = (x - means[:, None]).flatten(0, 1)
+    within = inside.T @ inside / len(inside) + delta * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+    values, directions = torch.linalg.eigh(within)
+    whitened = (means - means.mean(dim=0)) @ directions / values.sqrt()
+    p = torch.linalg.svdvals(whitened).square()
+    return torch.special.entr(p / p.sum().clamp(min=torch.finfo(p.dtype).tiny)).sum().exp()
 
 
 def measured(run: RunFolder) -> dict[str, float]:

@@ -60,7 +60,7 @@ class VideoModality(ImageModality):
         return {"video": torch.stack([self.decoded(clip) for clip in samples])}
 
     def draw(self, columns: Mapping[str, Tensor], names: Sequence[str] = ()) -> Figure:
-        return clip_figure(self.looked_at(columns))
+        return clip_figure(self.looked_at(columns), names)
 
     def animate(self, columns: Mapping[str, Tensor], path: Path) -> bool:
         write_gif(path, self.looked_at(columns))
