@@ -109,10 +109,8 @@ class DINOv2(Method):
         """Of the whole global crops: embeddings, targets (B, P) of each, and targets of the masked patches."""
         backbone, head, patch_head = cast(tuple[ViT, nn.Module, nn.Module], tuple(self.teacher))  # type: ignore[arg-type]
         tokens = backbone.encode(backbone.patch_tokens(x))
-        h, temperature = (
-            backbone.pooled(tokens),
-            warmed(self.epoch, self.teacher_warmup_epochs, self.teacher_temperature),
-        )
+        h = backbone.pooled(tokens)
+        temperature = warmed(self.epoch, self.teacher_warmup_epochs, self.teacher_temperature)
         targets = sinkhorn(head(h), temperature).chunk(crops)
         return h, list(targets), sinkhorn(patch_head(backbone.of_patches(tokens)[masked]), temperature)
 
