@@ -199,4 +199,5 @@ def test_columns_are_drawn(tmp_path: Path, modality: AudioModality) -> None:
     figure.savefig(tmp_path / "figure.png", dpi=40)
     pictures = [place.images[0].get_array().shape for place in figure.get_axes() if place.images]
     assert sorted(pictures) == [(1, 12), (1, 12), (5, 12), (5, 12), (40, 26), (40, 26)]
-    assert [len(place.lines) for place in figure.get_axes() if not place.images] == [1, 1]
+    lines = {place.images[0].get_array().shape: len(place.lines) for place in figure.get_axes()}
+    assert lines == {(1, 12): 0, (5, 12): 0, (40, 26): 1}
