@@ -130,25 +130,21 @@ def text() -> str:
     measured = {
         "MLM, linear probe": (main["metrics"], "probe/linear_accuracy"),
         "untrained encoder, linear probe": (main["controls"], "probe/linear_accuracy"),
-        "MLM, fine-tuned": (main["metrics"], "finetune/accuracy"),
-        "fine-tuned from scratch": (main["controls"], "finetune/accuracy"),
+        "its DistilBERT student, linear probe": (
+            reviews["DistilBERT's student of that MLM"]["evaluate"]["metrics"],
+            "probe/linear_accuracy",
+        ),
         "TF-IDF": (main["raw"], "probe/linear_accuracy"),
     }
     probes = [
         [what, *(percent(figures[f"{metric}{suffix}"]) for suffix in sizes)]
         for what, (figures, metric) in measured.items()
     ]
-    anywhere, nsp = (
-        percent(reviews[f"NSP, from {mlm}"]["pretrain"]["metrics"]["val/next_sentence_accuracy"])
-        for mlm in ("that MLM", "the MLM of 4,000 steps")
+    pairs = reviews["NSP, from that MLM"]["counts"]
+    nsp, counts = (
+        f"{percent(found['accuracy'])} ({percent(found['low'])} to {percent(found['high'])})"
+        for found in (pairs["run"], pairs["counts"])
     )
-    before, again = reviews["MLM, 3,500 steps"], reviews["MLM of 4,000 steps, Muon in five steps"]
-    losses = [f"{run['pretrain']['metrics']['train/loss']:.2f}" for run in (before, again)]
-    commit = reviews["MLM"]["pretrain"]["provenance"]["git_commit"][:7]
-
-    def shares(figures: dict[str, float]) -> str:
-        return ", ".join(f"{100 * figures[f'probe/linear_accuracy{size}']:.1f}" for size in sizes) + " %"
-
     order = reviews["Denoising"]["sentence_order"]
     memory = load("cross_entropy_memory")["rows"][-1]
     return f"""## Text
@@ -164,12 +160,8 @@ of five draws. One pretraining seed; an interval over the test set is about 2 po
 
 {table(["", *sizes.values()], probes)}
 
-- Those rows are of {commit}, with an earlier Muon. Measured again with the present one, after half the steps, the linear
-  probe is at {shares(again["evaluate"]["metrics"])}, no better than the untrained encoder's {shares(again["evaluate"]["controls"])}.
-  The training loss is {losses[1]}; that of the earlier Muon was {losses[0]} after 3,500 steps. Why is not known yet.
-- NSP, started from that MLM of 4,000 steps, is right in {nsp} of held-out pairs, as counts of the two tokens at the
-  cut are (51.1 %): it learned nothing of the order. A run whose pairs were cut anywhere was right in {anywhere}, but
-  counts were right in 78.6 % there.
+- NSP, started from that MLM, is right in {nsp} of {pairs["pairs"]:,} held-out pairs; counts of the two tokens at the
+  border are right in {counts} of them (`next_sentence_counts.py`, chance 50 %).
 - To the denoising model, the true order of sentences of a held-out window is likelier than a shuffled one in
   {percent(order["true_order_likelier"])} of {order["windows"]} windows ({percent(order["low"])} to {percent(order["high"])};
   chance 50 %).

@@ -5,7 +5,8 @@
 Over `--draws` passes through the training windows of a run of `method=nsp` it counts which token ends A and which one
 begins B, in pairs that follow each other and in others. A held-out pair is taken for one that follows where its two
 tokens were seen more often in such; one that was never seen, or as often in both, counts as half right. Beside it
-stands the accuracy of the run itself on the same pairs.
+stands the accuracy of the run itself on the same pairs. Held-out windows are paired five times; the interval draws
+windows, each with all its pairs. Pairs come from batches in a random order, as in training.
 """
 
 import argparse
@@ -15,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssl_lightning.config.build import load_config
 from ssl_lightning.evaluation.bootstrap import interval
 from ssl_lightning.runs.folder import find_run
 from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
+
+PAIRINGS = 5
+"""Of each held-out window."""
 
 
 def border(batch: dict[str, Any], vocab_size: int) -> np.ndarray:
@@ -53,16 +56,16 @@ def main() -> None:
     vocab_size = data.modality.tokenizer.vocab_size
     generator = torch.Generator().manual_seed(0)
 
-    def batches(windows: Any) -> Any:
-        for rows in torch.randperm(len(windows), generator=generator).split(config.data.batch_size):
-            yield data.transform(windows.__getitems__(rows.tolist()), generator)
+    def batches(windows: Any, times: int) -> Any:
+        for _ in range(times):
+            for rows in torch.randperm(len(windows), generator=generator).split(config.data.batch_size):
+                yield data.transform(windows.__getitems__(rows.tolist()), generator) | {"row": rows}
 
-    borders: list[tuple[np.ndarray, Tensor]] = []
-    for _ in range(args.draws):
-        borders += [(border(batch, vocab_size), batch["is_next"]) for batch in batches(data.train)]
+    borders = [(border(batch, vocab_size), batch["is_next"]) for batch in batches(data.train, args.draws)]
     seen, follows = np.concatenate([numbers for numbers, _ in borders]), torch.cat([x for _, x in borders]).numpy() == 1
-    counted, told = [], []
-    for batch in batches(data.val_windows):
+    counted, told, windows = [], [], []
+    for batch in batches(data.val_windows, PAIRINGS):
+        windows.append(batch["row"])
         asked, is_next = border(batch, vocab_size), batch["is_next"].numpy() == 1
         more = known(seen[follows], asked) - known(seen[~follows], asked)
         counted.append(np.where(more == 0, 0.5, (more > 0) == is_next))
@@ -72,7 +75,7 @@ def main() -> None:
     figures: dict[str, Any] = {"pairs": sum(map(len, counted)), "chance": 0.5, "draws": args.draws}
     for name, parts in (("counts", counted), ("run", told)):
         right = torch.from_numpy(np.concatenate(parts))
-        low, high = interval(right)
+        low, high = interval(right, groups=torch.cat(windows))
         figures[name] = {"accuracy": right.mean().item(), "low": low, "high": high}
     print(figures)
     figures["provenance"] = provenance(run.config.read_text(), "32-true", 1, config.seed)
