@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +95,11 @@ def fill(path: Path, build: Callable[[Path], None]) -> None:
             shutil.rmtree(beside)
 
 
+def reading(path: Path) -> AbstractContextManager[None]:
+    """Turns what a damaged cache raises while it is read into an `InputError` that says what to do."""
+    return told(f"the cache {path} is damaged: remove it, and it is built again")
+
+
 def cached_ragged(
     path: Path, dtype: DTypeLike, rows: int, parts: Callable[[], Iterable[tuple[int, np.ndarray, str]]]
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -122,7 +127,7 @@ def cached_ragged(
         (folder / "notes.json").write_text(json.dumps(notes))
 
     cached_dir(path, build)
-    with told(f"the cache {path} is damaged: remove it, and it is built again"):
+    with reading(path):
         offsets, notes = np.load(path / "offsets.npy"), json.loads((path / "notes.json").read_text())
         file, total = path / "values.bin", int(offsets[rows])
         values = np.asarray(np.memmap(file, dtype, "r", shape=total)) if total else np.empty(0, dtype)

@@ -10,6 +10,8 @@ from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_lightning.evaluation.knn import check_labels
+
 Classes = Sequence[int] | np.ndarray
 
 
@@ -30,6 +32,7 @@ def cluster_figures(features: Tensor, labels: Tensor, num_classes: int, starts: 
     `cluster/nmi`, `cluster/ari` and `cluster/accuracy`: each the mean over `starts` random starts, with `_low` and
     `_high`, the worst and the best.
     """
+    check_labels(labels, features, num_classes)
     x = F.normalize(features.double() - features.double().mean(dim=0), dim=1).cpu().numpy()
     k = min(num_classes, len(x))
     found = [

@@ -11,7 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_lightning.errors import InputError
+
 _CHUNK_ELEMENTS = 2**25  # 128 MiB of float32 similarities at a time
+
+
+def check_labels(labels: Tensor, features: Tensor, num_classes: int) -> None:
+    """Checks that `labels` (N,) hold one class in [0, num_classes) for each row of `features` (N, D).
+
+    Raises:
+        InputError: they do not, or there are none.
+    """
+    if labels.shape != features.shape[:1]:
+        raise InputError(f"{tuple(labels.shape)} labels do not fit {tuple(features.shape)} features")
+    if len(labels) == 0:
+        raise InputError("a probe needs at least one labeled sample")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        low, high = int(labels.min()), int(labels.max())
+        raise InputError(f"labels go from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}")
 
 
 @torch.no_grad()
@@ -27,7 +44,11 @@ def knn_predict(
 
     Each neighbor votes for its label with weight exp(cosine / temperature); a tie goes to the lower class. If N < k,
     all N vote. Classes without a training sample are never predicted.
+
+    Raises:
+        InputError: labels do not fit.
     """
+    check_labels(train_labels, train_features, num_classes)
     k = min(k, len(train_features))
     mean = train_features.float().mean(dim=0)
     train = F.normalize(train_features.float() - mean, dim=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.errors import InputError
+from ssl_lightning.evaluation.knn import check_labels
 
 _CHOICE_SAMPLES = 10_000
 _HELD_OUT = 0.2
@@ -52,6 +53,9 @@ def fit_linear(
         tolerance: the solver stops when no entry of the gradient (of the objective divided by N) is larger.
         start: the probe of another `l2` on the same samples, from which the solver begins.
     """
+    check_labels(labels, features, num_classes)
+    if not l2 > 0:
+        raise InputError(f"l2 must be positive, got {l2}")
     std, mean = torch.std_mean(features.double(), dim=0, correction=0)
     std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0)
     x = (features.double() - mean) / std
@@ -106,12 +110,7 @@ def choose_l2(features: Tensor, labels: Tensor, grid: Sequence[float], seed: int
     Uses at most 10,000 samples, drawn by `seed`. Fits run from the strongest penalty to the weakest, each from the
     optimum before it; a tie goes to the stronger. The penalty is a fixed prior that does not scale with N, so the
     choice also holds for all samples. The global random state does not change.
-
-    Raises:
-        InputError: one sample or none.
     """
-    if len(features) < 2:
-        raise InputError("a linear probe needs two labeled samples or more")
     drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:_CHOICE_SAMPLES]
     drawn = drawn.to(features.device)
     held_out = max(1, round(_HELD_OUT * len(drawn)))

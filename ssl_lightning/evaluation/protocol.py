@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_lightning.evaluation.bootstrap import interval
-from ssl_lightning.evaluation.knn import knn_predict
+from ssl_lightning.evaluation.knn import check_labels, knn_predict
 from ssl_lightning.evaluation.linear_probe import LinearProbe, choose_l2, fit_linear
 
 
@@ -54,6 +54,7 @@ class Protocol(Versioned):
             linear_samples: fit the linear probe on this many samples only: a quick look during training.
             groups: (N,) of `test`: samples of one original, which the bootstrap draws together.
         """
+        check_labels(test["labels"], test["features"], num_classes)
         x, y = probe_train["features"].to(device), probe_train["labels"].to(device)
         x_test, y_test = test["features"].to(device), test["labels"].to(device)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed)).to(device)

@@ -21,7 +21,7 @@ def _with_all_views(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor,
     return logits.scatter(1, own[:, None], float("-inf")), own
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """SimCLR Eq. 1 over the 2B views of a batch: scalar.
 
@@ -34,7 +34,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, own.roll(len(z1)))
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     """InfoNCE with the keys of the batch as candidates (MoCo v3, Algorithm 1; NNCLR, Eq. 3): scalar.
 
@@ -48,7 +48,7 @@ def info_nce(q: Tensor, k: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(q @ candidates.T / temperature, positive)
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: float) -> Tensor:
     """SupCon's L_out over the 2B views of a batch: scalar (Khosla et al. 2020, https://arxiv.org/abs/2004.11362, Eq.
     2).
@@ -64,7 +64,7 @@ def supervised_contrastive(z1: Tensor, z2: Tensor, label: Tensor, temperature: f
     return -(log_p.sum(dim=1) / positive.sum(dim=1)).mean()
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """MoCo Eq. 1: scalar, the mean over the B queries of this rank.
 
@@ -79,7 +79,7 @@ def info_nce_queue(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> T
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=3)
 def among_distractors(
     c: Tensor, q: Tensor, codes: Tensor, masked: Tensor, places: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from ssl_lightning.losses.precision import in_float32
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     """SimSiam Eq. 1, -cos(p, z) in [-1, 1]: scalar, the mean over this rank's batch.
 

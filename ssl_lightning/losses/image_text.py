@@ -13,7 +13,7 @@ from ssl_lightning import distributed
 from ssl_lightning.losses.precision import in_float32
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
     """CLIP, Fig. 3: scalar, the mean of the cross-entropies of finding each image's text, and each text's image.
 
@@ -36,7 +36,7 @@ def clip_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = 
     return (losses[0] + losses[1]) / 2
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def siglip_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, same: Tensor | None = None) -> Tensor:
     """SigLIP, Sec. 3.2: scalar, a logistic regression of whether an image and a text are a pair, summed over texts.
 

@@ -24,11 +24,13 @@ def no_autocast(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def in_float32(same: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a loss: its tensors come in float32 or better, without autocast, and the first `same` in one shape.
+def in_float32(same: int = 0, axes: int | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a loss: its tensors come in float32 or better, without autocast, and the first `same` in one shape
+    with `axes` axes, or any number of them.
 
     Raises:
-        InputError: the shapes differ. The loss would broadcast a tensor, and be wrong without a word.
+        InputError: the shapes differ, or have another number of axes. The loss would broadcast a tensor, and be wrong
+            without a word.
     """
 
     def decorated(loss: Callable[P, R]) -> Callable[P, R]:
@@ -36,8 +38,10 @@ def in_float32(same: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def computed(*args: P.args, **kwargs: P.kwargs) -> R:
             tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
             shapes = [tuple(x.shape) for x in tensors[:same]]
-            if len(set(shapes)) > 1:
-                raise InputError(f"{loss.__name__} compares tensors of one shape, not {' and '.join(map(str, shapes))}")
+            wanted = len(shapes[0]) if shapes and axes is None else axes
+            if len(set(shapes)) > 1 or any(len(shape) != wanted for shape in shapes):
+                got = " and ".join(map(str, shapes))
+                raise InputError(f"{loss.__name__} compares tensors of one shape with {wanted} axes, got {got}")
             args, kwargs = tree_map_only(Tensor, at_least_float32, (args, kwargs))
             with no_autocast(tensors[0]):
                 return loss(*args, **kwargs)

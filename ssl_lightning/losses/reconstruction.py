@@ -18,13 +18,13 @@ def normalized_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (patches - mean) / deviation, mean, deviation
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=3)
 def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:
     """MAE: mean squared error over the pixels of the masked patches, both (B, M, P): scalar."""
     return F.mse_loss(predicted, target.detach())
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=3)
 def masked_l1(predicted: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     """SimMIM: mean absolute error over the pixels of masked patches, scalar.
 

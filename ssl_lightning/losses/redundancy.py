@@ -14,7 +14,7 @@ from ssl_lightning.distributed import gather
 from ssl_lightning.losses.precision import in_float32
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 0.0051) -> Tensor:
     """Barlow Twins: scalar, the distance of the cross-correlation of two views from the identity.
 
@@ -32,7 +32,7 @@ def _standardized(z: Tensor) -> Tensor:
     return (z - z.mean(dim=0)) * (z.var(dim=0, correction=0) + 1e-5).rsqrt()
 
 
-@in_float32(same=2)
+@in_float32(same=2, axes=2)
 def vicreg(z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
     """VICReg: the scalars `invariance`, `variance` and `covariance`, not yet weighted.
 

@@ -7,21 +7,18 @@ the digits will be three frames later (R^2 on test clips), before and after trai
 `ssl-evaluate` asks.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
+from opened import open_run, run_parser
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ssl_lightning.config.build import build_method, load_config
+from ssl_lightning.config.build import build_method
 from ssl_lightning.evaluation.features import evaluating
-from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 LATER = 3
@@ -37,14 +34,8 @@ def clips_and_places(clips: Any, count: int, frame: int, seed: int) -> tuple[Ten
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    args = parser.parse_args()
-    run = find_run(str(args.run))
-    config = load_config(run.config)
-    data = load_data(run, config)
-    trained, _ = load_method(run)
+    args = run_parser(__doc__).parse_args()
+    run, config, data, trained = open_run(args.run)
     frame = trained.backbone.frames - 1 + LATER
     train, test = clips_and_places(data.probe_train, 12000, frame, 0), clips_and_places(data.test, 3000, frame, 1)
     explained = {}

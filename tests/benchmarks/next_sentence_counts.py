@@ -9,18 +9,14 @@ stands the accuracy of the run itself on the same pairs. Held-out windows are pa
 windows, each with all its pairs. Pairs come from batches in a random order, as in training.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from opened import open_run, run_parser
 
-from ssl_lightning.config.build import load_config
 from ssl_lightning.evaluation.bootstrap import interval
-from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 PAIRINGS = 5
@@ -44,15 +40,10 @@ def known(seen: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser = run_parser(__doc__)
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
-    run = find_run(str(args.run))
-    config = load_config(run.config)
-    data = load_data(run, config)
-    method, _ = load_method(run)
+    run, config, data, method = open_run(args.run)
     vocab_size = data.modality.tokenizer.vocab_size
     generator = torch.Generator().manual_seed(0)
 

@@ -7,19 +7,16 @@ with, and their features side by side, as the head of `jigsaw` has them, are pro
 training is probed alike.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
+from opened import open_run, run_parser
 from torch import Tensor
 
-from ssl_lightning.config.build import build_method, load_config
+from ssl_lightning.config.build import build_method
 from ssl_lightning.evaluation.features import evaluating, extract
 from ssl_lightning.evaluation.protocol import PROTOCOLS
-from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 from ssl_lightning.transforms.functional import cut
 
@@ -33,15 +30,10 @@ def nine_patches(x: Tensor, size: int) -> Tensor:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser = run_parser(__doc__)
     parser.add_argument("--patch", type=int, required=True, help="side of the patches it was trained with")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
-    run = find_run(str(args.run))
-    config = load_config(run.config)
-    data = load_data(run, config)
-    trained, _ = load_method(run)
+    run, config, data, trained = open_run(args.run)
     methods = {"this run": trained, "untrained encoder": build_method(config, data)}
     features = {}
     for name, method in methods.items():

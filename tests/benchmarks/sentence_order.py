@@ -8,19 +8,15 @@ where they are, so that no cut tells the order. Chance is one half. Windows of f
 count.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from opened import open_run, run_parser
 from torch import Tensor
 
-from ssl_lightning.config.build import load_config
 from ssl_lightning.evaluation.bootstrap import interval
-from ssl_lightning.runs.folder import find_run
-from ssl_lightning.runs.load import load_data, load_method
 from ssl_lightning.runs.provenance import provenance
 
 
@@ -46,15 +42,10 @@ def other_order(text: Tensor, ends: Tensor, pad_id: int, generator: torch.Genera
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser = run_parser(__doc__)
     parser.add_argument("--windows", type=int, default=1000)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
-    run = find_run(str(args.run))
-    config = load_config(run.config)
-    data = load_data(run, config)
-    method, _ = load_method(run)
+    run, config, data, method = open_run(args.run)
     generator = torch.Generator().manual_seed(0)
     won = []
     rows = torch.randperm(len(data.val_windows), generator=generator)[: args.windows]

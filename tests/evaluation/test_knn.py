@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor
 
+from ssl_lightning.errors import InputError
 from ssl_lightning.evaluation import knn
 from ssl_lightning.evaluation.knn import knn_predict, nearest
 
@@ -75,6 +76,16 @@ def test_a_tiny_temperature_is_the_nearest_neighbor() -> None:
     features, probe_train, labels = draw(30, 6), draw(50, 6, seed=1), draw_labels(50, 4)
     sharp = knn_predict(features, probe_train, labels, 4, k=20, temperature=1e-6)
     assert torch.equal(sharp, knn_predict(features, probe_train, labels, 4, k=1))
+
+
+def test_wrong_inputs_are_named() -> None:
+    x, y = draw(4, 2), torch.tensor([0, 1, 2, 3])
+    with pytest.raises(InputError, match="from 0 to 3, but num_classes=3"):
+        knn_predict(x, x, y, 3)
+    with pytest.raises(InputError, match=r"\(3,\) labels do not fit \(4, 2\)"):
+        knn_predict(x, x, y[:3], 4)
+    with pytest.raises(InputError, match="at least one"):
+        knn_predict(x, x[:0], y[:0], 4)
 
 
 @pytest.mark.parametrize("chunk", [16, 37, 4096])

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from ssl_lightning.errors import InputError
 from ssl_lightning.losses.classification import cross_entropy
 
 
@@ -24,3 +25,8 @@ def test_indifference_costs_the_logarithm() -> None:
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
     assert not accuracy.requires_grad
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(InputError, match=r"\(4, 3\) and \(5,\)"):
+        cross_entropy(torch.zeros(4, 3), torch.zeros(5).long())

@@ -27,5 +27,13 @@ def test_half_precision_is_lifted_and_autocast_is_off() -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match=r"product compares tensors of one shape, not \(2, 3\) and \(1, 3\)"):
+    with pytest.raises(
+        InputError, match=r"product compares tensors of one shape with 2 axes, got \(2, 3\) and \(1, 3\)"
+    ):
         product([torch.ones(2, 3), torch.ones(1, 3)], torch.arange(2))
+
+
+def test_another_number_of_axes_is_refused() -> None:
+    flat = in_float32(same=2, axes=2)(torch.dot)
+    with pytest.raises(InputError, match=r"dot compares tensors of one shape with 2 axes, got \(3,\) and \(3,\)"):
+        flat(torch.ones(3), torch.ones(3))

@@ -93,5 +93,5 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 
 
 def test_wrong_shapes_are_named() -> None:
-    with pytest.raises(InputError, match=r"one shape, not \(2, 3, 4\) and \(2, 3, 5\)"):
+    with pytest.raises(InputError, match=r"one shape with 3 axes, got \(2, 3, 4\) and \(2, 3, 5\)"):
         masked_mse(draw(2, 3, 4), draw(2, 3, 5))

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ssl_lightning.data.cache import cache_folder, cached_dir, digest, progress_bar
+from ssl_lightning.data.cache import cache_folder, cached_dir, digest, progress_bar, reading
 from ssl_lightning.data.splits import held_out, numbered, require_split, resolve_size
 from ssl_lightning.data.tables import read_table
-from ssl_lightning.errors import InputError, told
+from ssl_lightning.errors import InputError
 
 VERSION = 3  # raise it when the same source gives other documents, so that old caches are not used
 Document = tuple[str, str | None]
@@ -206,7 +206,7 @@ def cached_corpus(
             raise InputError(f"files of {name} changed while they were read: start again when they are complete")
 
     path = cached_dir(cache_folder(cache) / "text" / digest(str(VERSION), before, repr(options)), build)
-    with told(f"the cache {path} is damaged: remove it, and it is built again"):
+    with reading(path):
         ends, digests = np.load(path / "documents.npy")
         names = json.loads((path / "labels.json").read_text())
         labels, classes = (None, None) if names is None else numbered(names)
